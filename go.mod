@@ -1,0 +1,3 @@
+module imaseal
+
+go 1.26
