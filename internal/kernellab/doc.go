@@ -1,0 +1,2 @@
+// Package kernellab boots real Debian kernels and lets them judge labels.
+package kernellab
