@@ -4,10 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/kernellab/wire"
 )
 
 // Audit message numbers and the multicast group, include/uapi/linux/audit.h.
@@ -17,8 +20,15 @@ const (
 	groupReadLog   = 1
 )
 
-// receiveBuffer is more than any one probe can fill: records would be lost.
-const receiveBuffer = 16 << 20
+// mark is the text of our own records, followed by their number.
+const mark = "kernellab-mark-"
+
+// batch is how many probes are made before their records are read: waiting for
+// the kernel's audit thread after each takes longer than the probe.
+const batch = 100
+
+// receiveBuffer is more than one batch can fill: records would be lost.
+const receiveBuffer = 64 << 20
 
 // drainTimeout is long, for a slow guest; it passes only if the kernel lost the mark.
 const drainTimeout = 10 * time.Second
@@ -26,9 +36,9 @@ const drainTimeout = 10 * time.Second
 // An auditLog reads the kernel's audit records from its multicast group. The
 // kernel log would be rate limited.
 type auditLog struct {
-	fd   int
-	mark int
-	buf  []byte
+	fd    int
+	marks int // sent so far
+	buf   []byte
 }
 
 func openAudit() (*auditLog, error) {
@@ -56,42 +66,58 @@ func (a *auditLog) setUp() error {
 	if err := unix.Bind(a.fd, addr); err != nil {
 		return fmt.Errorf("joining audit group: %w", err)
 	}
-	_, err := a.drain() // what came before the first probe
-	return err
+	return nil
 }
 
 func (a *auditLog) close() { unix.Close(a.fd) }
 
-// drain returns the integrity records written since the last call. It sends a
-// record of its own behind them and reads until that comes back: the kernel
-// keeps the order.
-func (a *auditLog) drain() ([]string, error) {
-	a.mark++
-	text := fmt.Sprintf("kernellab-mark-%d.", a.mark)
-	if err := a.send(text); err != nil {
-		return nil, err
+// begin sends a record of our own to where those of the next probe will follow:
+// the kernel keeps the order.
+func (a *auditLog) begin() error {
+	a.marks++
+	return a.send(mark + strconv.Itoa(a.marks))
+}
+
+// attribute gives the integrity records since the last call to the probes that
+// caused them. There was one begin before each.
+func (a *auditLog) attribute(verdicts []wire.Verdict) error {
+	if err := a.begin(); err != nil {
+		return err
 	}
-	var records []string
-	for {
-		n, _, err := unix.Recvfrom(a.fd, a.buf, 0)
-		if err == unix.EINTR {
-			continue
-		}
+	first := a.marks - len(verdicts)
+	for current := 0; current < a.marks; {
+		kind, body, err := a.receive()
 		if err != nil {
-			return records, fmt.Errorf("receiving audit record: %w", err)
+			return err
 		}
-		if n < unix.NLMSG_HDRLEN {
+		if _, number, ok := strings.Cut(body, mark); ok && kind == auditUser {
+			if current, err = strconv.Atoi(number[:strings.IndexByte(number, '\'')]); err != nil {
+				return fmt.Errorf("audit mark came back as %q", body)
+			}
 			continue
 		}
-		kind := binary.NativeEndian.Uint16(a.buf[4:])
-		body := strings.TrimRight(string(a.buf[unix.NLMSG_HDRLEN:n]), "\x00\n")
-		if kind == auditUser && strings.Contains(body, text) {
-			return records, nil
-		}
-		if kind/100 == auditIntegrity/100 {
-			records = append(records, fmt.Sprintf("type=%d %s", kind, body))
+		if kind/100 == auditIntegrity/100 && current >= first {
+			v := &verdicts[current-first]
+			v.Records = append(v.Records, fmt.Sprintf("type=%d %s", kind, body))
 		}
 	}
+	for i := range verdicts {
+		verdicts[i].Cause = firstCause(verdicts[i].Records)
+	}
+	return nil
+}
+
+// receive returns the next record.
+func (a *auditLog) receive() (kind uint16, body string, err error) {
+	n := 0
+	for n < unix.NLMSG_HDRLEN {
+		n, _, err = unix.Recvfrom(a.fd, a.buf, 0)
+		if err != nil && err != unix.EINTR {
+			return 0, "", fmt.Errorf("receiving audit record: %w", err)
+		}
+	}
+	body = strings.TrimRight(string(a.buf[unix.NLMSG_HDRLEN:n]), "\x00\n")
+	return binary.NativeEndian.Uint16(a.buf[4:]), body, nil
 }
 
 func (a *auditLog) send(text string) error {

@@ -67,15 +67,22 @@ func serve(job wire.Job, out *report) error {
 	if job.Shell {
 		shell()
 	}
-	for i, p := range job.Probes {
-		v := try(p)
-		if v.Records, err = log.drain(); err != nil {
-			return fmt.Errorf("reading audit records after probe %d: %w", i, err)
-		}
-		v.Cause = firstCause(v.Records)
-		if err := out.verdict(i, v); err != nil {
+	var verdicts []wire.Verdict
+	for i := range job.Probes {
+		if err := log.begin(); err != nil {
 			return err
 		}
+		verdicts = append(verdicts, try(job.Probes[i]))
+		if len(verdicts) < batch && i+1 < len(job.Probes) {
+			continue
+		}
+		if err := log.attribute(verdicts); err != nil {
+			return fmt.Errorf("before probe %d: %w", i+1, err)
+		}
+		if err := out.verdicts(verdicts); err != nil {
+			return err
+		}
+		verdicts = verdicts[:0]
 	}
 	if job.Init != "" {
 		if err := out.done(); err != nil {

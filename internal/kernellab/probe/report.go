@@ -12,14 +12,11 @@ import (
 	"imaseal/internal/kernellab/wire"
 )
 
-// flushEvery bounds what is lost when the kernel crashes in the middle.
-const flushEvery = 500
-
 // A report is the JSON lines on the report disk.
 type report struct {
-	f     *os.File
-	buf   *bufio.Writer
-	lines int
+	f    *os.File
+	buf  *bufio.Writer
+	next int // index of the next verdict
 }
 
 func openReport() (*report, error) {
@@ -45,12 +42,13 @@ func waitFor(dev string) error {
 	return fmt.Errorf("no device %s after ten seconds", dev)
 }
 
-func (r *report) verdict(i int, v wire.Verdict) error {
-	if err := r.line(wire.Report{Index: &i, Verdict: &v}); err != nil {
-		return err
-	}
-	if r.lines++; r.lines%flushEvery != 0 && v.Output == "" {
-		return nil
+// verdicts writes those of the next probes and makes them safe from a crash.
+func (r *report) verdicts(vs []wire.Verdict) error {
+	for _, v := range vs {
+		if err := r.line(wire.Report{Index: &r.next, Verdict: &v}); err != nil {
+			return err
+		}
+		r.next++
 	}
 	return r.flush()
 }
