@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -142,6 +143,27 @@ func (i Image) SetUUID(t testing.TB, uuid string) {
 	}
 	if _, err := command("", program, append(args, i.Path)...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Debugfs runs debugfs commands, one a line, on an ext4 image that is not
+// mounted. It writes what no kernel lets anybody write: inode generations,
+// HMACs.
+func (i Image) Debugfs(t testing.TB, script string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatalf("writing debugfs script: %v", err)
+	}
+	// It exits with 0 whatever happens, and complains line by line.
+	out, err := exec.Command(lookPath("debugfs"), "-w", "-f", file, i.Path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("running debugfs: %v: %s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, "debugfs") {
+			t.Fatalf("debugfs: %s", line)
+		}
 	}
 }
 

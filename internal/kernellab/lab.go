@@ -20,6 +20,7 @@ var tools = map[string]string{
 	"mmdebstrap":         "mmdebstrap",
 	"mkfs.ext4":          "e2fsprogs",
 	"tune2fs":            "e2fsprogs",
+	"debugfs":            "e2fsprogs",
 	"mkfs.xfs":           "xfsprogs",
 	"xfs_admin":          "xfsprogs",
 	"mount":              "mount",
