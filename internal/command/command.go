@@ -1,0 +1,157 @@
+// Package command is the program: it turns arguments into a plan, runs it, and
+// turns what came of it into messages and an exit status.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/host"
+	"imaseal/internal/report"
+)
+
+// Exit statuses, a documented contract.
+const (
+	exitOK          = 0   // every selected file is as asked
+	exitFailure     = 1   // the run could not be carried out
+	exitUsage       = 2   // wrong usage
+	exitFiles       = 3   // finished, but some files failed
+	exitVerdict     = 4   // at least one file is unlabelled or wrong
+	exitInterrupted = 130 // ended by a signal
+)
+
+// A Program is what the program sees of the world.
+type Program struct {
+	Args           []string // without the program's name
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Host           host.Host
+}
+
+// An InterruptedError is the cause of a context that a signal ended.
+type InterruptedError struct{ Signal os.Signal }
+
+func (e *InterruptedError) Error() string { return "interrupted: " + e.Signal.String() }
+
+// version is set when linking a release: -X imaseal/internal/command.version=1.2.
+var version = ""
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// Main runs the program and returns its exit status. When ctx ends, the files
+// in hand are finished first.
+func Main(ctx context.Context, p Program) int {
+	app := p.app()
+	if len(p.Args) > 0 && p.Args[0] == completeCommand {
+		return p.complete(app, p.Args[1:])
+	}
+	args, err := arrange(app, p.Args)
+	if err == nil {
+		err = app.RunContext(ctx, append([]string{app.Name}, args...))
+	}
+	return p.exit(err)
+}
+
+func (p Program) app() *cli.App {
+	app := &cli.App{
+		Name:      "imaseal",
+		HelpName:  "imaseal",
+		Usage:     "prepare Linux file systems for IMA appraisal and EVM",
+		UsageText: "imaseal COMMAND [OPTIONS] PATH...",
+		Description: `imaseal labels the files of a tree so that a kernel that enforces appraisal
+opens them, and checks such labels. To prepare a mounted root file system for
+ima_policy=appraise_tcb ima_appraise=enforce:
+
+   imaseal hash /mnt/root
+   imaseal verify /mnt/root
+
+"imaseal COMMAND --help" explains a command by examples; imaseal(8) has it all.`,
+		Version:                   versionText(),
+		Writer:                    p.Stdout,
+		ErrWriter:                 p.Stderr,
+		Reader:                    p.Stdin,
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
+		Action: func(*cli.Context) error {
+			return &usageError{err: errors.New("no command is given"), advice: "imaseal --help lists the commands"}
+		},
+		Commands: []*cli.Command{
+			p.hashCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+		c.HideHelpCommand = true
+	}
+	return app
+}
+
+// A usageError says that the arguments are wrong.
+type usageError struct {
+	err    error
+	advice string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// A verdictError carries what a finished run found into the exit status. It
+// has been reported already.
+type verdictError struct{ status int }
+
+func (e *verdictError) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// exit prints what is left to say about err and returns the exit status.
+func (p Program) exit(err error) int {
+	var verdict *verdictError
+	var usage *usageError
+	var interrupted *InterruptedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &verdict):
+		return verdict.status
+	case errors.As(err, &interrupted):
+		return exitInterrupted
+	}
+	fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
+	if advice := hint(err); advice != "" {
+		fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
+	}
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func (p Program) warn(format string, args ...any) {
+	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", fmt.Sprintf(format, args...))
+}
+
+// status turns a finished run into an error that carries the exit status.
+func status(s report.Summary) error {
+	c := s.Count
+	switch {
+	case c[report.Invalid]+c[report.Unlabelled]+c[report.Unverifiable] > 0:
+		return &verdictError{status: exitVerdict}
+	case c[report.Failed] > 0:
+		return &verdictError{status: exitFiles}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"runtime"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/plan"
+)
+
+// Categories of options in the help.
+const (
+	selecting = "Selecting files:"
+	writing   = "Writing:"
+	labels    = "Labels:"
+	output    = "Output:"
+)
+
+func selectionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "owner", Category: selecting, Value: "0", Usage: "files of this `USER`, by number or name; any for all"},
+		&cli.StringSliceFlag{Name: "include", Category: selecting, Usage: "only paths that match `GLOB`, relative to the tree, ** spans directories; a directory stands for all below"},
+		&cli.StringSliceFlag{Name: "exclude", Category: selecting, Usage: "no paths that match `GLOB`"},
+		&cli.BoolFlag{Name: "cross-filesystems", Category: selecting, Usage: "enter file systems that are mounted in the tree"},
+		&cli.StringFlag{Name: "files-from", Category: selecting, Usage: "the files that `FILE` lists, one a line; - is standard input"},
+		&cli.BoolFlag{Name: "0", Category: selecting, Usage: "names in the list end in zero bytes, as find -print0 prints them"},
+	}
+}
+
+func writingFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: writing, Usage: "read everything, write nothing, report the same"},
+		&cli.StringFlag{Name: "undo-log", Category: writing, Usage: "log each change to the new file `FILE`, for imaseal undo"},
+		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back (`fail|lift`)"},
+		namespaceFlag(writing),
+	}
+}
+
+func namespaceFlag(category string) cli.Flag {
+	return &cli.StringFlag{Name: "namespace", Category: category, Value: "security", Usage: "of the attributes: security, or user for tests without privilege (`security|user`)"}
+}
+
+func outputFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "json", Category: output, Usage: "print one JSON object per file, then a summary object"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Category: output, Usage: "print a line per file"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: output, Usage: "print no summary, only what fails"},
+		&cli.StringFlag{Name: "progress", Category: output, Value: "auto", Usage: "a progress bar: on a terminal, or never (`auto|never`)"},
+		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Category: output, Value: runtime.GOMAXPROCS(0), DefaultText: "one per processor", Usage: "`NUMBER` of workers; 1 keeps the order of names"},
+	}
+}
+
+// enumerated are the options that take one of a few words.
+var enumerated = map[string]func() []string{
+	"immutable": func() []string { return []string{"fail", "lift"} },
+	"namespace": func() []string { return []string{"security", "user"} },
+	"progress":  func() []string { return []string{"auto", "never"} },
+	"label":     func() []string { return []string{"all", "ima", "evm"} },
+	"algo":      hash.Names,
+}
+
+// checkFlags refuses values and combinations that no command takes.
+func checkFlags(c *cli.Context) error {
+	for name, words := range enumerated {
+		if c.IsSet(name) && name != "algo" {
+			if err := oneOf(name, c.String(name), words()); err != nil {
+				return err
+			}
+		}
+	}
+	if c.IsSet("jobs") && c.Int("jobs") < 1 {
+		return &usageError{err: fmt.Errorf("--jobs %d: at least one worker is needed", c.Int("jobs"))}
+	}
+	switch {
+	case c.Bool("json") && c.Bool("quiet"):
+		return conflict("--json and --quiet: JSON is not printed quietly", "leave out one of them")
+	case c.Bool("verbose") && c.Bool("quiet"):
+		return conflict("--verbose and --quiet contradict each other", "leave out one of them")
+	}
+	return nil
+}
+
+func conflict(what, advice string) error { return &usageError{err: errors.New(what), advice: advice} }
+
+func oneOf(name, value string, words []string) error {
+	for _, w := range words {
+		if value == w {
+			return nil
+		}
+	}
+	list := words[len(words)-1]
+	for i := len(words) - 2; i >= 0; i-- {
+		sep := ", "
+		if i == len(words)-2 {
+			sep = " or "
+		}
+		list = words[i] + sep + list
+	}
+	return &usageError{err: fmt.Errorf("--%s %q is not %s", name, value, list)}
+}
+
+// toPlan makes a plan of the options that several commands have.
+func toPlan(c *cli.Context) (plan.Plan, error) {
+	if err := checkFlags(c); err != nil {
+		return plan.Plan{}, err
+	}
+	owner, err := parseOwner(c.String("owner"))
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p := plan.Plan{
+		Command: c.Command.Name,
+		Selection: plan.Selection{
+			Paths: c.Args().Slice(), FilesFrom: c.String("files-from"), NUL: c.Bool("0"),
+			Owner: owner, Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"),
+			CrossFilesystems: c.Bool("cross-filesystems"),
+		},
+		Writing: plan.Writing{
+			DryRun: c.Bool("dry-run"), UndoLog: c.String("undo-log"), Force: c.Bool("force"),
+			LiftImmutable: c.String("immutable") == "lift", Namespace: c.String("namespace"),
+		},
+		Jobs: c.Int("jobs"),
+	}
+	return p, nil
+}
+
+// validate finishes a plan.
+func validate(p plan.Plan) (plan.Plan, error) {
+	p, err := p.Validate()
+	var conflict *plan.ConflictError
+	if errors.As(err, &conflict) {
+		return p, &usageError{err: err, advice: conflict.Advice}
+	}
+	return p, err
+}
+
+// parseOwner returns nil for any user.
+func parseOwner(s string) (*uint32, error) {
+	switch s {
+	case "any":
+		return nil, nil
+	case "":
+		return new(uint32), nil // a command without the option: root
+	}
+	number := s
+	if u, err := user.Lookup(s); err == nil {
+		number = u.Uid
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return nil, &usageError{err: fmt.Errorf("--owner %q: no such user", s), advice: "give the number of the user, its name on this machine, or any"}
+	}
+	uid := uint32(n)
+	return &uid, nil
+}

@@ -1,0 +1,320 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"imaseal/internal/attr"
+	"imaseal/internal/host"
+	"imaseal/internal/plan"
+	"imaseal/internal/relabel"
+	"imaseal/internal/report"
+	"imaseal/internal/undo"
+	"imaseal/walk"
+)
+
+// A session is a plan with everything opened that it needs.
+type session struct {
+	program Program
+	plan    plan.Plan
+	header  report.Header
+	report  report.Handler
+	roots   []*walk.Root
+	config  walk.Config
+	list    *os.File // of --files-from, if it is a file
+	log     *undo.Log
+	bar     *report.Bar
+	source  func(context.Context, walk.Visitor) error
+}
+
+// prepare opens what a walking command needs, and refuses what could not end
+// well before anything is written.
+func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
+	s := &session{program: p, plan: request}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
+	s.config = walk.Config{
+		Workers: request.Jobs, CrossFilesystems: request.CrossFilesystems,
+		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
+	}
+	if request.Owner != nil {
+		s.config.Owner = func(uid uint32) bool { return uid == *request.Owner }
+	}
+	if len(request.Include) > 0 {
+		s.config.Include = s.plan.Included
+	}
+	if len(request.Exclude) > 0 {
+		s.config.Exclude = s.plan.Excluded
+	}
+	s.source = s.walk
+	if err := s.open(); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.report = p.reporter(c)
+	if bar := barOf(s.report); bar != nil {
+		s.bar = bar
+	}
+	return s, nil
+}
+
+// writes reports whether the run changes attributes.
+func writes(request plan.Plan) bool { return request.Command != "verify" && !request.DryRun }
+
+func (s *session) open() error {
+	if err := s.program.privileged(s.plan); err != nil {
+		return err
+	}
+	for _, name := range s.plan.Paths {
+		root, err := walk.Open(name)
+		if err != nil {
+			return err
+		}
+		s.roots = append(s.roots, root)
+		if err := s.checkRoot(root); err != nil {
+			return fmt.Errorf("%s: %w", report.Quote(name), err)
+		}
+	}
+	if s.plan.FilesFrom != "" && s.plan.FilesFrom != "-" {
+		var err error
+		if s.list, err = os.Open(s.plan.FilesFrom); err != nil {
+			return err
+		}
+	}
+	if s.plan.UndoLog != "" {
+		var err error
+		s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
+			Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.config.Own = s.ownFiles()
+	return nil
+}
+
+// ownFiles are the files that the run itself writes, which may be in the tree.
+func (s *session) ownFiles() []walk.Inode {
+	var own []walk.Inode
+	files := []any{s.program.Stdout, s.program.Stderr}
+	if s.log != nil {
+		files = append(files, s.log)
+	}
+	for _, f := range files {
+		statter, ok := f.(interface{ Stat() (os.FileInfo, error) })
+		if !ok {
+			continue
+		}
+		if info, err := statter.Stat(); err == nil && info.Mode().IsRegular() {
+			if st, ok := info.Sys().(*unixStat); ok {
+				own = append(own, walk.Inode{Dev: st.Dev, Ino: st.Ino})
+			}
+		}
+	}
+	return own
+}
+
+// privileged refuses a run that the kernel will refuse file by file.
+func (p Program) privileged(request plan.Plan) error {
+	if !writes(request) || request.Namespace != "security" {
+		return nil
+	}
+	if err := p.Host.MayWriteSecurity(); err != nil {
+		return err
+	}
+	if state, ok := p.Host.EVM(); ok && state.Active() {
+		p.warn("EVM is active on this kernel (state %d): it refuses to change labels of files whose security.evm it does not find right", state)
+	}
+	return nil
+}
+
+// Errors about a tree as a whole.
+var (
+	errReadOnly = errors.New("file system is mounted read-only")
+	errNoXattr  = errors.New("file system does not hold such attributes")
+)
+
+// A pseudoError says that a tree holds no files that could be labelled.
+type pseudoError struct{ name string }
+
+func (e *pseudoError) Error() string {
+	return "is a " + e.name + ", which no built-in policy appraises"
+}
+
+func (s *session) checkRoot(root *walk.Root) error {
+	if name, ok := host.Pseudo(root.Magic()); ok {
+		if !host.InMemory(root.Magic()) {
+			return &pseudoError{name: name}
+		}
+		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
+	}
+	if writes(s.plan) && root.ReadOnly() {
+		return errReadOnly
+	}
+	f, err := root.Reopen()
+	if err != nil {
+		return nil // the walk will report it
+	}
+	defer f.Close()
+	if _, err := s.store().Get(f, "security.ima"); errors.Is(err, unix.EOPNOTSUPP) {
+		return errNoXattr
+	}
+	return nil
+}
+
+// store reads and writes attributes as the plan says.
+func (s *session) store() attr.Store {
+	var store attr.Store = attr.FS{}
+	if s.plan.DryRun {
+		store = attr.DryRun{Store: store}
+	}
+	if s.plan.Namespace == "user" {
+		store = attr.Renamed{Store: store, From: "security.", To: "user."}
+	}
+	return store
+}
+
+func (s *session) writer() relabel.Writer {
+	return relabel.Writer{Store: s.store(), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
+}
+
+// walk finds the plan's files.
+func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
+	if s.bar != nil && s.plan.FilesFrom != "-" {
+		counted := s.count(ctx)
+		defer counted()
+	}
+	return s.find(ctx, s.config, visit)
+}
+
+func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
+	if s.plan.FilesFrom != "" {
+		if err := walk.Files(ctx, s.listed(), config, visit); err != nil {
+			return err
+		}
+	}
+	return walk.Walk(ctx, s.roots, config, visit)
+}
+
+// count runs ahead of the walk and tells the bar how much there will be. It
+// returns a function that ends it.
+func (s *session) count(ctx context.Context) func() {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	config := s.config
+	config.CountOnly, config.Workers = true, 1
+	go func() {
+		defer close(done)
+		s.find(ctx, config, func(e walk.Entry) error { // what it cannot find, the walk reports
+			if e.Skip == "" && e.Err == nil {
+				s.bar.Expect(e.Stat.Size)
+			}
+			return nil
+		})
+	}()
+	return func() { cancel(); <-done }
+}
+
+// listed reads the names of --files-from.
+func (s *session) listed() iter.Seq2[string, error] {
+	end := byte('\n')
+	if s.plan.NUL {
+		end = 0
+	}
+	return func(yield func(string, error) bool) {
+		var in *bufio.Reader
+		if s.list == nil {
+			in = bufio.NewReader(s.program.Stdin)
+		} else {
+			in = bufio.NewReader(io.NewSectionReader(s.list, 0, 1<<62))
+		}
+		for {
+			name, err := in.ReadString(end)
+			name = strings.TrimSuffix(name, string(end))
+			if name != "" && !yield(name, nil) || err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield("", fmt.Errorf("reading the list of files: %w", err))
+				return
+			}
+		}
+	}
+}
+
+// do runs a job on the session's files.
+func (s *session) do(ctx context.Context, job relabel.Job) error {
+	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
+	sum, err := run.Do(ctx)
+	if s.log != nil {
+		if closeErr := s.log.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("closing the undo log: %w", closeErr)
+		}
+		s.log = nil
+	}
+	if err != nil {
+		return err
+	}
+	if sum.Selected() == 0 {
+		s.program.warn("no file was selected: %s", nothing(sum))
+	}
+	return status(sum)
+}
+
+// nothing says why no file was selected.
+func nothing(sum report.Summary) string {
+	if reasons := report.Skips(sum.Skipped); reasons != "" {
+		return reasons
+	}
+	return "there are no files"
+}
+
+func (s *session) close() {
+	for _, r := range s.roots {
+		r.Close()
+	}
+	if s.list != nil {
+		s.list.Close()
+	}
+	if s.log != nil {
+		s.log.Close()
+	}
+}
+
+// reporter picks how results are printed.
+func (p Program) reporter(c *cli.Context) report.Handler {
+	var bar *report.Bar
+	if c.String("progress") == "auto" && isTerminal(p.Stderr) && !(isTerminal(p.Stdout) && (c.Bool("json") || c.Bool("verbose"))) {
+		bar = report.NewBar(p.Stderr)
+	}
+	if c.Bool("json") {
+		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
+	}
+	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: c.Bool("verbose"), Quiet: c.Bool("quiet"), Hint: hint, Bar: bar}
+}
+
+func barOf(h report.Handler) *report.Bar {
+	switch h := h.(type) {
+	case *report.JSON:
+		return h.Bar
+	case *report.Text:
+		return h.Bar
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

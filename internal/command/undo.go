@@ -1,0 +1,60 @@
+package command
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/plan"
+	"imaseal/internal/relabel"
+	"imaseal/internal/report"
+	"imaseal/internal/undo"
+)
+
+func (p Program) undoCommand() *cli.Command {
+	own := []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: writing, Usage: "write nothing, report the same"},
+		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back (`fail|lift`)"},
+	}
+	// One worker keeps the order of the log, so there is no --jobs.
+	out := slices.DeleteFunc(outputFlags(), func(f cli.Flag) bool { return f.Names()[0] == "jobs" })
+	return &cli.Command{
+		Name:      "undo",
+		Usage:     "put back what a run replaced",
+		ArgsUsage: "LOG",
+		Description: `Reads a log that --undo-log made, and gives every file the labels that it had
+before that run. A file whose label is no longer the one that the run wrote is
+left alone. The log stays.
+
+   imaseal hash --undo-log /root/labels.undo /mnt/root
+   imaseal undo /root/labels.undo`,
+		Flags:  slices.Concat(own, out),
+		Action: p.undo,
+	}
+}
+
+func (p Program) undo(c *cli.Context) error {
+	if err := checkFlags(c); err != nil {
+		return err
+	}
+	if c.Args().Len() != 1 {
+		return &usageError{err: errors.New("undo takes one LOG"), advice: "the file that --undo-log named"}
+	}
+	log, err := undo.Open(c.Args().First())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	request := plan.Plan{Command: "undo", Jobs: 1, Writing: plan.Writing{
+		DryRun: c.Bool("dry-run"), LiftImmutable: c.String("immutable") == "lift", Namespace: log.Header.Namespace,
+	}}
+	if err := p.privileged(request); err != nil {
+		return err
+	}
+	r := &session{program: p, plan: request, report: p.reporter(c)}
+	undoer := &relabel.Undoer{Log: log, Writer: r.writer()}
+	r.source = undoer.Source
+	r.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}
+	return r.do(c.Context, undoer.Undo)
+}

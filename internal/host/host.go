@@ -1,0 +1,137 @@
+// Package host asks the running kernel what it is and what it allows.
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Host is the running machine.
+type Host struct {
+	// Root is put before the paths of /proc and /sys; empty for the machine
+	// itself.
+	Root string
+}
+
+// EVMState is what /sys/kernel/security/evm says, a set of the flags below.
+// Kernel: evm_read_key(), security/integrity/evm/evm_secfs.c; flags in evm.h.
+type EVMState uint32
+
+// The flags of EVMState.
+const (
+	EVMHMAC           EVMState = 0x1 // EVM_INIT_HMAC: the HMAC key is loaded
+	EVMX509           EVMState = 0x2 // EVM_INIT_X509: signatures are verified
+	EVMMetadataWrites EVMState = 0x4 // EVM_ALLOW_METADATA_WRITES
+)
+
+// Active reports whether the kernel verifies security.evm.
+func (s EVMState) Active() bool { return s&(EVMHMAC|EVMX509) != 0 }
+
+// EVM returns the state of EVM, and false where the kernel has none or does
+// not show it.
+func (h Host) EVM() (EVMState, bool) {
+	for _, name := range []string{"integrity/evm/evm", "evm"} {
+		b, err := os.ReadFile(filepath.Join(h.Root, "/sys/kernel/security", name))
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
+		return EVMState(n), err == nil
+	}
+	return 0, false
+}
+
+// HasIMA reports whether the kernel shows IMA in securityfs.
+func (h Host) HasIMA() bool {
+	_, err := os.Stat(filepath.Join(h.Root, "/sys/kernel/security/ima"))
+	return err == nil
+}
+
+// Option returns the value of the last word NAME=VALUE of the kernel's
+// command line.
+func (h Host) Option(name string) (string, bool) {
+	b, err := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
+	if err != nil {
+		return "", false
+	}
+	value, found := "", false
+	for _, word := range strings.Fields(string(b)) {
+		if v, ok := strings.CutPrefix(word, name+"="); ok {
+			value, found = v, true
+		}
+	}
+	return value, found
+}
+
+// A PrivilegeError says what the process lacks to write security attributes.
+type PrivilegeError struct{ Namespaced bool }
+
+func (e *PrivilegeError) Error() string {
+	if e.Namespaced {
+		return "writing security attributes needs CAP_SYS_ADMIN in the initial user namespace, and this process is in another one"
+	}
+	return "writing security attributes needs CAP_SYS_ADMIN"
+}
+
+// capSysAdmin is CAP_SYS_ADMIN, include/uapi/linux/capability.h.
+const capSysAdmin = 21
+
+// MayWriteSecurity returns a *PrivilegeError if the kernel will refuse this
+// process to set security.ima. Kernel: ima_protect_xattr() and
+// cap_inode_setxattr() want CAP_SYS_ADMIN in the initial user namespace.
+func (h Host) MayWriteSecurity() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err == nil && data[0].Effective&(1<<capSysAdmin) == 0 {
+		return &PrivilegeError{}
+	}
+	b, err := os.ReadFile(filepath.Join(h.Root, "/proc/self/uid_map"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without user namespaces, or no /proc: the kernel will tell
+	}
+	if err != nil {
+		return fmt.Errorf("reading the user namespace: %w", err)
+	}
+	if m := strings.Fields(string(b)); len(m) != 3 || m[0] != "0" || m[1] != "0" || m[2] != "4294967295" {
+		return &PrivilegeError{Namespaced: true}
+	}
+	return nil
+}
+
+// pseudo are the file systems that the built-in policy appraise_tcb excludes,
+// by superblock magic. Kernel: default_appraise_rules[] in
+// security/integrity/ima/ima_policy.c; include/uapi/linux/magic.h.
+var pseudo = map[uint32]string{
+	0x9fa0:     "proc",
+	0x62656572: "sysfs",
+	0x64626720: "debugfs",
+	0x01021994: "tmpfs",
+	0x858458f6: "ramfs",
+	0x1cd1:     "devpts",
+	0x42494e4d: "binfmt_misc",
+	0x73636673: "securityfs",
+	0xf97cff8c: "selinuxfs",
+	0x43415d53: "smackfs",
+	0x6e736673: "nsfs",
+	0xde5e81e4: "efivarfs",
+	0x27e0eb:   "cgroup",
+	0x63677270: "cgroup2",
+}
+
+// Pseudo reports whether the built-in policy excludes file systems with this
+// magic, and their name.
+func Pseudo(magic uint32) (name string, ok bool) {
+	name, ok = pseudo[magic]
+	return name, ok
+}
+
+// InMemory reports whether a pseudo-filesystem holds ordinary files, as a
+// tree that is being built may: tmpfs and ramfs.
+func InMemory(magic uint32) bool { return pseudo[magic] == "tmpfs" || pseudo[magic] == "ramfs" }

@@ -1,0 +1,112 @@
+// Package plan holds the validated request of a run, a plain value.
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"imaseal/hash"
+)
+
+// A Plan is what a command was asked to do.
+type Plan struct {
+	Command string // hash, verify, clear or undo
+	Selection
+	Writing
+	// Algo is the algorithm of hash labels; zero where none are made.
+	Algo hash.Algorithm
+	// ReplaceSignatures lets hash replace signatures.
+	ReplaceSignatures bool
+	// Attrs are the attributes that clear removes, in this order.
+	Attrs []string
+	// Jobs is the number of workers, at least 1.
+	Jobs int
+}
+
+// A Selection says which files the command answers for.
+type Selection struct {
+	Paths []string
+	// FilesFrom names a file with a list of files, "-" standard input, ""
+	// none. NUL says that its names end in zero bytes, not newlines.
+	FilesFrom string
+	NUL       bool
+	// Owner is the user whose files are selected; nil selects all.
+	Owner *uint32
+	// Include and Exclude are doublestar patterns relative to the tree.
+	Include, Exclude []string
+	CrossFilesystems bool
+}
+
+// Writing says how a command that writes goes about it.
+type Writing struct {
+	DryRun  bool
+	UndoLog string // "" for none
+	Force   bool
+	// LiftImmutable lifts the immutable flag where it is in the way.
+	LiftImmutable bool
+	// Namespace of the attributes: "security" or "user".
+	Namespace string
+}
+
+// A ConflictError says that parts of a request do not go together.
+type ConflictError struct{ What, Advice string }
+
+func (e *ConflictError) Error() string { return e.What }
+
+// Validate returns the plan with its patterns in the form that Included and
+// Excluded match, or a *ConflictError.
+func (p Plan) Validate() (Plan, error) {
+	if len(p.Paths) == 0 && p.FilesFrom == "" {
+		return Plan{}, &ConflictError{"no PATH is given", "name a directory or a file, or a list of files with --files-from"}
+	}
+	for _, name := range p.Paths {
+		if name == "" {
+			return Plan{}, &ConflictError{"a PATH is empty", "a shell variable may be unset; . is the current directory"}
+		}
+	}
+	if p.NUL && p.FilesFrom == "" {
+		return Plan{}, &ConflictError{"-0 is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input"}
+	}
+	if p.DryRun && p.UndoLog != "" {
+		return Plan{}, &ConflictError{"a dry run changes nothing, so there is nothing to log", "leave out --undo-log or --dry-run"}
+	}
+	var err error
+	if p.Include, err = patterns("--include", p.Include); err != nil {
+		return Plan{}, err
+	}
+	if p.Exclude, err = patterns("--exclude", p.Exclude); err != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+// patterns checks patterns and makes them relative to the tree.
+func patterns(flag string, given []string) ([]string, error) {
+	var clean []string
+	for _, g := range given {
+		p := path.Clean(strings.TrimLeft(g, "/"))
+		if g == "" || !doublestar.ValidatePattern(p) {
+			return nil, &ConflictError{fmt.Sprintf("%s %q is not a pattern", flag, g), "patterns are as in a shell, ** spans directories: usr/lib/**/*.so"}
+		}
+		clean = append(clean, p)
+	}
+	return clean, nil
+}
+
+// Included reports whether the path relative to the tree is included.
+func (s *Selection) Included(rel string) bool { return matches(s.Include, rel) }
+
+// Excluded reports whether the path relative to the tree is excluded.
+func (s *Selection) Excluded(rel string) bool { return matches(s.Exclude, rel) }
+
+func matches(patterns []string, rel string) bool {
+	for _, p := range patterns {
+		if doublestar.MatchUnvalidated(p, rel) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,218 @@
+// Package relabel is the engine: it takes what a walk finds, gives each file
+// to one worker from open to close, and hands the results to a report.
+package relabel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/hash"
+	"imaseal/internal/report"
+	"imaseal/walk"
+)
+
+const (
+	// readBuffer is a worker's buffer: small enough for a core's own cache,
+	// large enough that the calls cost nothing.
+	readBuffer = 128 << 10
+	// openAhead is how many files a walk may have open before a worker takes
+	// them. Their reading has been started (walk's advice), so it is also how
+	// far a cold disk is read ahead.
+	openAhead = 64
+	// resultsAhead lets workers go on while the report is being written.
+	resultsAhead = 256
+)
+
+// A Job turns an open file into a result. It does not close the file. Where
+// ctx ends in the middle of a file that the job does not finish, the result's
+// Err is the cause of ctx. A result without an outcome is not reported.
+type Job func(ctx context.Context, w *Worker, e *walk.Entry) report.Result
+
+// A Run is one command's work on its files.
+type Run struct {
+	// Source finds the files, as walk.Walk and walk.Files do.
+	Source func(ctx context.Context, visit walk.Visitor) error
+	Job    Job
+	Report report.Handler
+	Header report.Header // Jobs is the number of workers, at least one
+}
+
+// A Worker owns one file at a time, and what it takes to read it.
+type Worker struct {
+	run     *running
+	buf     []byte
+	hashers map[hash.Algorithm]*hash.Hasher
+	lastDev uint64 // that wrote last, if anyDev
+	anyDev  bool
+}
+
+// running is the state that the workers of a run share.
+type running struct {
+	mu      sync.Mutex
+	written map[uint64]int // a descriptor on each file system written to
+}
+
+// Do runs to the end, or until ctx ends, and returns when every goroutine has
+// ended and every file is closed. Files that a worker has begun when ctx ends
+// are finished, the others have no result. A failed file is no error: an error
+// means that the run itself broke, and the summary is that of what was done.
+// What was written is on the disk when Do returns without error.
+func (r *Run) Do(ctx context.Context) (report.Summary, error) {
+	begin := time.Now()
+	sum := report.NewSummary(r.Header)
+	if err := r.Report.Start(r.Header); err != nil {
+		return sum, fmt.Errorf("writing report: %w", err)
+	}
+	shared := &running{written: make(map[uint64]int)}
+	defer shared.close()
+	err := r.work(ctx, shared, &sum)
+	if syncErr := shared.sync(); err == nil {
+		err = syncErr
+	}
+	sum.Elapsed = time.Since(begin)
+	sum.Interrupted = ctx.Err() != nil
+	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
+		err = fmt.Errorf("writing report: %w", finishErr)
+	}
+	return sum, err
+}
+
+func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	entries := make(chan walk.Entry, openAhead)
+	results := make(chan report.Result, resultsAhead)
+
+	var walkErr error
+	go func() {
+		defer close(entries) // safe: Walk returns only when no call of send runs any more
+		walkErr = r.Source(ctx, func(e walk.Entry) error { return send(ctx, entries, e) })
+		if walkErr != nil {
+			cancel(walkErr)
+		}
+	}()
+	var workers sync.WaitGroup
+	for range max(1, r.Header.Jobs) {
+		workers.Go(func() {
+			w := &Worker{run: shared, buf: make([]byte, readBuffer), hashers: make(map[hash.Algorithm]*hash.Hasher)}
+			for e := range entries {
+				if res, ok := r.one(ctx, w, e); ok {
+					results <- res
+				}
+			}
+		})
+	}
+	go func() { workers.Wait(); close(results) }()
+	var reportErr error
+	for res := range results {
+		if reportErr != nil {
+			continue // the run is ending; let the workers finish
+		}
+		sum.Add(res)
+		if err := r.Report.Result(res); err != nil {
+			reportErr = fmt.Errorf("writing report: %w", err)
+			cancel(reportErr)
+		}
+	}
+	switch {
+	case reportErr != nil:
+		return reportErr
+	case walkErr != nil && ctx.Err() == nil:
+		return walkErr
+	}
+	return context.Cause(ctx)
+}
+
+// send hands an entry to the workers, or closes its file if the run is over.
+func send(ctx context.Context, entries chan<- walk.Entry, e walk.Entry) error {
+	select {
+	case entries <- e:
+		return nil
+	case <-ctx.Done():
+		if e.File != nil {
+			e.File.Close()
+		}
+		return context.Cause(ctx)
+	}
+}
+
+// one does the job on an entry and closes its file. It returns false for a
+// file that has no turn any more.
+func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, bool) {
+	res := report.Result{Path: e.Path}
+	switch {
+	case e.Skip != "":
+		res.Outcome, res.Reason = report.Skipped, string(e.Skip)
+		return res, true
+	case errors.Is(e.Err, fs.ErrNotExist):
+		res.Outcome = report.Vanished
+		return res, true
+	case e.Err != nil:
+		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", e.Err)
+		return res, true
+	}
+	defer e.File.Close()
+	if ctx.Err() != nil {
+		return res, false
+	}
+	res = r.Job(ctx, w, &e)
+	abandoned := ctx.Err() != nil && errors.Is(res.Err, context.Cause(ctx))
+	return res, res.Outcome != "" && !abandoned
+}
+
+// hasher returns the worker's hasher for an algorithm.
+func (w *Worker) hasher(a hash.Algorithm) (*hash.Hasher, error) {
+	h := w.hashers[a]
+	if h == nil {
+		var err error
+		if h, err = hash.New(a); err != nil {
+			return nil, err
+		}
+		w.hashers[a] = h
+	}
+	return h, nil
+}
+
+// wrote remembers that the file's file system has to be synced.
+func (w *Worker) wrote(e *walk.Entry) error {
+	if w.anyDev && w.lastDev == e.Stat.Dev {
+		return nil
+	}
+	w.run.mu.Lock()
+	defer w.run.mu.Unlock()
+	if _, ok := w.run.written[e.Stat.Dev]; !ok {
+		fd, err := unix.FcntlInt(e.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("keeping a descriptor to sync: %w", err)
+		}
+		w.run.written[e.Stat.Dev] = fd
+	}
+	w.lastDev, w.anyDev = e.Stat.Dev, true
+	return nil
+}
+
+// sync brings every file system that was written to the disk.
+func (s *running) sync() error {
+	for _, fd := range s.written {
+		if err := unix.Syncfs(fd); err != nil {
+			return fmt.Errorf("syncing the labels to disk: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *running) close() {
+	for _, fd := range s.written {
+		unix.Close(fd)
+	}
+}
+
+// fd is the descriptor of an open file, for calls that package os lacks.
+func fd(f *os.File) int { return int(f.Fd()) }

@@ -1,0 +1,134 @@
+package relabel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"imaseal/internal/report"
+	"imaseal/internal/undo"
+	"imaseal/walk"
+)
+
+// An Undoer puts back what a run changed. Its run has one job, so that the
+// changes of a file are taken back in their order.
+type Undoer struct {
+	Log    *undo.Reader
+	Writer Writer
+
+	found sync.Map            // *os.File to undo.File, for files on their way to the worker
+	done  map[string]struct{} // files with several lines, one of which was undone
+}
+
+// Source finds the files of the log, the last line first, as Run.Source does.
+func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
+	for {
+		f, err := u.Log.Prev()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e := walk.OpenFile(f.Path)
+		if e.File != nil {
+			u.found.Store(e.File, f)
+		}
+		if err := visit(e); err != nil {
+			return err
+		}
+	}
+}
+
+// Undo is a Job: it puts the labels back that the file had before the run, if
+// it still has those that the run wrote.
+func (u *Undoer) Undo(_ context.Context, w *Worker, e *walk.Entry) report.Result {
+	res := report.Result{Path: e.Path}
+	v, ok := u.found.LoadAndDelete(e.File)
+	if !ok {
+		return res
+	}
+	f := v.(undo.File)
+	if _, ok := u.done[f.Path]; ok {
+		if !f.Again {
+			delete(u.done, f.Path)
+		}
+		return res
+	}
+	if f.Inode != e.Stat.Ino {
+		res.Outcome, res.Reason = report.Kept, "another file has this name by now"
+		return res
+	}
+	state, err := u.compare(e.File, f.Changes)
+	switch {
+	case err != nil:
+		res.Outcome, res.Err = report.Failed, err
+		return res
+	case state == isOther && f.Again:
+		return res // the run ended before this attempt: an earlier line tells
+	case state == isOther:
+		res.Outcome, res.Reason = report.Kept, "the label was changed since the run"
+		return res
+	case state == isOld:
+		res.Outcome, res.Reason = report.Unchanged, "was not changed by the run"
+	default:
+		res.Outcome = report.Restored
+		err = u.putBack(w, e, f.Changes)
+	}
+	if err != nil {
+		res.Outcome, res.Err = report.Failed, err
+	}
+	if f.Again {
+		if u.done == nil {
+			u.done = make(map[string]struct{})
+		}
+		u.done[f.Path] = struct{}{}
+	}
+	return res
+}
+
+// labelState says whose labels a file carries.
+type labelState int
+
+const (
+	isNew   labelState = iota // at least one of the run's, and no stranger's
+	isOld                     // those from before the run
+	isOther                   // a stranger's
+)
+
+func (u *Undoer) compare(f *os.File, changes []undo.Change) (labelState, error) {
+	state := isOld
+	for _, c := range changes {
+		value, err := get(u.Writer.Store, &walk.Entry{File: f}, c.Attr)
+		switch {
+		case err != nil:
+			return isOther, err
+		case same(value, c.Old):
+		case same(value, c.New):
+			state = isNew
+		default:
+			return isOther, nil
+		}
+	}
+	return state, nil
+}
+
+// same compares values, where nil is no attribute.
+func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+
+func (u *Undoer) putBack(w *Worker, e *walk.Entry, changes []undo.Change) error {
+	var back []undo.Change
+	for _, c := range slices.Backward(changes) {
+		back = append(back, undo.Change{Attr: c.Attr, Old: c.New, New: c.Old})
+	}
+	err := u.Writer.write(w, e, new(undo.File), back...)
+	var changed *changedError
+	if errors.As(err, &changed) { // content is no matter here
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package report
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"unicode/utf8"
+
+	"imaseal/hash"
+)
+
+// JSON prints one object per line: one for each file, the summary last.
+// Skipped files other than hard links are printed if Verbose; they are always
+// counted. The fields are documented in the man page and only ever grow.
+type JSON struct {
+	Out     io.Writer
+	Verbose bool
+	// Hint returns advice on an error, or nothing.
+	Hint func(error) string
+	// Bar is moved with each result, if there is one.
+	Bar *Bar
+
+	out *bufio.Writer
+	enc *json.Encoder
+}
+
+type jsonResult struct {
+	Path       string       `json:"path"`
+	PathBase64 string       `json:"path_base64,omitempty"`
+	Outcome    Outcome      `json:"outcome"`
+	Class      string       `json:"class,omitempty"`
+	IMA        string       `json:"ima,omitempty"`
+	EVM        string       `json:"evm,omitempty"`
+	Digest     *hash.Digest `json:"digest,omitempty"`
+	KeyID      string       `json:"keyid,omitempty"`
+	Reason     string       `json:"reason,omitempty"`
+	Warning    string       `json:"warning,omitempty"`
+	Hint       string       `json:"hint,omitempty"`
+}
+
+type jsonSummary struct {
+	Command     string          `json:"command"`
+	Algorithm   string          `json:"algorithm,omitempty"`
+	DryRun      bool            `json:"dry_run"`
+	Interrupted bool            `json:"interrupted"`
+	Outcomes    map[Outcome]int `json:"outcomes"`
+	HardLinks   int             `json:"hard_links"`
+	Skipped     map[string]int  `json:"skipped"`
+	Warnings    int             `json:"warnings"`
+	Bytes       int64           `json:"bytes"`
+	Seconds     float64         `json:"seconds"`
+	Jobs        int             `json:"jobs"`
+}
+
+// Start implements Handler.
+func (j *JSON) Start(Header) error {
+	j.out = bufio.NewWriter(j.Out)
+	j.enc = json.NewEncoder(j.out)
+	j.enc.SetEscapeHTML(false)
+	return nil
+}
+
+// Result implements Handler.
+func (j *JSON) Result(r Result) error {
+	j.Bar.Add(r)
+	if r.Outcome == Skipped && r.Reason != HardLink && !j.Verbose {
+		return nil
+	}
+	o := jsonResult{
+		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
+		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
+		Reason: r.Reason, Warning: r.Warning,
+	}
+	if !utf8.ValidString(r.Path) {
+		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))
+	}
+	if !r.Digest.IsZero() {
+		o.Digest = &r.Digest
+	}
+	if r.HasKeyID {
+		o.KeyID = r.KeyID.String()
+	}
+	if r.Err != nil {
+		o.Reason = r.Err.Error()
+		if j.Hint != nil {
+			o.Hint = j.Hint(r.Err)
+		}
+	}
+	return j.enc.Encode(o)
+}
+
+// Finish implements Handler.
+func (j *JSON) Finish(s Summary) error {
+	j.Bar.Finish()
+	o := jsonSummary{
+		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
+		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: s.Skipped, Warnings: s.Warnings,
+		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
+	}
+	if s.Algo != 0 {
+		o.Algorithm = s.Algo.String()
+	}
+	err := j.enc.Encode(struct {
+		Summary jsonSummary `json:"summary"`
+	}{o})
+	if err != nil {
+		return err
+	}
+	return j.out.Flush()
+}

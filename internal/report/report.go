@@ -1,0 +1,128 @@
+// Package report turns results into text, JSON lines and a progress bar.
+package report
+
+import (
+	"time"
+
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+)
+
+// An Outcome is the one thing that became of a file.
+type Outcome string
+
+// The outcomes. Labelled to Failed are those of selected files in runs that
+// write; verify has Valid to Unverifiable in place of the first three.
+const (
+	Labelled  Outcome = "labelled"  // carries a new label now
+	Unchanged Outcome = "unchanged" // was as asked, and not written
+	Kept      Outcome = "kept"      // carries something better, which was left
+	Cleared   Outcome = "cleared"   // carries no label any more
+	Restored  Outcome = "restored"  // carries what it did before the run that is undone
+
+	Valid        Outcome = "valid"        // the label fits the content
+	Unlabelled   Outcome = "unlabelled"   // there is no label
+	Invalid      Outcome = "invalid"      // the label does not fit, or is none
+	Unverifiable Outcome = "unverifiable" // a signature, and no key for it
+
+	Vanished Outcome = "vanished" // was gone when its turn came
+	Failed   Outcome = "failed"   // see Err
+	Skipped  Outcome = "skipped"  // not selected, see Reason
+)
+
+// Outcomes lists the outcomes in the order of the summary.
+func Outcomes() []Outcome {
+	return []Outcome{
+		Labelled, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
+		Unchanged, Kept, Vanished, Failed,
+	}
+}
+
+// HardLink is the reason of names whose inode was handled under another one.
+const HardLink = "hard link"
+
+// A Result is what became of one file.
+type Result struct {
+	// Path is the path for messages.
+	Path    string
+	Outcome Outcome
+	// Class is what the file should carry: "hash" or "sign"; empty where no
+	// class was decided.
+	Class string
+	// IMA and EVM are the labels that the file carries now; nil for none.
+	IMA, EVM []byte
+	// Digest is that of the content, if it was computed.
+	Digest hash.Digest
+	// KeyID is that of the signature in IMA, if HasKeyID.
+	KeyID    imaevm.KeyID
+	HasKeyID bool
+	// Reason says why, in words: of Skipped one of package walk's, of
+	// verdicts what is wrong.
+	Reason string
+	// Warning is something the user should know though the outcome stands.
+	Warning string
+	// Err is why the outcome is Failed.
+	Err error
+	// Bytes is how many bytes of content were read.
+	Bytes int64
+}
+
+// A Header describes a run that starts.
+type Header struct {
+	Command string // as the user typed it: hash, verify, ...
+	Jobs    int
+	Algo    hash.Algorithm // zero where the run has none
+	DryRun  bool
+}
+
+// A Summary counts what became of a run's files.
+type Summary struct {
+	Header
+	Count     map[Outcome]int
+	Skipped   map[string]int // by reason, hard links aside
+	HardLinks int
+	Warnings  int
+	Bytes     int64
+	Elapsed   time.Duration
+	// Interrupted says that the run was ended before all files had their
+	// turn.
+	Interrupted bool
+}
+
+// NewSummary returns the summary of nothing yet.
+func NewSummary(h Header) Summary {
+	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[string]int)}
+}
+
+// Add counts a result.
+func (s *Summary) Add(r Result) {
+	s.Bytes += r.Bytes
+	if r.Warning != "" {
+		s.Warnings++
+	}
+	switch {
+	case r.Outcome != Skipped:
+		s.Count[r.Outcome]++
+	case r.Reason == HardLink:
+		s.HardLinks++
+	default:
+		s.Skipped[r.Reason]++
+	}
+}
+
+// Selected returns the number of files that the run answers for.
+func (s *Summary) Selected() int {
+	n := 0
+	for _, c := range s.Count {
+		n += c
+	}
+	return n
+}
+
+// A Handler prints a run. Its methods are called by one goroutine: Start,
+// Result for each file, Finish.
+type Handler interface {
+	Start(Header) error
+	Result(Result) error
+	Finish(Summary) error
+}

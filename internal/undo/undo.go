@@ -1,0 +1,307 @@
+// Package undo holds the log of a run's changes, from which they can be taken
+// back.
+//
+// A log is a text file of JSON lines. The first names the format's version and
+// the namespace of the attributes:
+//
+//	{"imaseal_undo":1,"namespace":"security","command":"hash","started":"2026-01-02T03:04:05Z"}
+//
+// Each of the others is one file, written before the file is changed:
+//
+//	{"path":"/bin/cat","inode":12,"changes":[{"attr":"security.ima","old":null,"new":"0404…"}]}
+//
+// A path that is not UTF-8 stands in path_base64. Values are hexadecimal, null
+// stands for no attribute. A file that had to be labelled again, because it
+// was changing, has a further line with "again": its old values are those
+// from before the run. The last line may be torn, if the run was killed: its
+// file was then not changed.
+package undo
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+const version = 1
+
+// A Header is the first line of a log.
+type Header struct {
+	Namespace string    // "security" or "user"
+	Command   string    // that made the log
+	Started   time.Time // the run
+}
+
+// A Change is one attribute's old and new value; nil is no attribute, which
+// is not the same as an empty value.
+type Change struct {
+	Attr     string
+	Old, New []byte
+}
+
+// A File is what a run changed of one file.
+type File struct {
+	Path    string // absolute
+	Inode   uint64
+	Changes []Change // in the order they were made
+	// Again says that an earlier line of the same run has the same file.
+	Again bool
+}
+
+type headerLine struct {
+	Version   int       `json:"imaseal_undo"`
+	Namespace string    `json:"namespace"`
+	Command   string    `json:"command"`
+	Started   time.Time `json:"started"`
+}
+
+type fileLine struct {
+	Path       string       `json:"path,omitempty"`
+	PathBase64 []byte       `json:"path_base64,omitempty"`
+	Inode      uint64       `json:"inode"`
+	Changes    []changeLine `json:"changes"`
+	Again      bool         `json:"again,omitempty"`
+}
+
+type changeLine struct {
+	Attr string  `json:"attr"`
+	Old  *string `json:"old"`
+	New  *string `json:"new"`
+}
+
+// A Log is being written. Record is safe for concurrent use.
+type Log struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+// Create makes a new log, readable by its owner only: it may tell of files
+// that others cannot see. A file that exists is an error. The log and its name
+// are on the disk when Create returns.
+func Create(name string, h Header) (*Log, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{f: f}
+	err = l.write(headerLine{Version: version, Namespace: h.Namespace, Command: h.Command, Started: h.Started})
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(name))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) { // some file systems cannot
+		return err
+	}
+	return nil
+}
+
+// Stat describes the log file, which a walk should leave alone.
+func (l *Log) Stat() (os.FileInfo, error) { return l.f.Stat() }
+
+// Record writes a file's line: when it returns, the kernel has it.
+func (l *Log) Record(f File) error {
+	line := fileLine{Path: f.Path, Inode: f.Inode, Again: f.Again}
+	if !utf8.ValidString(f.Path) {
+		line.Path, line.PathBase64 = "", []byte(f.Path)
+	}
+	for _, c := range f.Changes {
+		line.Changes = append(line.Changes, changeLine{Attr: c.Attr, Old: encode(c.Old), New: encode(c.New)})
+	}
+	return l.write(line)
+}
+
+// write writes a line in one call, so that no line is torn by another.
+func (l *Log) write(line any) error {
+	b, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := l.f.Write(append(b, '\n')); err != nil {
+		return fmt.Errorf("writing the undo log: %w", err)
+	}
+	return nil
+}
+
+// Close brings the log to the disk and closes it.
+func (l *Log) Close() error { return errors.Join(l.f.Sync(), l.f.Close()) }
+
+func encode(value []byte) *string {
+	if value == nil {
+		return nil
+	}
+	s := hex.EncodeToString(value)
+	return &s
+}
+
+func decode(s *string) ([]byte, error) {
+	if s == nil {
+		return nil, nil
+	}
+	b, err := hex.DecodeString(*s)
+	if err == nil && b == nil {
+		b = []byte{}
+	}
+	return b, err
+}
+
+// A Reader reads a finished log from its end. Memory is one word a line.
+type Reader struct {
+	Header Header
+	f      *os.File
+	starts []int64 // of each line and of the end
+	next   int     // index in starts of the line that comes next
+}
+
+// maxLine bounds a line: a path may have any length, two labels and their
+// predecessors at most 64 KiB each.
+const maxLine = 4 << 20
+
+// Open opens a log. A torn last line is left out. The error names the file,
+// and the line if one is wrong.
+func Open(name string) (*Reader, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{f: f}
+	if err := r.index(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, nil
+}
+
+func (r *Reader) index() error {
+	in := bufio.NewReaderSize(r.f, 64<<10)
+	first, err := readLine(in)
+	if err != nil {
+		return errors.New("not an undo log: no first line")
+	}
+	var h headerLine
+	if err := unmarshal(first, &h); err != nil || h.Version == 0 {
+		return errors.New("not an undo log: the first line is none of imaseal's")
+	}
+	if h.Version != version {
+		return fmt.Errorf("an undo log of version %d, and only version %d is known", h.Version, version)
+	}
+	r.Header = Header{Namespace: h.Namespace, Command: h.Command, Started: h.Started}
+	at := int64(len(first))
+	r.starts = append(r.starts, at)
+	for {
+		line, err := readLine(in)
+		if errors.Is(err, io.EOF) {
+			break // at the end, or in the middle of a torn line
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", len(r.starts)+1, err)
+		}
+		at += int64(len(line))
+		r.starts = append(r.starts, at)
+	}
+	r.next = len(r.starts) - 2
+	return nil
+}
+
+// readLine returns a line with its newline, or an error.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if err == nil {
+			return line, nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+		if len(line) > maxLine {
+			return nil, errors.New("line too long")
+		}
+	}
+}
+
+// Len returns the number of lines that Prev has not returned yet.
+func (r *Reader) Len() int { return r.next + 1 }
+
+// Prev returns the line before the one it returned last, starting with the
+// last of the log, and io.EOF after the first.
+func (r *Reader) Prev() (File, error) {
+	if r.next < 0 {
+		return File{}, io.EOF
+	}
+	start, end := r.starts[r.next], r.starts[r.next+1]
+	number := r.next + 2
+	r.next--
+	b := make([]byte, end-start)
+	if _, err := r.f.ReadAt(b, start); err != nil {
+		return File{}, fmt.Errorf("line %d: %w", number, err)
+	}
+	f, err := parseFile(b)
+	if err != nil {
+		return File{}, fmt.Errorf("line %d: %w", number, err)
+	}
+	return f, nil
+}
+
+func parseFile(b []byte) (File, error) {
+	var line fileLine
+	if err := unmarshal(b, &line); err != nil {
+		return File{}, err
+	}
+	f := File{Path: line.Path, Inode: line.Inode, Again: line.Again}
+	if line.PathBase64 != nil {
+		f.Path = string(line.PathBase64)
+	}
+	if !filepath.IsAbs(f.Path) || len(line.Changes) == 0 {
+		return File{}, errors.New("no absolute path or no changes")
+	}
+	for _, c := range line.Changes {
+		old, err := decode(c.Old)
+		if err != nil {
+			return File{}, fmt.Errorf("old value: %w", err)
+		}
+		new, err := decode(c.New)
+		if err != nil {
+			return File{}, fmt.Errorf("new value: %w", err)
+		}
+		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: new})
+	}
+	return f, nil
+}
+
+func unmarshal(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
+// Close closes the log.
+func (r *Reader) Close() error { return r.f.Close() }

@@ -1,0 +1,32 @@
+// Imaseal prepares Linux file systems for IMA appraisal and EVM.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"imaseal/internal/command"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	// A closed report pipe is an error like any other, not the end.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s := <-signals
+		signal.Stop(signals) // the next one ends the process at once
+		stop(&command.InterruptedError{Signal: s})
+	}()
+	return command.Main(ctx, command.Program{
+		Args:   os.Args[1:],
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+	})
+}

@@ -1,0 +1,96 @@
+package walk
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// openat is openat(2) with O_CLOEXEC and the EINTR retry.
+func openat(at int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(at, name, flags|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func fstat(fd int, st *unix.Stat_t) error {
+	for {
+		if err := unix.Fstat(fd, st); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func fstatat(at int, name string, st *unix.Stat_t) error {
+	for {
+		err := unix.Fstatat(at, name, st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// openRegular opens for reading what should be a regular file: O_NONBLOCK, so
+// that a fifo in its place blocks nobody, and O_NOATIME where it is allowed,
+// since labelling a file is not using it.
+func openRegular(at int, name string, flags int) (int, error) {
+	flags |= unix.O_RDONLY | unix.O_NONBLOCK
+	fd, err := openat(at, name, flags|unix.O_NOATIME)
+	if err == unix.EPERM {
+		fd, err = openat(at, name, flags)
+	}
+	return fd, err
+}
+
+// openLong opens a path that may be longer than PATH_MAX, following links.
+func openLong(name string, flags int) (int, error) {
+	fd, err := openat(unix.AT_FDCWD, name, flags)
+	if !errors.Is(err, unix.ENAMETOOLONG) || len(name) < unix.PathMax {
+		return fd, err
+	}
+	at, own := unix.AT_FDCWD, false
+	for len(name) >= unix.PathMax {
+		cut := strings.LastIndexByte(name[:unix.PathMax-1], '/')
+		if cut <= 0 {
+			break
+		}
+		next, err := openat(at, name[:cut], unix.O_PATH|unix.O_DIRECTORY)
+		if own {
+			unix.Close(at)
+		}
+		if err != nil {
+			return -1, err
+		}
+		at, own, name = next, true, strings.TrimLeft(name[cut:], "/")
+	}
+	fd, err = openat(at, name, flags)
+	if own {
+		unix.Close(at)
+	}
+	return fd, err
+}
+
+// typeName names the type bits of a mode.
+func typeName(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "regular file"
+	case unix.S_IFDIR:
+		return "directory"
+	case unix.S_IFLNK:
+		return "symbolic link"
+	case unix.S_IFIFO:
+		return "fifo"
+	case unix.S_IFSOCK:
+		return "socket"
+	case unix.S_IFCHR:
+		return "character device"
+	case unix.S_IFBLK:
+		return "block device"
+	}
+	return "file of unknown type"
+}

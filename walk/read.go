@@ -1,0 +1,393 @@
+package walk
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// direntBuffer is the getdents64 buffer: the kernel fills it with about a
+	// thousand names a call, and a directory seldom has more.
+	direntBuffer = 32 << 10
+	// chunkEntries bounds the names that are sorted at a time, and so the
+	// memory for one directory. Inodes are nearly in order on a disk long
+	// before a chunk is full.
+	chunkEntries = 32 << 10
+	// prefetch is the part of a file whose reading is started when it is
+	// opened, ahead of the worker that reads it; the kernel's own read-ahead
+	// does the rest.
+	prefetch = 1 << 20
+)
+
+// A reader reads one directory at a time. It belongs to one goroutine.
+type reader struct {
+	w       *walker
+	lexical bool
+	buf     []byte
+	chunks  []*chunk // free ones: reading may nest when too many directories wait
+}
+
+func newReader(w *walker, lexical bool) *reader {
+	return &reader{w: w, lexical: lexical, buf: make([]byte, direntBuffer)}
+}
+
+// A chunk holds some of the names of a directory, packed.
+type chunk struct {
+	names   []byte
+	entries []dirent
+}
+
+type dirent struct {
+	ino  uint64
+	off  uint32 // in names
+	size uint16
+	typ  uint8 // DT_REG and so on
+}
+
+func (c *chunk) name(e dirent) []byte { return c.names[e.off : e.off+uint32(e.size)] }
+
+// take opens and handles a pending item and gives up its reference.
+func (r *reader) take(it item) {
+	defer r.w.release(it.parent)
+	switch isDir, regular := r.classify(it.parent, it.name, it.typ); {
+	case isDir:
+		if d := r.openDir(it.parent, it.name); d != nil {
+			r.read(d)
+		}
+	case regular:
+		r.file(it.parent, it.name)
+	}
+}
+
+// openDir opens a directory below another, or reports why not.
+func (r *reader) openDir(parent *dir, name string) *dir {
+	w := r.w
+	e := Entry{Rel: parent.join(name), Path: parent.path(name)}
+	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) {
+		e.Skip = Filtered
+		w.report(e)
+		return nil
+	}
+	at, err := w.use(parent)
+	if err != nil {
+		e.Err = err
+		w.report(e)
+		return nil
+	}
+	defer w.unuse(parent)
+	fd := -1
+	if e.Skip, err = r.mayEnter(parent, at, name); err == nil && e.Skip == "" {
+		fd, err = openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	}
+	if err == nil && e.Skip == "" {
+		if err = fstat(fd, &e.Stat); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil || e.Skip != "" {
+		e.Err = changedType(err)
+		w.report(e)
+		return nil
+	}
+	w.mu.Lock()
+	w.open++
+	w.mu.Unlock()
+	return &dir{
+		root: parent.root, parent: parent, name: name, rel: e.Rel, id: InodeOf(&e.Stat),
+		included: parent.included || w.cfg.Include == nil || w.cfg.Include(e.Rel),
+		fd:       fd, refs: 1,
+	}
+}
+
+// mayEnter looks at a directory before it is opened, since opening can mount
+// (autofs) or hang (a dead network file system).
+func (r *reader) mayEnter(parent *dir, at int, name string) (Reason, error) {
+	var st unix.Stat_t
+	if err := fstatat(at, name, &st); err != nil {
+		return "", err
+	}
+	id := InodeOf(&st)
+	if other := r.w.roots[id]; other != nil && other != parent.root && other.IsDir() {
+		return OwnPath, nil
+	}
+	if id.Dev == parent.id.Dev {
+		return "", nil
+	}
+	if !r.w.cfg.CrossFilesystems {
+		return OtherFilesystem, nil
+	}
+	fd, err := openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return "", err
+	}
+	if r.w.cfg.Pseudo != nil && r.w.cfg.Pseudo(uint32(fs.Type)) {
+		return PseudoFS, nil
+	}
+	return "", nil
+}
+
+// changedType makes the errors of opening without following links say what
+// happened.
+func changedType(err error) error {
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return &ChangedTypeError{To: "symbolic link"}
+	case errors.Is(err, unix.ENOTDIR):
+		return &ChangedTypeError{To: "file or symbolic link"}
+	case errors.Is(err, unix.ENXIO):
+		return &ChangedTypeError{To: "socket or device"}
+	}
+	return err
+}
+
+// read reads a directory and gives up the caller's reference on it.
+func (r *reader) read(d *dir) {
+	defer r.w.release(d)
+	c := r.chunk()
+	defer func() { r.chunks = append(r.chunks, c) }()
+	for {
+		more, err := r.fill(d, c)
+		if err != nil {
+			r.w.report(Entry{Path: joinPath(d.root.path, d.rel), Rel: d.rel, Err: err})
+		}
+		if r.lexical {
+			r.handOverLexically(d, c)
+		} else {
+			r.handOver(d, c)
+		}
+		if !more || err != nil || r.w.stopped() {
+			return
+		}
+	}
+}
+
+func (r *reader) chunk() *chunk {
+	if n := len(r.chunks); n > 0 {
+		c := r.chunks[n-1]
+		r.chunks = r.chunks[:n-1]
+		return c
+	}
+	return new(chunk)
+}
+
+// fill reads the next names of d: all of them in a lexical walk. It reports
+// whether there may be more.
+func (r *reader) fill(d *dir, c *chunk) (more bool, err error) {
+	c.names, c.entries = c.names[:0], c.entries[:0]
+	fd, err := r.w.use(d)
+	if err != nil {
+		return false, err
+	}
+	defer r.w.unuse(d)
+	for r.lexical || len(c.entries) < chunkEntries {
+		n, err := unix.Getdents(fd, r.buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if n == 0 {
+			return false, nil
+		}
+		c.parse(r.buf[:n])
+	}
+	return true, nil
+}
+
+// parse adds the records of struct linux_dirent64: inode (8 bytes), offset
+// (8), record length (2), type (1), name, zero byte.
+func (c *chunk) parse(b []byte) {
+	const nameOff = 19
+	for len(b) > nameOff {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= nameOff || size > len(b) {
+			return
+		}
+		name := b[nameOff:size]
+		name = name[:clen(name)]
+		if s := unsafe.String(unsafe.SliceData(name), len(name)); s != "." && s != ".." && s != "" {
+			c.entries = append(c.entries, dirent{
+				ino: binary.NativeEndian.Uint64(b), off: uint32(len(c.names)),
+				size: uint16(len(name)), typ: b[18],
+			})
+			c.names = append(c.names, name...)
+		}
+		b = b[size:]
+	}
+}
+
+func clen(b []byte) int {
+	if i := slices.Index(b, 0); i >= 0 {
+		return i
+	}
+	return len(b)
+}
+
+// handOver visits the files of a chunk in inode order and leaves its
+// directories to whichever worker is free.
+func (r *reader) handOver(d *dir, c *chunk) {
+	slices.SortFunc(c.entries, func(a, b dirent) int { return cmp.Compare(a.ino, b.ino) })
+	for _, e := range c.entries {
+		name := string(c.name(e))
+		switch isDir, regular := r.classify(d, name, e.typ); {
+		case isDir:
+			r.w.push(item{parent: d, name: name, typ: unix.DT_DIR})
+		case regular:
+			r.file(d, name)
+		}
+		if r.w.stopped() {
+			return
+		}
+	}
+	for {
+		it, ok := r.w.tryPop()
+		if !ok {
+			return
+		}
+		r.take(it)
+	}
+}
+
+// handOverLexically leaves all entries pending, the first name on top.
+func (r *reader) handOverLexically(d *dir, c *chunk) {
+	slices.SortFunc(c.entries, func(a, b dirent) int { return bytes.Compare(c.name(b), c.name(a)) })
+	items := make([]item, 0, len(c.entries))
+	for _, e := range c.entries {
+		items = append(items, item{parent: d, name: string(c.name(e)), typ: e.typ})
+	}
+	r.w.push(items...)
+}
+
+// classify tells directories from files and reports the rest. Some file
+// systems leave the type of entries unknown: then the inode is asked.
+func (r *reader) classify(d *dir, name string, typ uint8) (isDir, regular bool) {
+	switch typ {
+	case unix.DT_DIR:
+		return true, false
+	case unix.DT_REG:
+		return false, true
+	case unix.DT_UNKNOWN:
+		return r.ask(d, name)
+	}
+	r.skipType(d, name, typ == unix.DT_LNK)
+	return false, false
+}
+
+func (r *reader) skipType(d *dir, name string, link bool) {
+	e := Entry{Path: d.path(name), Rel: d.join(name), Skip: Special}
+	if link {
+		e.Skip = Symlink
+	}
+	r.w.report(e)
+}
+
+func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
+	var st unix.Stat_t
+	at, err := r.w.use(d)
+	if err == nil {
+		err = fstatat(at, name, &st)
+		r.w.unuse(d)
+	}
+	if err != nil {
+		r.w.report(Entry{Path: d.path(name), Rel: d.join(name), Err: err})
+		return false, false
+	}
+	switch t := st.Mode & unix.S_IFMT; t {
+	case unix.S_IFDIR:
+		return true, false
+	case unix.S_IFREG:
+		return false, true
+	default:
+		r.skipType(d, name, t == unix.S_IFLNK)
+		return false, false
+	}
+}
+
+// file opens a regular file and hands it over, or says why not.
+func (r *reader) file(d *dir, name string) {
+	w := r.w
+	e := Entry{Path: d.path(name), Rel: d.join(name)}
+	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) ||
+		!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel) {
+		e.Skip = Filtered
+		w.report(e)
+		return
+	}
+	at, err := w.use(d)
+	if err != nil {
+		e.Err = err
+		w.report(e)
+		return
+	}
+	fd := r.openFile(at, name, d.id.Dev, &e)
+	w.unuse(d)
+	if fd >= 0 {
+		advise(fd, e.Stat.Size)
+		e.File = os.NewFile(uintptr(fd), e.Path)
+	}
+	w.report(e)
+}
+
+// openFile opens a file and fills in the entry: an error, a reason to skip
+// it, or neither, with the descriptor unless files are only counted.
+func (r *reader) openFile(at int, name string, dev uint64, e *Entry) int {
+	var fd int
+	if r.w.cfg.CountOnly {
+		fd = -1
+		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			e.Skip = Special
+		}
+	} else if fd, e.Err = openRegular(at, name, unix.O_NOFOLLOW); e.Err == nil {
+		e.Err = fstat(fd, &e.Stat)
+		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
+		}
+	} else if fstatat(at, name, &e.Stat) == nil && r.skipFile(&e.Stat, dev) == OtherOwner {
+		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
+		return -1
+	}
+	if e.Err == nil && e.Skip == "" {
+		e.Skip = r.skipFile(&e.Stat, dev)
+	}
+	e.Err = changedType(e.Err)
+	if fd >= 0 && (e.Err != nil || e.Skip != "") {
+		unix.Close(fd)
+		return -1
+	}
+	return fd
+}
+
+func (r *reader) skipFile(st *unix.Stat_t, dev uint64) Reason {
+	w := r.w
+	switch {
+	case w.cfg.Owner != nil && !w.cfg.Owner(st.Uid):
+		return OtherOwner
+	case st.Dev != dev && !w.cfg.CrossFilesystems:
+		return OtherFilesystem
+	case w.isOwn(st):
+		return OwnOutput
+	case w.seen(st):
+		return HardLink
+	}
+	return ""
+}
+
+// advise starts reading a file that a worker will soon read in full.
+func advise(fd int, size int64) {
+	if size > 0 {
+		unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
+	}
+}

@@ -1,0 +1,314 @@
+// Package walk finds and opens the regular files of trees, with several
+// directories read at once and no path resolved twice.
+//
+// Everything is opened relative to its directory's descriptor and without
+// following symbolic links, and only what fstat says of the descriptor is
+// believed. A tree can therefore be renamed, deepened beyond PATH_MAX or
+// swapped for links while it is walked: what is handed over is always a
+// regular file that was below the tree's directory. Entries of a directory are
+// taken in the order of their inodes, so that a cold disk is read forwards.
+// Memory does not grow with the tree, but for one word pair per inode with
+// several links, and the names of one directory where Workers is 1.
+package walk
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Config says what a walk visits. The zero value visits every regular file
+// on the file system of each tree, one directory at a time in lexical order.
+type Config struct {
+	// Workers is the number of directories read at once; 0 and 1 mean that
+	// entries come in lexical order, as filepath.WalkDir gives them. With
+	// more their order is unspecified.
+	Workers int
+	// CrossFilesystems enters other file systems that are mounted in a tree,
+	// but never one that Pseudo knows.
+	CrossFilesystems bool
+	// Pseudo reports whether a file system with this superblock magic is not
+	// to be entered; nil knows none.
+	Pseudo func(magic uint32) bool
+	// Include and Exclude filter by the path relative to the tree. Include
+	// false leaves the path open to be included by one below it; Exclude true
+	// of a directory leaves out all below. Files named as trees are not
+	// filtered. Nil includes everything and excludes nothing.
+	Include, Exclude func(rel string) bool
+	// Owner reports whether files of this user are visited; nil visits all.
+	// Files named as trees are not filtered.
+	Owner func(uid uint32) bool
+	// Own lists inodes that the run itself writes: its log, its report.
+	Own []Inode
+	// CountOnly hands over entries without opening their files, to count
+	// them.
+	CountOnly bool
+}
+
+// An Inode names a file on this machine while it is mounted.
+type Inode struct{ Dev, Ino uint64 }
+
+// InodeOf returns the identity of what st describes.
+func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: st.Dev, Ino: st.Ino} }
+
+// An Entry is one thing the walk came upon: an open file, a skipped one, or a
+// failure. Exactly one of File, Skip and Err is set; with Config.CountOnly,
+// none of them is set for a file.
+type Entry struct {
+	// Path is for messages: the tree's path as it was given, joined with Rel.
+	Path string
+	// Rel is the path relative to the tree, or the base name of a file that
+	// was itself given as a tree.
+	Rel string
+	// File is a regular file, open for reading. The receiver closes it.
+	File *os.File
+	// Stat is what fstat said of File after it was opened.
+	Stat unix.Stat_t
+	// Skip says why the walk does not answer for this path.
+	Skip Reason
+	// Err says why the path could not be opened or read. It is
+	// fs.ErrNotExist if the path vanished during the walk, and a
+	// *ChangedTypeError if it became something else.
+	Err error
+}
+
+// A Reason says why a path is skipped.
+type Reason string
+
+// The reasons. Directories that are read are not reported at all.
+const (
+	OtherOwner      Reason = "other owner"
+	OtherFilesystem Reason = "other filesystem"
+	PseudoFS        Reason = "pseudo-filesystem"
+	Filtered        Reason = "filtered"
+	Symlink         Reason = "symbolic link"
+	Special         Reason = "special file"
+	Directory       Reason = "directory"
+	HardLink        Reason = "hard link"
+	OwnOutput       Reason = "written by this run"
+	OwnPath         Reason = "given as a path of its own"
+)
+
+// A ChangedTypeError says that a path was a regular file or a directory when
+// its directory was read and something else when it was opened.
+type ChangedTypeError struct{ To string }
+
+func (e *ChangedTypeError) Error() string { return "became a " + e.To + " during the walk" }
+
+// ErrMoved says that a directory, or a file given as a tree, was replaced by
+// another during the walk.
+var ErrMoved = errors.New("replaced during the walk")
+
+// A Visitor receives entries, from several goroutines at once. An error ends
+// the walk; the visitor has by then closed the entry's file.
+type Visitor func(Entry) error
+
+// Walk visits the trees, one after the other, and returns when no call of
+// visit is running any more. The error is that of visit or the cause of ctx,
+// and otherwise nil: what could not be opened or read is an Entry. The roots
+// stay open.
+func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
+	w := &walker{cfg: cfg, visit: visit, links: make(map[Inode]struct{}), roots: make(map[Inode]*Root)}
+	w.idle.L = &w.mu
+	for _, r := range roots {
+		w.roots[InodeOf(&r.stat)] = r
+	}
+	for _, r := range roots {
+		if w.roots[InodeOf(&r.stat)] != r {
+			continue // given twice
+		}
+		if err := w.tree(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxPending bounds the directories that wait to be read. A worker that finds
+// more reads them itself before it goes on with its own.
+const maxPending = 64 << 10
+
+type walker struct {
+	cfg   Config
+	visit Visitor
+	roots map[Inode]*Root
+
+	mu      sync.Mutex
+	idle    sync.Cond // signalled when pending grows, a worker ends, or err is set
+	pending []item    // a stack, so that few directories stay open
+	busy    int       // workers that may still add to pending
+	err     error
+	links   map[Inode]struct{} // inodes with several links that were visited
+	open    int                // directories with an open descriptor
+}
+
+// An item is a name that waits to be opened in its directory, which it holds
+// a reference on.
+type item struct {
+	parent *dir
+	name   string
+	typ    uint8 // DT_REG and so on; other than DT_DIR in lexical walks only
+}
+
+func (w *walker) tree(ctx context.Context, r *Root) error {
+	if !r.IsDir() {
+		return w.namedFile(ctx, r)
+	}
+	d, err := w.rootDir(r)
+	if err != nil {
+		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
+	}
+	w.pending, w.err = nil, nil
+	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
+	defer stop()
+
+	workers := max(1, w.cfg.Workers)
+	w.busy = 1 // the root's reader
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Go(func() {
+			rd := newReader(w, w.cfg.Workers <= 1)
+			if i == 0 {
+				rd.read(d)
+				w.done()
+			}
+			for {
+				it, ok := w.next()
+				if !ok {
+					return
+				}
+				rd.take(it)
+				w.done()
+			}
+		})
+	}
+	wg.Wait()
+	w.drop()
+	if w.err == nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return w.err
+}
+
+// next waits for an item. It returns false when the walk is over.
+func (w *walker) next() (item, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.pending) == 0 && w.busy > 0 && w.err == nil {
+		w.idle.Wait()
+	}
+	if len(w.pending) == 0 || w.err != nil {
+		return item{}, false
+	}
+	w.busy++
+	return w.pop(), true
+}
+
+// pop takes the item that was pushed last. The lock is held.
+func (w *walker) pop() item {
+	last := len(w.pending) - 1
+	it := w.pending[last]
+	w.pending[last] = item{}
+	w.pending = w.pending[:last]
+	return it
+}
+
+// tryPop takes an item if too many wait.
+func (w *walker) tryPop() (item, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pending) <= maxPending || w.err != nil {
+		return item{}, false
+	}
+	return w.pop(), true
+}
+
+func (w *walker) push(items ...item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, it := range items {
+		it.parent.refs++
+	}
+	w.pending = append(w.pending, items...)
+	w.idle.Broadcast()
+}
+
+func (w *walker) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy--
+	w.idle.Broadcast()
+}
+
+func (w *walker) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.idle.Broadcast()
+}
+
+func (w *walker) stopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err != nil
+}
+
+// drop releases what an ended walk left pending.
+func (w *walker) drop() {
+	for _, it := range w.pending {
+		w.release(it.parent)
+	}
+	w.pending = nil
+}
+
+// report hands an entry over and remembers the visitor's error.
+func (w *walker) report(e Entry) {
+	if err := w.visit(e); err != nil {
+		w.fail(err)
+	}
+}
+
+func (w *walker) namedFile(ctx context.Context, r *Root) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	e := Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat}
+	switch {
+	case w.isOwn(&r.stat):
+		e.Skip = OwnOutput
+	case w.seen(&r.stat):
+		e.Skip = HardLink
+	case !w.cfg.CountOnly:
+		e.File, e.Err = openNamed(r.path, 0, &e.Stat)
+	}
+	return w.visit(e)
+}
+
+func (w *walker) isOwn(st *unix.Stat_t) bool {
+	for _, own := range w.cfg.Own {
+		if own == InodeOf(st) {
+			return true
+		}
+	}
+	return false
+}
+
+// seen reports whether another name of the same inode was visited before.
+func (w *walker) seen(st *unix.Stat_t) bool {
+	if st.Nlink < 2 {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.links[InodeOf(st)]
+	if !ok {
+		w.links[InodeOf(st)] = struct{}{}
+	}
+	return ok
+}
