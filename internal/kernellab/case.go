@@ -1,6 +1,7 @@
 package kernellab
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -92,6 +93,13 @@ func HMACKeys(master []byte, blob string) []Key {
 // Boot runs a case. A guest that does not get through fails the test.
 func (l *Lab) Boot(t testing.TB, c Case) Result {
 	t.Helper()
+	if dir := os.Getenv("IMASEAL_LAB_KEEP"); dir != "" {
+		kept, err := l.keep(dir, t.Name(), c)
+		if err != nil {
+			t.Fatalf("keeping the boot: %v", err)
+		}
+		t.Logf("boot it again with %s", kept)
+	}
 	res, err := l.boot(t.Context(), c)
 	if err != nil {
 		t.Fatalf("booting %s: %v", c.Kernel.Version, err)

@@ -1,6 +1,7 @@
 package kernellab
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -12,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// label gives every file of a tree a hash label.
-func label(t *testing.T, l *Lab, algo, dir string) {
+// label gives every file of root's a hash label, with the program under test.
+func label(t *testing.T, imaseal, algo, dir string) {
 	t.Helper()
-	out, err := exec.Command("evmctl", "ima_hash", "-a", algo, "-r", dir).CombinedOutput()
+	out, err := exec.Command(imaseal, "hash", "--quiet", "--progress", "never", "--algo", algo, dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("labelling: %v: %s", err, tail(string(out), 1000))
 	}
@@ -54,11 +55,13 @@ func judgeHashedTree(t *testing.T, l *Lab, k Kernel, fs FS, algo string) {
 		"lab/changed": "before", "lab/bare": "text", "lab/empty": "", "lab/good": "good",
 		"lab/script": "#!/bin/sh\nexit 0\n", "lab/bad-script": "#!/bin/sh\nexit 0\n",
 	})
-	label(t, l, algo, dir)
+	imaseal := l.Imaseal(t)
+	label(t, imaseal, algo, dir)
 	place(t, dir, map[string]string{"lab/changed": "after!", "lab/bad-script": "#!/bin/sh\nexit 1\n"})
 	if err := unix.Removexattr(filepath.Join(dir, "lab/bare"), "security.ima"); err != nil {
 		t.Fatal(err)
 	}
+	expectSpoilt(t, imaseal, dir, "lab/changed", "lab/bad-script", "lab/bare")
 	probes := []Probe{
 		{Name: "programs run", Op: Tree, Script: "set -e; cat /etc/os-release; /lab/script; python3 -c 'import sys, os'"},
 		{Name: "changed", Op: Read, Path: "/lab/changed"},
@@ -86,6 +89,24 @@ func judgeHashedTree(t *testing.T, l *Lab, k Kernel, fs FS, algo string) {
 	for i := spoilt; i < len(probes); i++ {
 		if v := res.Verdicts[i]; !v.Allowed() || v.Records != nil {
 			t.Errorf("%s %s: %s at %s, %s", probes[i].Op, probes[i].Path, v.Errno, v.Step, v.Records)
+		}
+	}
+}
+
+// expectSpoilt runs imaseal verify, which must find these files and no others.
+func expectSpoilt(t *testing.T, imaseal, dir string, names ...string) {
+	t.Helper()
+	out, err := exec.Command(imaseal, "verify", "--quiet", "--progress", "never", dir).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 4 {
+		t.Errorf("verify: %v, want exit status 4: %s", err, out)
+	}
+	if n := strings.Count(string(out), "error: "); n != len(names) {
+		t.Errorf("verify complains %d times, want %d: %s", n, len(names), out)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(out), name) {
+			t.Errorf("verify does not name %s: %s", name, out)
 		}
 	}
 }

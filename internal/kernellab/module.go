@@ -3,6 +3,7 @@ package kernellab
 import (
 	"debug/elf"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path"
@@ -11,11 +12,12 @@ import (
 )
 
 // wanted are the modules a guest uses, besides what they depend on. A kernel
-// has the others built in: 6.1 has virtio as modules, later ones have not.
-// crc32c and the hashes are asked for by name at run time, where no modprobe is.
+// has the others built in: 6.1 has virtio as modules, later ones have not. The
+// algorithms are asked for by name when needed, but no modprobe is there.
 var wanted = []string{
-	"virtio_pci", "virtio_blk", "crc32c_generic", "crc32c_intel", "crc32c_cryptoapi",
-	"sha512_generic", "ext4", "xfs", "overlay", "fuse", "loop",
+	"virtio_pci", "virtio_blk", "ext4", "xfs", "overlay", "fuse", "loop",
+	"crc32c_generic", "crc32c_intel", "crc32c_cryptoapi",
+	"sha512_generic", "sha3_generic", "sha3", "md4", "rmd160", "wp512", "streebog_generic",
 }
 
 // A module is one kernel module, decompressed.
@@ -28,7 +30,8 @@ type module struct {
 // modules returns the wanted modules of a kernel in loading order. They are
 // decompressed once and kept beside the kernel.
 func (k Kernel) modules() ([]module, error) {
-	dir := filepath.Join(k.dir, "loadable")
+	list := crc32.ChecksumIEEE([]byte(strings.Join(wanted, " ")))
+	dir := filepath.Join(k.dir, fmt.Sprintf("loadable-%08x", list))
 	if err := cached(dir, k.decompress); err != nil {
 		return nil, err
 	}

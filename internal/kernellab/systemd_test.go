@@ -46,7 +46,7 @@ func TestSystemdBoot(t *testing.T) {
 		"etc/systemd/system/lab-report.service":           reportUnit,
 		"etc/systemd/system/multi-user.target.d/lab.conf": "[Unit]\nWants=lab-report.service\n",
 	})
-	label(t, l, "sha256", dir)
+	label(t, l.Imaseal(t), "sha256", dir)
 	place(t, dir, map[string]string{"lab/changed": "after!"})
 	img.Unmount(t)
 	res := l.Boot(t, Case{

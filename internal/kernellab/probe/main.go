@@ -64,9 +64,7 @@ func serve(job wire.Job, out *report) error {
 		return err
 	}
 	defer log.close()
-	if job.Shell {
-		shell()
-	}
+	offerShell()
 	var verdicts []wire.Verdict
 	for i := range job.Probes {
 		if err := log.begin(); err != nil {

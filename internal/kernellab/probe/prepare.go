@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -176,8 +177,13 @@ func handOver(init string) error {
 	return fmt.Errorf("executing %s: %w", init, unix.Exec(init, []string{init}, env))
 }
 
-// shell gives whoever sits at the console a look around.
-func shell() {
+// offerShell gives whoever sits at the console a look around, if asked for.
+func offerShell() {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil || !slices.Contains(strings.Fields(string(line)), wire.ShellOption) {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "probe: the root is at /newroot; exit to go on with the probes")
 	cmd := exec.Command(busybox, "sh")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {

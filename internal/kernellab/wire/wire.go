@@ -10,6 +10,10 @@ import (
 	"io"
 )
 
+// ShellOption on the kernel command line asks for an interactive shell on the
+// console before the probes.
+const ShellOption = "lab.shell"
+
 // Places inside the initramfs and devices of the guest.
 const (
 	JobPath     = "/job"
@@ -79,7 +83,6 @@ type Job struct {
 	MountOptions string
 	Probes       []Probe
 	Init         string // program in the root filesystem to hand over to at the end
-	Shell        bool   // interactive shell before the probes
 }
 
 // A Report is one line of the report disk. Exactly one field is set.
