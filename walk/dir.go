@@ -19,6 +19,7 @@ type dir struct {
 	root     *Root
 	parent   *dir // nil for the tree itself
 	name     string
+	path     string
 	rel      string // "." for the tree itself
 	id       Inode
 	included bool // the path or one above it is included by the filter
@@ -29,15 +30,16 @@ type dir struct {
 	uses int // users of fd at this moment
 }
 
-func (d *dir) join(name string) string {
-	if d.rel == "." {
-		return name
+// entry returns the entry of a name in d. Rel is a part of Path, since there
+// are as many as there are files.
+func (d *dir) entry(name string) Entry {
+	path := joinPath(d.path, name)
+	rel := len(name)
+	if d.rel != "." {
+		rel += len(d.rel) + 1
 	}
-	return d.rel + "/" + name
+	return Entry{Path: path, Rel: path[len(path)-rel:]}
 }
-
-// path returns the path of a name in d, for messages.
-func (d *dir) path(name string) string { return joinPath(d.root.path, d.join(name)) }
 
 func joinPath(tree, rel string) string {
 	switch {
@@ -55,7 +57,7 @@ func (w *walker) rootDir(r *Root) (*dir, error) {
 		return nil, err
 	}
 	w.open++
-	return &dir{root: r, rel: ".", id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
+	return &dir{root: r, path: r.path, rel: ".", id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
 }
 
 // release gives up a reference and closes the directory with the last one.

@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"iter"
 	"os"
 	"slices"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,9 @@ const (
 	// memory for one directory. Inodes are nearly in order on a disk long
 	// before a chunk is full.
 	chunkEntries = 32 << 10
+	// batchNames is how many files a worker opens before it visits the first
+	// of them: so many are read ahead from a cold disk.
+	batchNames = 32
 	// prefetch is the part of a file whose reading is started when it is
 	// opened, ahead of the worker that reads it; the kernel's own read-ahead
 	// does the rest.
@@ -31,7 +36,8 @@ type reader struct {
 	w       *walker
 	lexical bool
 	buf     []byte
-	chunks  []*chunk // free ones: reading may nest when too many directories wait
+	chunks  []*chunk // free ones: reading may nest when too many names wait
+	adviser adviser
 }
 
 func newReader(w *walker, lexical bool) *reader {
@@ -53,23 +59,28 @@ type dirent struct {
 
 func (c *chunk) name(e dirent) []byte { return c.names[e.off : e.off+uint32(e.size)] }
 
-// take opens and handles a pending item and gives up its reference.
+// take handles a pending item and gives up its reference.
 func (r *reader) take(it item) {
 	defer r.w.release(it.parent)
-	switch isDir, regular := r.classify(it.parent, it.name, it.typ); {
+	if len(it.names) > 1 {
+		r.files(it.parent, it.names)
+		return
+	}
+	n := it.names[0]
+	switch isDir, regular := r.classify(it.parent, n); {
 	case isDir:
-		if d := r.openDir(it.parent, it.name); d != nil {
+		if d := r.openDir(it.parent, n.text); d != nil {
 			r.read(d)
 		}
 	case regular:
-		r.file(it.parent, it.name)
+		r.files(it.parent, it.names)
 	}
 }
 
 // openDir opens a directory below another, or reports why not.
 func (r *reader) openDir(parent *dir, name string) *dir {
 	w := r.w
-	e := Entry{Rel: parent.join(name), Path: parent.path(name)}
+	e := parent.entry(name)
 	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) {
 		e.Skip = Filtered
 		w.report(e)
@@ -100,7 +111,7 @@ func (r *reader) openDir(parent *dir, name string) *dir {
 	w.open++
 	w.mu.Unlock()
 	return &dir{
-		root: parent.root, parent: parent, name: name, rel: e.Rel, id: InodeOf(&e.Stat),
+		root: parent.root, parent: parent, name: name, path: e.Path, rel: e.Rel, id: InodeOf(&e.Stat),
 		included: parent.included || w.cfg.Include == nil || w.cfg.Include(e.Rel),
 		fd:       fd, refs: 1,
 	}
@@ -160,7 +171,7 @@ func (r *reader) read(d *dir) {
 	for {
 		more, err := r.fill(d, c)
 		if err != nil {
-			r.w.report(Entry{Path: joinPath(d.root.path, d.rel), Rel: d.rel, Err: err})
+			r.w.report(Entry{Path: d.path, Rel: d.rel, Err: err})
 		}
 		if r.lexical {
 			r.handOverLexically(d, c)
@@ -236,22 +247,26 @@ func clen(b []byte) int {
 	return len(b)
 }
 
-// handOver visits the files of a chunk in inode order and leaves its
-// directories to whichever worker is free.
+// handOver leaves the names of a chunk to whichever worker is free, those that
+// may be directories one by one, the files in batches, in inode order.
 func (r *reader) handOver(d *dir, c *chunk) {
 	slices.SortFunc(c.entries, func(a, b dirent) int { return cmp.Compare(a.ino, b.ino) })
-	for _, e := range c.entries {
-		name := string(c.name(e))
-		switch isDir, regular := r.classify(d, name, e.typ); {
-		case isDir:
-			r.w.push(item{parent: d, name: name, typ: unix.DT_DIR})
-		case regular:
-			r.file(d, name)
-		}
-		if r.w.stopped() {
-			return
+	var items []item
+	var files []name
+	for n := range c.all() {
+		switch n.typ {
+		case unix.DT_DIR, unix.DT_UNKNOWN:
+			items = append(items, item{parent: d, names: []name{n}})
+		case unix.DT_REG:
+			files = append(files, n)
+		default:
+			r.skipType(d, n.text, n.typ == unix.DT_LNK)
 		}
 	}
+	for batch := range slices.Chunk(files, batchNames) {
+		items = append(items, item{parent: d, names: batch})
+	}
+	r.w.push(items...)
 	for {
 		it, ok := r.w.tryPop()
 		if !ok {
@@ -261,33 +276,60 @@ func (r *reader) handOver(d *dir, c *chunk) {
 	}
 }
 
-// handOverLexically leaves all entries pending, the first name on top.
+// handOverLexically leaves all names pending, the first on top.
 func (r *reader) handOverLexically(d *dir, c *chunk) {
-	slices.SortFunc(c.entries, func(a, b dirent) int { return bytes.Compare(c.name(b), c.name(a)) })
-	items := make([]item, 0, len(c.entries))
-	for _, e := range c.entries {
-		items = append(items, item{parent: d, name: string(c.name(e)), typ: e.typ})
+	slices.SortFunc(c.entries, func(a, b dirent) int { return bytes.Compare(c.name(a), c.name(b)) })
+	var items []item
+	var files []name
+	flush := func() {
+		for batch := range slices.Chunk(files, batchNames) {
+			items = append(items, item{parent: d, names: batch})
+		}
+		files = nil
 	}
+	for n := range c.all() {
+		if n.typ == unix.DT_REG {
+			files = append(files, n)
+			continue
+		}
+		flush()
+		items = append(items, item{parent: d, names: []name{n}})
+	}
+	flush()
+	slices.Reverse(items)
 	r.w.push(items...)
+}
+
+// all returns the names of the chunk in order. Their texts share one string.
+func (c *chunk) all() iter.Seq[name] {
+	return func(yield func(name) bool) {
+		texts := string(c.names)
+		for _, e := range c.entries {
+			if !yield(name{text: texts[e.off : e.off+uint32(e.size)], typ: e.typ}) {
+				return
+			}
+		}
+	}
 }
 
 // classify tells directories from files and reports the rest. Some file
 // systems leave the type of entries unknown: then the inode is asked.
-func (r *reader) classify(d *dir, name string, typ uint8) (isDir, regular bool) {
-	switch typ {
+func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
+	switch n.typ {
 	case unix.DT_DIR:
 		return true, false
 	case unix.DT_REG:
 		return false, true
 	case unix.DT_UNKNOWN:
-		return r.ask(d, name)
+		return r.ask(d, n.text)
 	}
-	r.skipType(d, name, typ == unix.DT_LNK)
+	r.skipType(d, n.text, n.typ == unix.DT_LNK)
 	return false, false
 }
 
 func (r *reader) skipType(d *dir, name string, link bool) {
-	e := Entry{Path: d.path(name), Rel: d.join(name), Skip: Special}
+	e := d.entry(name)
+	e.Skip = Special
 	if link {
 		e.Skip = Symlink
 	}
@@ -302,7 +344,9 @@ func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
 		r.w.unuse(d)
 	}
 	if err != nil {
-		r.w.report(Entry{Path: d.path(name), Rel: d.join(name), Err: err})
+		e := d.entry(name)
+		e.Err = err
+		r.w.report(e)
 		return false, false
 	}
 	switch t := st.Mode & unix.S_IFMT; t {
@@ -316,29 +360,43 @@ func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
 	}
 }
 
-// file opens a regular file and hands it over, or says why not.
-func (r *reader) file(d *dir, name string) {
+// files opens some files of a directory, then hands them over one by one.
+func (r *reader) files(d *dir, names []name) {
 	w := r.w
-	e := Entry{Path: d.path(name), Rel: d.join(name)}
-	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) ||
-		!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel) {
-		e.Skip = Filtered
-		w.report(e)
-		return
-	}
 	at, err := w.use(d)
-	if err != nil {
+	entries := make([]Entry, 0, len(names))
+	for _, n := range names {
+		e := d.entry(n.text)
 		e.Err = err
-		w.report(e)
-		return
+		switch {
+		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
+			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):
+			e.Err, e.Skip = nil, Filtered
+		case err == nil:
+			if fd := r.openFile(at, n.text, d.id.Dev, &e); fd >= 0 {
+				r.adviser.advise(fd, e.Stat.Size)
+				e.File = os.NewFile(uintptr(fd), e.Path)
+			}
+		}
+		entries = append(entries, e)
 	}
-	fd := r.openFile(at, name, d.id.Dev, &e)
-	w.unuse(d)
-	if fd >= 0 {
-		advise(fd, e.Stat.Size)
-		e.File = os.NewFile(uintptr(fd), e.Path)
+	if err == nil {
+		w.unuse(d)
 	}
-	w.report(e)
+	w.visitAll(entries)
+}
+
+// visitAll hands entries over, until the walk is stopped.
+func (w *walker) visitAll(entries []Entry) {
+	for i := range entries {
+		if w.stopped() {
+			if f := entries[i].File; f != nil {
+				f.Close()
+			}
+			continue
+		}
+		w.report(entries[i])
+	}
 }
 
 // openFile opens a file and fills in the entry: an error, a reason to skip
@@ -385,9 +443,30 @@ func (r *reader) skipFile(st *unix.Stat_t, dev uint64) Reason {
 	return ""
 }
 
-// advise starts reading a file that a worker will soon read in full.
-func advise(fd int, size int64) {
-	if size > 0 {
-		unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
+// An adviser starts reading files that will soon be read in full. Where the
+// last files were in memory already, it asks for one in adviseEvery only, to
+// find out whether the next are.
+type adviser struct{ warm int }
+
+const (
+	adviseEvery = 16
+	// coldAdvice is how long advice takes at least if something has to be
+	// read: pages have to be allocated and a request to be made. Where all
+	// is in memory the call takes a microsecond or two.
+	coldAdvice = 15 * time.Microsecond
+)
+
+func (a *adviser) advise(fd int, size int64) {
+	if size == 0 {
+		return
+	}
+	if a.warm > 0 {
+		a.warm--
+		return
+	}
+	start := time.Now()
+	unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
+	if time.Since(start) < coldAdvice {
+		a.warm = adviseEvery - 1
 	}
 }

@@ -103,8 +103,10 @@ func (e *ChangedTypeError) Error() string { return "became a " + e.To + " during
 // another during the walk.
 var ErrMoved = errors.New("replaced during the walk")
 
-// A Visitor receives entries, from several goroutines at once. An error ends
-// the walk; the visitor has by then closed the entry's file.
+// A Visitor receives entries, from as many goroutines at once as the walk has
+// workers: the goroutine that opened a file waits for the visitor to be done
+// with it. An error ends the walk; the visitor has by then closed the entry's
+// file.
 type Visitor func(Entry) error
 
 // Walk visits the trees, one after the other, and returns when no call of
@@ -128,9 +130,9 @@ func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
 	return nil
 }
 
-// maxPending bounds the directories that wait to be read. A worker that finds
-// more reads them itself before it goes on with its own.
-const maxPending = 64 << 10
+// maxWaiting bounds the names that wait for a worker. One that finds more takes
+// some itself before it goes on reading its directory.
+const maxWaiting = 64 << 10
 
 type walker struct {
 	cfg   Config
@@ -140,18 +142,24 @@ type walker struct {
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when pending grows, a worker ends, or err is set
 	pending []item    // a stack, so that few directories stay open
+	waiting int       // names in pending
 	busy    int       // workers that may still add to pending
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
 	open    int                // directories with an open descriptor
 }
 
-// An item is a name that waits to be opened in its directory, which it holds
-// a reference on.
+// An item is what one worker takes at a time: a directory to read, or some
+// names in one to open. It holds a reference on the directory.
 type item struct {
 	parent *dir
-	name   string
-	typ    uint8 // DT_REG and so on; other than DT_DIR in lexical walks only
+	names  []name
+}
+
+// A name is a directory entry with its type, DT_REG and so on.
+type name struct {
+	text string
+	typ  uint8
 }
 
 func (w *walker) tree(ctx context.Context, r *Root) error {
@@ -162,7 +170,7 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 	if err != nil {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
-	w.pending, w.err = nil, nil
+	w.pending, w.waiting, w.err = nil, 0, nil
 	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
 	defer stop()
 
@@ -171,7 +179,7 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 	var wg sync.WaitGroup
 	for i := range workers {
 		wg.Go(func() {
-			rd := newReader(w, w.cfg.Workers <= 1)
+			rd := newReader(w, workers == 1)
 			if i == 0 {
 				rd.read(d)
 				w.done()
@@ -214,6 +222,7 @@ func (w *walker) pop() item {
 	it := w.pending[last]
 	w.pending[last] = item{}
 	w.pending = w.pending[:last]
+	w.waiting -= len(it.names)
 	return it
 }
 
@@ -221,7 +230,7 @@ func (w *walker) pop() item {
 func (w *walker) tryPop() (item, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending) <= maxPending || w.err != nil {
+	if w.waiting <= maxWaiting || w.err != nil {
 		return item{}, false
 	}
 	return w.pop(), true
@@ -232,6 +241,7 @@ func (w *walker) push(items ...item) {
 	defer w.mu.Unlock()
 	for _, it := range items {
 		it.parent.refs++
+		w.waiting += len(it.names)
 	}
 	w.pending = append(w.pending, items...)
 	w.idle.Broadcast()
