@@ -18,7 +18,11 @@ var keyrings = []string{
 // command runs a program and returns its standard output. The error ends with
 // what the program said.
 func command(dir, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+	path := lookPath(name)
+	if path == "" {
+		return "", fmt.Errorf("running %s: %w", name, exec.ErrNotFound)
+	}
+	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PATH="+searchPath())
 	var stdout, stderr bytes.Buffer
@@ -102,7 +106,7 @@ func openArchive(dir, suite string) (*archive, error) {
 		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"),
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
 		"-o", "Dir::State::status=/dev/null",
-		"-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3",
+		"-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=20",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
 		// The directories may lie in a home that apt's own user cannot enter.
 		"-o", "APT::Sandbox::User=root",

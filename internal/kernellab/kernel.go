@@ -28,6 +28,9 @@ var suites = map[string]struct {
 // checkEvery is how long a kernel counts as the newest of its suite.
 const checkEvery = 36 * time.Hour
 
+// retryAfter is how long a suite that cannot be reached is left alone.
+const retryAfter = time.Hour
+
 // kernelPackages are those that hold one version's files. Newer releases split
 // what was linux-image before.
 var kernelPackages = regexp.MustCompile(`(?m)^linux-(?:base|image|binary|modules)-[0-9].*-cloud-amd64$`)
@@ -49,7 +52,10 @@ func (k Kernel) Config() string { return filepath.Join(k.dir, "config") }
 // Without network the newest one in the cache serves.
 func (l *Lab) Kernel(t testing.TB, series string) Kernel {
 	t.Helper()
-	k, err := l.kernel(series)
+	k, stale, err := l.kernel(series)
+	if stale != nil {
+		t.Logf("%s is not the newest perhaps: %v", k.Version, stale)
+	}
 	if err == nil {
 		return k
 	}
@@ -60,31 +66,33 @@ func (l *Lab) Kernel(t testing.TB, series string) Kernel {
 	return Kernel{}
 }
 
-func (l *Lab) kernel(series string) (Kernel, error) {
+// kernel finds a kernel, or the second best: stale says why it is not the newest.
+func (l *Lab) kernel(series string) (k Kernel, stale, err error) {
 	if _, ok := suites[series]; !ok {
-		return Kernel{}, fmt.Errorf("unknown series %q", series)
+		return Kernel{}, nil, fmt.Errorf("unknown series %q", series)
 	}
 	dir := filepath.Join(l.cache, "kernels", series)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Kernel{}, fmt.Errorf("making cache directory: %w", err)
+		return Kernel{}, nil, fmt.Errorf("making cache directory: %w", err)
 	}
 	unlock, err := lock(filepath.Join(dir, "lock"))
 	if err != nil {
-		return Kernel{}, err
+		return Kernel{}, nil, err
 	}
 	defer unlock()
 	k, age, err := current(dir, series)
 	if err == nil && age < checkEvery {
-		return k, nil
+		return k, nil, nil
 	}
 	fresh, freshErr := newest(dir, series)
 	if freshErr == nil {
-		return fresh, nil
+		return fresh, nil, nil
 	}
-	if err == nil {
-		return k, nil // an older one is better than none
+	if err != nil {
+		return Kernel{}, nil, freshErr
 	}
-	return Kernel{}, freshErr
+	again := time.Now().Add(retryAfter - checkEvery)
+	return k, freshErr, os.Chtimes(filepath.Join(dir, "current"), again, again)
 }
 
 // current is the kernel found when the suite was last looked at, and how long
