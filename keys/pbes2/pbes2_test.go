@@ -8,35 +8,16 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-)
 
-// openssl runs openssl, which CI has and others may lack.
-func openssl(t *testing.T, args ...string) []byte {
-	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no openssl in CI")
-		}
-		t.Skip("no openssl")
-	}
-	out, err := exec.Command(path, args...).Output()
-	if err != nil {
-		t.Fatalf("openssl %q: %v", args, err)
-	}
-	return out
-}
+	"imaseal/keys/keytest"
+)
 
 const passphrase = "correct horse, Ünïcode"
 
 // plainKey returns a P-256 key in PKCS#8 and a file that holds it.
 func plainKey(t *testing.T) (der []byte, path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "key")
 	k, err := ecdsa.GenerateKey(elliptic.P256(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -44,10 +25,7 @@ func plainKey(t *testing.T) (der []byte, path string) {
 	if der, err = x509.MarshalPKCS8PrivateKey(k); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, der, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return der, path
+	return der, keytest.File(t, der)
 }
 
 func TestDecryptOpenSSL(t *testing.T) {
@@ -67,7 +45,7 @@ func TestDecryptOpenSSL(t *testing.T) {
 		{"-scrypt"},
 		{"-scrypt", "-v2", "aes-128-cbc", "-scrypt_N", "1024", "-scrypt_r", "4", "-scrypt_p", "2"},
 	} {
-		der := openssl(t, append([]string{
+		der := keytest.Run(t, "openssl", append([]string{
 			"pkcs8", "-topk8", "-inform", "DER", "-outform", "DER", "-in", path, "-passout", "pass:" + passphrase}, args...)...)
 		got, err := Decrypt(der, []byte(passphrase))
 		if err != nil || !bytes.Equal(got, plain) {
@@ -86,7 +64,7 @@ func TestDecryptUnsupported(t *testing.T) {
 		{"-v1", "PBE-SHA1-3DES"},
 		{"-v2", "camellia-256-cbc"},
 	} {
-		der := openssl(t, append([]string{
+		der := keytest.Run(t, "openssl", append([]string{
 			"pkcs8", "-topk8", "-inform", "DER", "-outform", "DER", "-in", path, "-passout", "pass:" + passphrase}, args...)...)
 		_, err := Decrypt(der, []byte(passphrase))
 		if _, ok := errors.AsType[*UnsupportedError](err); !ok {
@@ -101,11 +79,7 @@ func TestEncryptForOpenSSL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "encrypted")
-	if err := os.WriteFile(path, der, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out := openssl(t, "pkcs8", "-inform", "DER", "-in", path, "-passin", "pass:"+passphrase)
+	out := keytest.Run(t, "openssl", "pkcs8", "-inform", "DER", "-in", keytest.File(t, der), "-passin", "pass:"+passphrase)
 	b, _ := pem.Decode(out)
 	if b == nil || !bytes.Equal(b.Bytes, plain) {
 		t.Errorf("openssl reads %s", out)
