@@ -200,11 +200,7 @@ func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
 		return nil, nil, err
 	}
 	m := &material{source: path, certs: f.Certificates}
-	if others := f.Mode.Perm() & 0o044; f.Mode.IsRegular() && others != 0 {
-		who := "others"
-		if others == 0o040 {
-			who = "its group"
-		}
+	if who := keyfile.ReadableBy(f.Mode); who != "" {
 		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
 	}
 	return fileKey{f.Key}, m, nil

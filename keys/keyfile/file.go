@@ -26,35 +26,50 @@ const maxFile = 1 << 20
 // for what. Who calls it clears the result.
 type Ask func(prompt string) ([]byte, error)
 
-// readFile returns the content of a key file, which is a regular file, or a
-// pipe such as the shell makes of <(command).
-func readFile(path string) ([]byte, fs.FileInfo, error) {
+// Read returns the content and the mode of a file that holds a key or
+// another small secret: a regular file, or a pipe such as the shell makes of
+// <(command). The errors name the file.
+func Read(path string) ([]byte, fs.FileMode, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, pathError(path, err)
+		return nil, 0, pathError(path, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, pathError(path, err)
+		return nil, 0, pathError(path, err)
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		return nil, nil, inFile(path, errors.New("is a directory; name the file in it"))
+		return nil, 0, inFile(path, errors.New("is a directory; name the file in it"))
 	case !mode.IsRegular() && mode.Type() != fs.ModeNamedPipe:
-		return nil, nil, inFile(path, errors.New("is not a regular file"))
+		return nil, 0, inFile(path, errors.New("is not a regular file"))
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, nil, pathError(path, err)
+		return nil, 0, pathError(path, err)
 	}
 	switch {
 	case len(data) == 0:
-		return nil, nil, inFile(path, errors.New("is empty"))
+		return nil, 0, inFile(path, errors.New("is empty"))
 	case len(data) > maxFile:
-		return nil, nil, inFile(path, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
+		return nil, 0, inFile(path, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
 	}
-	return data, info, nil
+	return data, info.Mode(), nil
+}
+
+// ReadableBy says who else than its owner can read a file of the mode: "its
+// group", "others", or nobody, which is "".
+func ReadableBy(mode fs.FileMode) string {
+	switch {
+	case !mode.IsRegular():
+		return ""
+	case mode.Perm()&0o004 != 0:
+		return "others"
+	case mode.Perm()&0o040 != 0:
+		return "its group"
+	}
+	return ""
 }
 
 // pathError strips the path that os errors carry, which inFile quotes.
@@ -77,7 +92,7 @@ type Private struct {
 // The errors name the file and wrap *UnsupportedError, *PassphraseError or the
 // system's.
 func OpenPrivate(path string, ask Ask) (*Private, error) {
-	data, info, err := readFile(path)
+	data, mode, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +101,7 @@ func OpenPrivate(path string, ask Ask) (*Private, error) {
 	if err != nil {
 		return nil, inFile(path, err)
 	}
-	return &Private{Key: key, Certificates: certs, Mode: info.Mode()}, nil
+	return &Private{Key: key, Certificates: certs, Mode: mode}, nil
 }
 
 // parsePrivateFile returns the one private key in a file, and the certificates.
@@ -130,7 +145,7 @@ type Public struct {
 // OpenPublic reads the certificates and keys in a file, as far as they can be
 // used. The errors are those of OpenPrivate.
 func OpenPublic(path string) (*Public, error) {
-	data, _, err := readFile(path)
+	data, _, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
