@@ -31,6 +31,7 @@ type Program struct {
 	Args           []string // without the program's name
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	Getenv         func(string) string
 	Host           host.Host
 }
 
@@ -92,7 +93,7 @@ ima_policy=appraise_tcb ima_appraise=enforce:
 			return &usageError{err: errors.New("no command is given"), advice: "imaseal --help lists the commands"}
 		},
 		Commands: []*cli.Command{
-			p.hashCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
 		},
 	}
 	for _, c := range app.Commands {

@@ -41,6 +41,8 @@ func hint(err error) string {
 		return "look at it with imaseal show; --force replaces it"
 	case errors.Is(err, relabel.ErrBrokenSignature):
 		return "look at it with imaseal show; --replace-signatures replaces it by a hash"
+	case errors.Is(err, errHMACRefused):
+		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):
