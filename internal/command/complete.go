@@ -56,8 +56,7 @@ func (p Program) completionCommand() *cli.Command {
 			if !ok || c.Args().Len() != 1 {
 				return &usageError{err: errors.New("completion takes the name of a shell"), advice: "bash, zsh or fish"}
 			}
-			_, err := fmt.Fprint(p.Stdout, script)
-			return err
+			return p.print(script)
 		},
 	}
 }
