@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"strings"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
@@ -86,22 +86,44 @@ func (s *session) open() error {
 		}
 	}
 	if s.plan.FilesFrom != "" && s.plan.FilesFrom != "-" {
-		var err error
-		if s.list, err = os.Open(s.plan.FilesFrom); err != nil {
-			return err
+		if err := s.openList(); err != nil {
+			return &advisedError{err: fmt.Errorf("--files-from %s: %w", report.Quote(s.plan.FilesFrom), pathless(err))}
 		}
 	}
 	if s.plan.UndoLog != "" {
-		var err error
-		s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
-			Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
-		})
-		if err != nil {
+		if err := s.createLog(); err != nil {
 			return err
 		}
 	}
 	s.config.Own = s.ownFiles()
 	return nil
+}
+
+func (s *session) openList() error {
+	var err error
+	if s.list, err = os.Open(s.plan.FilesFrom); err != nil {
+		return err
+	}
+	info, err := s.list.Stat()
+	if err == nil && info.IsDir() {
+		err = unix.EISDIR
+	}
+	return err
+}
+
+func (s *session) createLog() error {
+	var err error
+	s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
+		Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
+	})
+	if err == nil {
+		return nil
+	}
+	advised := &advisedError{err: fmt.Errorf("--undo-log %s: %w", report.Quote(s.plan.UndoLog), pathless(err))}
+	if errors.Is(err, fs.ErrExist) {
+		advised.advice = "an undo log is never overwritten: name another file, or move that one away"
+	}
+	return advised
 }
 
 // ownFiles are the files that the run itself writes, which may be in the tree.
@@ -149,7 +171,7 @@ var (
 type pseudoError struct{ name string }
 
 func (e *pseudoError) Error() string {
-	return "is a " + e.name + ", which no built-in policy appraises"
+	return "is on " + e.name + ", a pseudo-filesystem that no built-in policy appraises"
 }
 
 func (s *session) checkRoot(root *walk.Root) error {
@@ -222,6 +244,9 @@ func (s *session) count(ctx context.Context) func() {
 			}
 			return nil
 		})
+		if ctx.Err() == nil {
+			s.bar.Counted()
+		}
 	}()
 	return func() { cancel(); <-done }
 }
@@ -246,7 +271,7 @@ func (s *session) listed() iter.Seq2[string, error] {
 				return
 			}
 			if err != nil {
-				yield("", fmt.Errorf("reading the list of files: %w", err))
+				yield("", fmt.Errorf("reading the list of files: %w", pathless(err)))
 				return
 			}
 		}
@@ -290,31 +315,4 @@ func (s *session) close() {
 	if s.log != nil {
 		s.log.Close()
 	}
-}
-
-// reporter picks how results are printed.
-func (p Program) reporter(c *cli.Context) report.Handler {
-	var bar *report.Bar
-	if c.String("progress") == "auto" && isTerminal(p.Stderr) && !(isTerminal(p.Stdout) && (c.Bool("json") || c.Bool("verbose"))) {
-		bar = report.NewBar(p.Stderr)
-	}
-	if c.Bool("json") {
-		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
-	}
-	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: c.Bool("verbose"), Quiet: c.Bool("quiet"), Hint: hint, Bar: bar}
-}
-
-func barOf(h report.Handler) *report.Bar {
-	switch h := h.(type) {
-	case *report.JSON:
-		return h.Bar
-	case *report.Text:
-		return h.Bar
-	}
-	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
