@@ -1,15 +1,11 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,7 +28,7 @@ type session struct {
 	report  report.Handler
 	roots   []*walk.Root
 	config  walk.Config
-	list    *os.File // of --files-from, if it is a file
+	list    *list // of --files-from, or nil
 	log     *undo.Log
 	bar     *report.Bar
 	source  func(context.Context, walk.Visitor) error
@@ -85,9 +81,10 @@ func (s *session) open() error {
 			return fmt.Errorf("%s: %w", report.Quote(name), err)
 		}
 	}
-	if s.plan.FilesFrom != "" && s.plan.FilesFrom != "-" {
-		if err := s.openList(); err != nil {
-			return &advisedError{err: fmt.Errorf("--files-from %s: %w", report.Quote(s.plan.FilesFrom), pathless(err))}
+	if s.plan.FilesFrom != "" {
+		var err error
+		if s.list, err = openList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
+			return err
 		}
 	}
 	if s.plan.UndoLog != "" {
@@ -97,18 +94,6 @@ func (s *session) open() error {
 	}
 	s.config.Own = s.ownFiles()
 	return nil
-}
-
-func (s *session) openList() error {
-	var err error
-	if s.list, err = os.Open(s.plan.FilesFrom); err != nil {
-		return err
-	}
-	info, err := s.list.Stat()
-	if err == nil && info.IsDir() {
-		err = unix.EISDIR
-	}
-	return err
 }
 
 func (s *session) createLog() error {
@@ -213,7 +198,7 @@ func (s *session) writer() relabel.Writer {
 
 // walk finds the plan's files.
 func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
-	if s.bar != nil && s.plan.FilesFrom != "-" {
+	if s.bar != nil && (s.list == nil || s.list.again()) {
 		counted := s.count(ctx)
 		defer counted()
 	}
@@ -221,8 +206,8 @@ func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
 }
 
 func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
-	if s.plan.FilesFrom != "" {
-		if err := walk.Files(ctx, s.listed(), config, visit); err != nil {
+	if s.list != nil {
+		if err := walk.Files(ctx, s.list.names(ctx), config, visit); err != nil {
 			return err
 		}
 	}
@@ -249,33 +234,6 @@ func (s *session) count(ctx context.Context) func() {
 		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// listed reads the names of --files-from.
-func (s *session) listed() iter.Seq2[string, error] {
-	end := byte('\n')
-	if s.plan.NUL {
-		end = 0
-	}
-	return func(yield func(string, error) bool) {
-		var in *bufio.Reader
-		if s.list == nil {
-			in = bufio.NewReader(s.program.Stdin)
-		} else {
-			in = bufio.NewReader(io.NewSectionReader(s.list, 0, 1<<62))
-		}
-		for {
-			name, err := in.ReadString(end)
-			name = strings.TrimSuffix(name, string(end))
-			if name != "" && !yield(name, nil) || err == io.EOF {
-				return
-			}
-			if err != nil {
-				yield("", fmt.Errorf("reading the list of files: %w", pathless(err)))
-				return
-			}
-		}
-	}
 }
 
 // do runs a job on the session's files.
@@ -310,7 +268,7 @@ func (s *session) close() {
 		r.Close()
 	}
 	if s.list != nil {
-		s.list.Close()
+		s.list.close()
 	}
 	if s.log != nil {
 		s.log.Close()
