@@ -128,3 +128,24 @@ func (e *Entry) open() {
 		unix.Fadvise(int(e.File.Fd()), 0, min(e.Stat.Size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
 	}
 }
+
+// WithDir calls f with a descriptor of the directory that holds the entry and
+// the entry's name in it, for what stands beside the file. It may be called
+// while the entry is visited; the descriptor is valid during the call.
+func (e *Entry) WithDir(f func(at int, name string) error) error {
+	name := filepath.Base(e.Path)
+	if e.dir != nil {
+		at, err := e.walker.use(e.dir)
+		if err != nil {
+			return err
+		}
+		defer e.walker.unuse(e.dir)
+		return f(at, name)
+	}
+	at, err := openLong(filepath.Dir(e.Path), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	return f(at, name)
+}

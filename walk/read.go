@@ -367,7 +367,7 @@ func (r *reader) files(d *dir, names []name) {
 	entries := make([]Entry, 0, len(names))
 	for _, n := range names {
 		e := d.entry(n.text)
-		e.Err = err
+		e.Err, e.walker, e.dir = err, w, d
 		switch {
 		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
 			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):

@@ -74,6 +74,9 @@ type Entry struct {
 	// fs.ErrNotExist if the path vanished during the walk, and a
 	// *ChangedTypeError if it became something else.
 	Err error
+
+	walker *walker
+	dir    *dir // nil for a file that was named itself
 }
 
 // A Reason says why a path is skipped.

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 )
 
@@ -62,7 +63,7 @@ func (p Program) hash(c *cli.Context) error {
 	defer r.close()
 	writer := r.writer()
 	l := &relabel.Labeller{
-		Store: writer.Store, Algo: request.Algo, Force: request.Force,
+		Store: writer.Store, Algo: request.Algo, Rules: plan.Only(plan.Hash), Force: request.Force,
 		ReplaceSignatures: request.ReplaceSignatures, Writer: writer,
 	}
 	return r.do(c.Context, l.Label)
