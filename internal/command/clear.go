@@ -11,7 +11,7 @@ import (
 
 func (p Program) clearCommand() *cli.Command {
 	own := []cli.Flag{
-		&cli.StringFlag{Name: "label", Category: labels, Value: "all", Usage: "remove security.ima, security.evm or both (`ima|evm|all`)"},
+		&cli.StringFlag{Name: "label", Category: labels, Value: "all", Usage: "remove security.ima, security.evm or both"},
 	}
 	return &cli.Command{
 		Name:      "clear",

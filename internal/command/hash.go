@@ -20,9 +20,9 @@ func (p Program) hashCommand() *cli.Command {
 		Usage:     "write IMA hash labels (security.ima)",
 		ArgsUsage: "PATH...",
 		Description: `Hashes every selected file below each PATH and writes the digest to
-security.ima, as the kernel itself does in fix mode. Selected are the regular
-files of root, which ima_policy=appraise_tcb appraises. Labels that are right are
-not written again, and signatures are kept.
+security.ima, as the kernel itself does in fix mode. Selected are the
+regular files of root, which ima_policy=appraise_tcb appraises. Labels that
+are right are not written again, and signatures are kept.
 
 A mounted root file system, before it boots under enforcement:
    imaseal hash /mnt/root
@@ -67,7 +67,7 @@ func parseAlgo(name string) (hash.Algorithm, error) {
 		err = &hash.NotComputableError{Algorithm: a}
 	}
 	if err != nil {
-		return 0, &usageError{err: err}
+		return 0, &usageError{err: err, advice: didYouMean(nearest(name, hash.Names()), "")}
 	}
 	return a, nil
 }

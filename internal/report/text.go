@@ -74,12 +74,15 @@ func (t *Text) Result(r Result) error {
 func problem(r Result) string {
 	switch {
 	case r.Err != nil:
-		return r.Err.Error()
+		return oneLine(r.Err)
 	case r.Reason != "":
 		return r.Reason
 	}
 	return string(r.Outcome)
 }
+
+// oneLine prints an error that may be several joined ones.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func detail(r Result) string {
 	s := fmt.Sprintf("%-12s %s", r.Outcome, Quote(r.Path))
@@ -109,7 +112,7 @@ func (t *Text) hint(err error) string {
 
 // Finish implements Handler.
 func (t *Text) Finish(s Summary) error {
-	t.Bar.Finish()
+	t.Bar.Finish(s.Interrupted)
 	if !t.Quiet {
 		writeSummary(t.out, s)
 	}
@@ -195,11 +198,11 @@ func Size(n int64) string {
 	}
 	f, units := float64(n), "KMGTPE"
 	i := -1
-	for f >= 1024 && i < len(units)-1 {
+	for f >= 1023.5 && i < len(units)-1 { // which would be printed as 1024
 		f /= 1024
 		i++
 	}
-	if f < 10 {
+	if f < 9.95 {
 		return fmt.Sprintf("%.1f %ciB", f, units[i])
 	}
 	return fmt.Sprintf("%.0f %ciB", f, units[i])
