@@ -104,7 +104,7 @@ ima_policy=appraise_tcb ima_appraise=enforce:
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

@@ -15,12 +15,10 @@ import (
 	"imaseal/internal/inode"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
-	"imaseal/internal/report"
 	"imaseal/keys/evmkey"
-	"imaseal/keys/keyfile"
 )
 
-const evmCategory = "EVM:"
+const evmCategory = "EVM"
 
 // viewFlags describe the target's EVM, for who writes and who checks.
 func viewFlags() []cli.Flag {
@@ -35,7 +33,7 @@ func viewFlags() []cli.Flag {
 
 func evmFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "evm", Category: evmCategory, Value: "none", Usage: "write security.evm too: a portable signature, one bound to the inode, an HMAC, or by class (`none|portable|signature|hmac|portable,hmac|signature,hmac`)"},
+		&cli.StringFlag{Name: "evm", Category: evmCategory, Value: "none", Usage: "write security.evm too, of this `KIND`: portable, signature (bound to the inode), hmac, or a kind for signed files and hmac for the rest: portable,hmac or signature,hmac"},
 	}, viewFlags()...)
 }
 
@@ -127,14 +125,11 @@ func (p Program) openHMAC(c *cli.Context) (*imaevm.HMACKey, error) {
 	if file == "" {
 		return nil, conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
 	}
-	key, mode, err := evmkey.Read(file)
+	key, err := p.readSecret(file, evmkey.Read)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(key)
-	if who := keyfile.ReadableBy(mode); who != "" {
-		p.warn("%s: %s can read this key: chmod 600 it", report.Quote(file), who)
-	}
 	return imaevm.NewHMACKey(key)
 }
 

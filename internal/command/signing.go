@@ -25,7 +25,7 @@ func keyFlags() []cli.Flag {
 		&cli.StringFlag{Name: "cert", Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&cli.StringFlag{Name: "keyid", Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		&cli.StringFlag{Name: "passphrase-file", Category: labels, Usage: "`FILE` with the passphrase of an encrypted key"},
-		&cli.IntFlag{Name: "sig-version", Category: labels, Value: 2, Usage: "version of signatures: 2, or 3 for Linux 7.2 (`2|3`)"},
+		&cli.IntFlag{Name: "sig-version", Category: labels, Value: 2, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
 	}
 }
 
