@@ -1,5 +1,5 @@
 // Package policy is the language of IMA policies: it parses them as a given
-// kernel would, prints them canonically. It does no input or output. The
+// kernel would and prints them canonically. It does no input or output. The
 // kernel's own policies are in package builtin, which rule takes a file is
 // decided by package match, what is unwise about a policy by package lint.
 //
