@@ -13,9 +13,9 @@ func (p Program) verifyCommand() *cli.Command {
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",
 		ArgsUsage: "PATH...",
-		Description: `Reads every selected file below each PATH and compares it with its label. The
-exit status is 0 only if every file carries a label that fits, and 4 if one does
-not. Signatures are reported as unverifiable.
+		Description: `Reads every selected file below each PATH and compares it with its label.
+The exit status is 0 only if every file carries a label that fits, and 4 if
+one does not. Signatures are reported as unverifiable.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root
