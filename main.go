@@ -30,5 +30,6 @@ func run() int {
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
+		Getenv: os.Getenv,
 	})
 }

@@ -31,6 +31,7 @@ type Program struct {
 	Args           []string // without the program's name
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	Getenv         func(string) string
 	Host           host.Host
 }
 
@@ -104,7 +105,7 @@ all.`,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

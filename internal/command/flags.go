@@ -13,6 +13,8 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/plan"
+	"imaseal/keys/cert"
+	"imaseal/keys/evmkey"
 )
 
 // Categories of options in the help. Commands define theirs in this order.
@@ -63,6 +65,8 @@ var enumerated = map[string]func() []string{
 	"namespace": func() []string { return []string{"security", "user"} },
 	"progress":  func() []string { return []string{"auto", "never"} },
 	"label":     func() []string { return []string{"all", "ima", "evm"} },
+	"type":      cert.Kinds,
+	"format":    func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
 	"algo":      hash.Names,
 }
 

@@ -38,6 +38,8 @@ func hint(err error) string {
 	var immutable *relabel.ImmutableError
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
+	var exists *existsError
+	var space *relabel.SpaceError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
@@ -57,6 +59,14 @@ func hint(err error) string {
 		return "look at it with imaseal show; --force replaces it"
 	case errors.Is(err, relabel.ErrBrokenSignature):
 		return "look at it with imaseal show; --replace-signatures replaces it by a hash"
+	case errors.As(err, &exists):
+		return "name another file, or overwrite with --force"
+	case errors.Is(err, errNoPassphrase):
+		return "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+	case errors.As(err, &space):
+		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.Is(err, errHMACRefused):
+		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):

@@ -150,6 +150,9 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
+	errNoEVM    = errors.New("this kernel is built without EVM")
+	// errHMACRefused: see host.HMACRefused.
+	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )
 
 // A pseudoError says that a tree holds no files that could be labelled.
