@@ -101,6 +101,9 @@ func (inv invocation) split(args []string) (invocation, error) {
 			paths = append(paths, arg)
 			continue
 		}
+		if len(arg) > 2 && find(defined, arg) == nil && find(defined, "-"+arg) != nil {
+			return inv, unknownFlag(defined, arg, inv.path) // -json is not -j son
+		}
 		for _, one := range separate(defined, arg) {
 			f := find(defined, one)
 			if f == cli.HelpFlag {

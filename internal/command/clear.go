@@ -17,8 +17,10 @@ func (p Program) clearCommand() *cli.Command {
 		Name:      "clear",
 		Usage:     "remove labels",
 		ArgsUsage: "PATH...",
-		Description: `Removes security.ima and security.evm, signatures too, from every selected file
-below each PATH. No content is read.
+		Description: `Removes security.ima and security.evm, signatures too, from every selected
+file below each PATH. No content is read.
+
+A way back is kept, or only labels of EVM are removed:
 
    imaseal clear --undo-log /root/labels.undo /mnt/root
    imaseal clear --label evm /mnt/root`,

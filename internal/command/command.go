@@ -87,13 +87,14 @@ func (p Program) app() *cli.App {
 		Usage:     "prepare Linux file systems for IMA appraisal and EVM",
 		UsageText: "imaseal COMMAND [OPTIONS] PATH...",
 		Description: `imaseal labels the files of a tree so that a kernel that enforces appraisal
-opens them, and checks such labels. To prepare a mounted root file system for
-ima_policy=appraise_tcb ima_appraise=enforce:
+opens them, and checks such labels. To prepare a mounted root file system
+for ima_policy=appraise_tcb ima_appraise=enforce:
 
    imaseal hash /mnt/root
    imaseal verify /mnt/root
 
-"imaseal COMMAND --help" explains a command by examples; imaseal(8) has it all.`,
+"imaseal COMMAND --help" explains a command by examples; imaseal(8) has it
+all.`,
 		Version:                   versionText(),
 		Writer:                    p.Stdout,
 		ErrWriter:                 p.Stderr,
@@ -148,17 +149,19 @@ func (p Program) exit(err error) int {
 	case errors.As(err, &interrupted):
 		return exitInterrupted
 	}
-	p.complain(err)
+	p.complain(err, make(map[string]bool))
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailure
 }
 
-// complain prints an error and what can be done about it.
-func (p Program) complain(err error) {
+// complain prints an error and, if hinted does not have it, what can be done
+// about it.
+func (p Program) complain(err error, hinted map[string]bool) {
 	fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
-	if advice := hint(err); advice != "" {
+	if advice := hint(err); advice != "" && !hinted[advice] {
+		hinted[advice] = true
 		fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
 	}
 }

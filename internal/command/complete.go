@@ -49,7 +49,8 @@ func (p Program) completionCommand() *cli.Command {
 		Name:      "completion",
 		Usage:     "print the completion script of a shell",
 		ArgsUsage: "bash|zsh|fish",
-		Description: `   imaseal completion bash > /etc/bash_completion.d/imaseal
+		Description: `Once for all users, as root:
+   imaseal completion bash > /etc/bash_completion.d/imaseal
    imaseal completion zsh > /usr/local/share/zsh/site-functions/_imaseal
    imaseal completion fish > /etc/fish/completions/imaseal.fish`,
 		Action: func(c *cli.Context) error {

@@ -9,8 +9,13 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// helpWidth is the width of a terminal that everybody has.
-const helpWidth = 80
+const (
+	// helpWidth is the width of a terminal that everybody has.
+	helpWidth = 80
+	// maxLeft is how far options may push their explanations to the right.
+	maxLeft = 30
+	indent  = "   "
+)
 
 // help returns what --help prints about a command, or about the program if
 // inv has none. The parser's own help neither wraps lines nor keeps the order
@@ -39,6 +44,7 @@ func help(app *cli.App, inv invocation) string {
 	return b.String()
 }
 
+// section prints a title and a text, its paragraphs wrapped.
 func section(b *strings.Builder, title, text string) {
 	if text == "" {
 		return
@@ -47,9 +53,24 @@ func section(b *strings.Builder, title, text string) {
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(b, "%s:\n", title)
-	for line := range strings.SplitSeq(text, "\n") {
-		b.WriteString(strings.TrimRight("   "+line, " ") + "\n")
+	paragraph := ""
+	flush := func() {
+		if paragraph != "" {
+			for _, line := range wrap(paragraph, helpWidth-len(indent)) {
+				b.WriteString(indent + line + "\n")
+			}
+		}
+		paragraph = ""
 	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" && line[0] != ' ' {
+			paragraph += line + " "
+			continue
+		}
+		flush() // an empty line, or an example, stands for itself
+		b.WriteString(strings.TrimRight(indent+line, " ") + "\n")
+	}
+	flush()
 }
 
 func commandList(b *strings.Builder, title string, commands []*cli.Command) {
@@ -133,6 +154,9 @@ func placeholder(f cli.Flag) (value, usage string) {
 		usage = d.GetUsage()
 	}
 	if parts := strings.SplitN(usage, "`", 3); len(parts) == 3 {
+		if before, ok := strings.CutSuffix(parts[0], " ("); ok && strings.HasPrefix(parts[2], ")") {
+			return parts[1], before + parts[2][1:] // the word stands in no sentence
+		}
 		return parts[1], parts[0] + parts[1] + parts[2]
 	}
 	if words, ok := enumerated[f.Names()[0]]; ok {
@@ -141,15 +165,20 @@ func placeholder(f cli.Flag) (value, usage string) {
 	return "VALUE", usage
 }
 
-// table prints two columns, the left one at least that wide and the right one
-// wrapped.
+// table prints two columns, the left one at least that wide if it is not too
+// wide, and the right one wrapped.
 func table(b *strings.Builder, title string, width int, rows [][2]string) {
 	for _, row := range rows {
 		width = max(width, utf8.RuneCountInString(row[0]))
 	}
+	width = min(width, maxLeft)
 	fmt.Fprintf(b, "\n%s:\n", title)
 	for _, row := range rows {
 		left := row[0]
+		if utf8.RuneCountInString(left) > width {
+			fmt.Fprintf(b, "   %s\n", left)
+			left = ""
+		}
 		for _, line := range wrap(row[1], helpWidth-width-5) {
 			fmt.Fprintf(b, "   %-*s  %s\n", width, left, line)
 			left = ""

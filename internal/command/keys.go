@@ -59,7 +59,8 @@ take certificates whose CA the kernel trusts.
 
    imaseal keys generate --out signing
    imaseal keys generate --out signing --new-ca ca --encrypt
-   imaseal keys generate --out signing --ca ca.pem --ca-key ca.key --type p256`,
+   imaseal keys generate --out signing --type p256 \
+      --ca ca.pem --ca-key ca.key`,
 		Flags:  append(certFlags(), own...),
 		Action: p.generate,
 	}
@@ -307,7 +308,8 @@ func (p Program) certCommand() *cli.Command {
 		Name:  "cert",
 		Usage: "make a certificate or a signing request for a key",
 		Description: `   imaseal keys cert --key signing.key --out signing
-   imaseal keys cert --key signing.key --ca ca.pem --ca-key ca.key --out signing
+   imaseal keys cert --key signing.key --out signing \
+      --ca ca.pem --ca-key ca.key
    imaseal keys cert --key signing.key --request --out signing`,
 		Flags:  append(own, certFlags()...),
 		Action: p.cert,

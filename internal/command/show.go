@@ -25,8 +25,8 @@ func (p Program) showCommand() *cli.Command {
 		Usage:     "decode labels",
 		ArgsUsage: "FILE...",
 		Description: `Prints what security.ima and security.evm of each FILE say: type, algorithm,
-digest, key id, size of the signature. Labels of unknown types are printed in
-hexadecimal. Nothing is verified.
+digest, key id, size of the signature. Labels of unknown types are printed
+in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
    imaseal show --json /bin/ls | jq -r .ima.digest`,
@@ -46,12 +46,12 @@ func (p Program) show(c *cli.Context) error {
 		return &usageError{err: errors.New("no FILE is given"), advice: "name one or more files"}
 	}
 	s := session{program: p, plan: plan.Plan{Writing: plan.Writing{Namespace: c.String("namespace")}}}
-	failed := false
+	failed, hinted := false, make(map[string]bool)
 	for _, name := range c.Args().Slice() {
 		shown, err := readLabels(s.store(), name)
 		if err != nil {
 			failed = true
-			p.complain(err)
+			p.complain(err, hinted)
 			continue
 		}
 		if c.Bool("json") {
@@ -195,7 +195,9 @@ func (s *shownLabel) text(name string) string {
 	}
 	if s.Problem != "" {
 		field("problem", "%s", s.Problem)
-		field("raw", "%s", s.Raw)
+		if s.Raw != "" {
+			field("raw", "%s", s.Raw)
+		}
 	}
 	return t
 }

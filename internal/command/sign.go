@@ -26,8 +26,9 @@ func (p Program) signCommand() *cli.Command {
 		Name:      "sign",
 		Usage:     "write IMA signature labels, and EVM ones",
 		ArgsUsage: "PATH...",
-		Description: `Signs the digest of every selected file below each PATH. A signature by the same
-key that is valid is not made again. With rules, some files are hashed instead.
+		Description: `Signs the digest of every selected file below each PATH. A signature by the
+same key that is valid is not made again. With rules, some files are hashed
+instead.
 
 Make a key, and sign a mounted root file system:
    imaseal keys generate --out signing
@@ -38,7 +39,8 @@ With EVM signatures, which hold owner, mode and capabilities too:
 
 Programs signed, configuration hashed, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules
-   imaseal sign --key signing.key --rules rules --evm portable,hmac --evm-key evm.key /mnt/root
+   imaseal sign --key signing.key --rules rules \
+      --evm portable,hmac --evm-key evm.key /mnt/root
 
 The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,

@@ -23,9 +23,9 @@ func (p Program) undoCommand() *cli.Command {
 		Name:      "undo",
 		Usage:     "put back what a run replaced",
 		ArgsUsage: "LOG",
-		Description: `Reads a log that --undo-log made, and gives every file the labels that it had
-before that run. A file whose label is no longer the one that the run wrote is
-left alone. The log stays.
+		Description: `Reads a log that --undo-log made, and gives every file the labels that it
+had before that run. A file whose label is no longer the one that the run
+wrote is left alone. The log stays.
 
    imaseal hash --undo-log /root/labels.undo /mnt/root
    imaseal undo /root/labels.undo`,

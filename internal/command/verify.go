@@ -19,10 +19,11 @@ func (p Program) verifyCommand() *cli.Command {
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",
 		ArgsUsage: "PATH...",
-		Description: `Reads every selected file below each PATH and compares it with its label. The
-exit status is 0 only if every file carries a label that fits, and 4 if one does
-not. Signatures need --key: certificates or public keys, from files or from a
-directory. EVM labels are checked too, as far as there is a key for them.
+		Description: `Reads every selected file below each PATH and compares it with its label.
+The exit status is 0 only if every file carries a label that fits, and 4 if
+one does not. Signatures need --key: certificates or public keys, from files
+or from a directory. EVM labels are checked too, as far as there is a key
+for them.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root

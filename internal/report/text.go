@@ -87,6 +87,8 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 func detail(r Result) string {
 	s := fmt.Sprintf("%-12s %s", r.Outcome, Quote(r.Path))
 	switch {
+	case r.Err != nil:
+		s += "  " + oneLine(r.Err)
 	case r.Reason != "":
 		s += "  " + r.Reason
 	case !r.Digest.IsZero():
@@ -172,15 +174,29 @@ func Skips(count map[string]int) string {
 	var parts []string
 	for _, r := range reasons {
 		total += count[r]
-		parts = append(parts, fmt.Sprintf("%d %s", count[r], r))
+		if noun, ok := nouns[r]; ok && count[r] != 1 {
+			r = noun
+		}
+		parts = append(parts, r)
 	}
-	switch len(reasons) {
+	switch len(parts) {
 	case 0:
 		return ""
 	case 1:
-		return fmt.Sprintf("%d skipped (%s)", total, reasons[0])
+		return fmt.Sprintf("%d skipped (%s)", total, parts[0])
+	}
+	for i, r := range reasons {
+		parts[i] = fmt.Sprintf("%d %s", count[r], parts[i])
 	}
 	return fmt.Sprintf("%d skipped (%s)", total, strings.Join(parts, ", "))
+}
+
+// nouns are the reasons that have a plural.
+var nouns = map[string]string{
+	"directory":         "directories",
+	"pseudo-filesystem": "pseudo-filesystems",
+	"special file":      "special files",
+	"symbolic link":     "symbolic links",
 }
 
 func plural(n int, noun string) string {
