@@ -69,7 +69,7 @@ func (w *walker) release(d *dir) {
 // maybeClose closes d if nobody needs it, or if too many are open and nobody
 // uses it right now. The lock is held.
 func (w *walker) maybeClose(d *dir) {
-	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > maxOpenDirs) {
+	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > w.limits.openDirs) {
 		unix.Close(d.fd)
 		d.fd = -1
 		w.open--

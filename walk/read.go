@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"unsafe"
@@ -157,8 +158,9 @@ func (r *reader) read(d *dir) {
 	defer r.w.release(d)
 	c := r.chunk()
 	defer func() { r.chunks = append(r.chunks, c) }()
+	var at int64
 	for {
-		more, err := r.fill(d, c)
+		more, err := r.fill(d, c, &at)
 		if err != nil {
 			r.w.report(Entry{Path: joinPath(d.root.path, d.rel), Rel: d.rel, Err: err})
 		}
@@ -182,16 +184,21 @@ func (r *reader) chunk() *chunk {
 	return new(chunk)
 }
 
-// fill reads the next names of d: all of them in a lexical walk. It reports
-// whether there may be more.
-func (r *reader) fill(d *dir, c *chunk) (more bool, err error) {
+// fill reads the names of d from the place at on: all of them in a lexical
+// walk. It reports whether there may be more, and moves at behind them.
+func (r *reader) fill(d *dir, c *chunk, at *int64) (more bool, err error) {
 	c.names, c.entries = c.names[:0], c.entries[:0]
 	fd, err := r.w.use(d)
 	if err != nil {
 		return false, err
 	}
 	defer r.w.unuse(d)
-	for r.lexical || len(c.entries) < chunkEntries {
+	if *at != 0 { // the directory may have been closed and opened again
+		if _, err := unix.Seek(fd, *at, io.SeekStart); err != nil {
+			return false, err
+		}
+	}
+	for r.lexical || len(c.entries) < r.w.limits.chunk {
 		n, err := unix.Getdents(fd, r.buf)
 		if err == unix.EINTR {
 			continue
@@ -204,7 +211,8 @@ func (r *reader) fill(d *dir, c *chunk) (more bool, err error) {
 		}
 		c.parse(r.buf[:n])
 	}
-	return true, nil
+	*at, err = unix.Seek(fd, 0, io.SeekCurrent)
+	return true, err
 }
 
 // parse adds the records of struct linux_dirent64: inode (8 bytes), offset

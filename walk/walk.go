@@ -112,7 +112,14 @@ type Visitor func(Entry) error
 // and otherwise nil: what could not be opened or read is an Entry. The roots
 // stay open.
 func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
-	w := &walker{cfg: cfg, visit: visit, links: make(map[Inode]struct{}), roots: make(map[Inode]*Root)}
+	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, pending: maxPending, chunk: chunkEntries})
+}
+
+func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
+	w := &walker{
+		cfg: cfg, visit: visit, limits: bounds,
+		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
+	}
 	w.idle.L = &w.mu
 	for _, r := range roots {
 		w.roots[InodeOf(&r.stat)] = r
@@ -132,10 +139,18 @@ func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
 // more reads them itself before it goes on with its own.
 const maxPending = 64 << 10
 
+// limits bound what a walk holds at a time. Tests lower them.
+type limits struct {
+	openDirs int // maxOpenDirs
+	pending  int // maxPending
+	chunk    int // chunkEntries
+}
+
 type walker struct {
-	cfg   Config
-	visit Visitor
-	roots map[Inode]*Root
+	cfg    Config
+	visit  Visitor
+	limits limits
+	roots  map[Inode]*Root
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when pending grows, a worker ends, or err is set
@@ -221,7 +236,7 @@ func (w *walker) pop() item {
 func (w *walker) tryPop() (item, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending) <= maxPending || w.err != nil {
+	if len(w.pending) <= w.limits.pending || w.err != nil {
 		return item{}, false
 	}
 	return w.pop(), true
