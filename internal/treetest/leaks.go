@@ -14,16 +14,19 @@ import (
 // Leaks fails the test if, when it has ended, there are file descriptors,
 // goroutines, mounts or loop devices that were not there when Leaks was
 // called. It is called first, so that it looks last. Tests that run in
-// parallel with others cannot use it.
-func Leaks(t testing.TB) {
+// parallel with others cannot use it. Mounts and loop devices count below the
+// test's own temporary directories, and below those that are named.
+func Leaks(t testing.TB, dirs ...string) {
 	t.Helper()
-	before := state()
+	test, _, _ := strings.Cut(t.Name(), "/")
+	dirs = append(dirs, filepath.Join(os.TempDir(), test))
+	before := state(dirs)
 	t.Cleanup(func() {
 		var left []string
 		// What ends in its own time, such as a goroutine that has done its
 		// last send, gets a second.
 		for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
-			left = more(before, state())
+			left = more(before, state(dirs))
 			if len(left) == 0 || time.Now().After(deadline) {
 				break
 			}
@@ -55,19 +58,22 @@ func Descriptors() []string {
 	return open
 }
 
-// state lists what can be left behind.
-func state() []string {
+// state lists what can be left behind, mounts and loop devices by the
+// beginnings of their paths.
+func state(dirs []string) []string {
 	all := Descriptors()
+	among := func(path string) bool {
+		return slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(path, dir) })
+	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	temp := os.TempDir() + "/"
 	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], temp) {
+		if f := strings.Fields(line); len(f) > 4 && among(f[4]) {
 			all = append(all, "mount on "+f[4])
 		}
 	}
 	backing, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, name := range backing {
-		if file, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(file), temp) {
+		if file, err := os.ReadFile(name); err == nil && among(string(file)) {
 			all = append(all, "loop device of "+strings.TrimSpace(string(file)))
 		}
 	}

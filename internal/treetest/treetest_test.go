@@ -93,8 +93,8 @@ func TestMount(t *testing.T) {
 			size := map[string]int{"ext4": 16, "xfs": 320, "tmpfs": 1}[fstype]
 			root := Mount(t, fstype, size, "noatime")
 			Add(t, root, "file a content=x")
-			if !slices.ContainsFunc(state(), func(s string) bool { return s == "mount on "+root }) {
-				t.Errorf("no mount on %s in %q", root, state())
+			if !slices.ContainsFunc(state([]string{root}), func(s string) bool { return s == "mount on "+root }) {
+				t.Errorf("no mount on %s in %q", root, state([]string{root}))
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestAsUser(t *testing.T) {
 }
 
 func TestLeaksFinds(t *testing.T) {
-	before := state()
+	before := state(nil)
 	f, err := os.Open("/dev/null")
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestLeaksFinds(t *testing.T) {
 	done := make(chan struct{})
 	defer close(done)
 	go func() { <-done }()
-	if left := more(before, state()); len(left) != 2 {
+	if left := more(before, state(nil)); len(left) != 2 {
 		t.Errorf("found %q, want a descriptor and a goroutine", left)
 	}
 }
