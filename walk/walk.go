@@ -178,9 +178,11 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.err = nil, nil
-	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
-	defer stop()
-
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		w.fail(context.Cause(ctx))
+	})
 	workers := max(1, w.cfg.Workers)
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
@@ -202,6 +204,9 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		})
 	}
 	wg.Wait()
+	if !stop() {
+		<-stopped // it sets w.err
+	}
 	w.drop()
 	if w.err == nil && ctx.Err() != nil {
 		return context.Cause(ctx)
