@@ -35,7 +35,7 @@ func TestCancelAtAnyEntry(t *testing.T) {
 			if !errors.Is(err, errStop) {
 				t.Errorf("%d workers, cancelled at entry %d: %v", workers, n, err)
 			}
-			if calls.Load() != after || n == 0 && after > int64(workers) {
+			if calls.Load() != after || n == 0 && after > 0 {
 				t.Errorf("%d calls, then %d", after, calls.Load())
 			}
 		}

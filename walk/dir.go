@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +49,18 @@ func joinPath(tree, rel string) string {
 		return "/" + rel
 	}
 	return tree + "/" + rel
+}
+
+// clean is filepath.Clean, but for paths with "..": behind a link, that leads
+// elsewhere than the text says.
+func clean(name string) string {
+	if !slices.Contains(strings.Split(name, "/"), "..") {
+		return filepath.Clean(name)
+	}
+	if short := strings.TrimRight(name, "/"); short != "" {
+		return short
+	}
+	return name
 }
 
 func (w *walker) rootDir(r *Root) (*dir, error) {
@@ -155,7 +169,7 @@ func (e *NotAFileError) Error() string {
 // the root after the walk. The errors are of type *fs.PathError, and wrap a
 // *NotAFileError for what is neither a directory nor a regular file.
 func Open(name string) (*Root, error) {
-	r := &Root{path: filepath.Clean(name)}
+	r := &Root{path: clean(name)}
 	fail := func(err error) (*Root, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -185,7 +199,7 @@ func Open(name string) (*Root, error) {
 // Close closes the root.
 func (r *Root) Close() error { return r.file.Close() }
 
-// Path returns the path as it was given, cleaned.
+// Path returns the path as it was given, without what does not count in it.
 func (r *Root) Path() string { return r.path }
 
 // IsDir reports whether the root is a directory.

@@ -27,7 +27,7 @@ func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := visit(w.listed(filepath.Clean(name))); err != nil {
+		if err := visit(w.listed(clean(name))); err != nil {
 			return err
 		}
 	}
@@ -55,7 +55,7 @@ func (w *walker) listed(name string) Entry {
 // the file itself may not. As in a walk, the entry says what became of it: an
 // Err that is fs.ErrNotExist if there is none.
 func OpenFile(name string) Entry {
-	e, ok := statFile(filepath.Clean(name))
+	e, ok := statFile(clean(name))
 	if ok {
 		e.open()
 	}

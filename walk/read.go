@@ -340,7 +340,7 @@ func (r *reader) file(d *dir, name string) {
 		w.report(e)
 		return
 	}
-	fd := r.openFile(at, name, d.id.Dev, &e)
+	fd := r.openFile(d, at, name, &e)
 	w.unuse(d)
 	if fd >= 0 {
 		advise(fd, e.Stat.Size)
@@ -351,7 +351,7 @@ func (r *reader) file(d *dir, name string) {
 
 // openFile opens a file and fills in the entry: an error, a reason to skip
 // it, or neither, with the descriptor unless files are only counted.
-func (r *reader) openFile(at int, name string, dev uint64, e *Entry) int {
+func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 	var fd int
 	if r.w.cfg.CountOnly {
 		fd = -1
@@ -363,12 +363,12 @@ func (r *reader) openFile(at int, name string, dev uint64, e *Entry) int {
 		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
 			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
 		}
-	} else if fstatat(at, name, &e.Stat) == nil && r.skipFile(&e.Stat, dev) == OtherOwner {
+	} else if fstatat(at, name, &e.Stat) == nil && e.Stat.Mode&unix.S_IFMT == unix.S_IFREG && r.otherOwner(&e.Stat) {
 		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
 		return -1
 	}
 	if e.Err == nil && e.Skip == "" {
-		e.Skip = r.skipFile(&e.Stat, dev)
+		e.Skip = r.skipFile(&e.Stat, d)
 	}
 	e.Err = changedType(e.Err)
 	if fd >= 0 && (e.Err != nil || e.Skip != "") {
@@ -378,15 +378,21 @@ func (r *reader) openFile(at int, name string, dev uint64, e *Entry) int {
 	return fd
 }
 
-func (r *reader) skipFile(st *unix.Stat_t, dev uint64) Reason {
+func (r *reader) otherOwner(st *unix.Stat_t) bool {
+	return r.w.cfg.Owner != nil && !r.w.cfg.Owner(st.Uid)
+}
+
+func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
 	w := r.w
 	switch {
-	case w.cfg.Owner != nil && !w.cfg.Owner(st.Uid):
+	case r.otherOwner(st):
 		return OtherOwner
-	case st.Dev != dev && !w.cfg.CrossFilesystems:
+	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems:
 		return OtherFilesystem
 	case w.isOwn(st):
 		return OwnOutput
+	case w.roots[InodeOf(st)] != nil:
+		return OwnPath
 	case w.seen(st):
 		return HardLink
 	}

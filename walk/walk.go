@@ -16,6 +16,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -121,12 +122,15 @@ func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds 
 		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
 	}
 	w.idle.L = &w.mu
-	for _, r := range roots {
+	for _, r := range slices.Backward(roots) { // of those given twice, the first stays
 		w.roots[InodeOf(&r.stat)] = r
 	}
 	for _, r := range roots {
 		if w.roots[InodeOf(&r.stat)] != r {
 			continue // given twice
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err := w.tree(ctx, r); err != nil {
 			return err
@@ -171,7 +175,7 @@ type item struct {
 
 func (w *walker) tree(ctx context.Context, r *Root) error {
 	if !r.IsDir() {
-		return w.namedFile(ctx, r)
+		return w.namedFile(r)
 	}
 	d, err := w.rootDir(r)
 	if err != nil {
@@ -294,10 +298,7 @@ func (w *walker) report(e Entry) {
 	}
 }
 
-func (w *walker) namedFile(ctx context.Context, r *Root) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
+func (w *walker) namedFile(r *Root) error {
 	e := Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat}
 	switch {
 	case w.isOwn(&r.stat):
