@@ -84,7 +84,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	begin := time.Now()
 	sum := report.NewSummary(r.Header)
 	if err := r.Report.Start(r.Header); err != nil {
-		return sum, fmt.Errorf("writing report: %w", err)
+		return sum, fmt.Errorf("writing report: %w", pathless(err))
 	}
 	shared := &running{written: make(map[uint64]int)}
 	defer shared.close()
@@ -95,7 +95,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	sum.Elapsed = time.Since(begin)
 	sum.Interrupted = ctx.Err() != nil
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
-		err = fmt.Errorf("writing report: %w", finishErr)
+		err = fmt.Errorf("writing report: %w", pathless(finishErr))
 	}
 	return sum, err
 }
@@ -124,7 +124,7 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 		}
 		sum.Add(res)
 		if err := r.Report.Result(res); err != nil {
-			reportErr = fmt.Errorf("writing report: %w", err)
+			reportErr = fmt.Errorf("writing report: %w", pathless(err))
 			cancel(reportErr)
 		}
 	}
@@ -154,6 +154,7 @@ func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, 
 		return res, false
 	}
 	res = r.Job(ctx, w, &e)
+	res.Size = e.Stat.Size
 	abandoned := ctx.Err() != nil && errors.Is(res.Err, context.Cause(ctx))
 	return res, res.Outcome != "" && !abandoned
 }
