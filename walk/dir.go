@@ -19,9 +19,8 @@ const maxOpenDirs = 256
 // A dir is a directory that is read, or has names in it that wait.
 type dir struct {
 	root     *Root
-	parent   *dir // nil for the tree itself
-	name     string
-	rel      string // "." for the tree itself
+	parent   *dir   // nil for the tree itself
+	name     string // empty for the tree itself
 	id       Inode
 	included bool // the path or one above it is included by the filter
 
@@ -31,24 +30,42 @@ type dir struct {
 	uses int // users of fd at this moment
 }
 
-func (d *dir) join(name string) string {
-	if d.rel == "." {
-		return name
+// child returns an entry with the paths of a name in d. They are put together
+// when they are needed: a directory that keeps its own path would make memory
+// grow with the square of a tree's depth.
+func (d *dir) child(name string) Entry {
+	tree := d.root.path
+	size := len(tree) + 1 + len(name)
+	for up := d; up.parent != nil; up = up.parent {
+		size += len(up.name) + 1
 	}
-	return d.rel + "/" + name
+	var b strings.Builder
+	b.Grow(size)
+	b.WriteString(tree)
+	if !strings.HasSuffix(tree, "/") {
+		b.WriteByte('/')
+	}
+	rel := b.Len()
+	d.write(&b)
+	b.WriteString(name)
+	return Entry{Path: b.String(), Rel: b.String()[rel:]}
 }
 
-// path returns the path of a name in d, for messages.
-func (d *dir) path(name string) string { return joinPath(d.root.path, d.join(name)) }
-
-func joinPath(tree, rel string) string {
-	switch {
-	case rel == ".":
-		return tree
-	case tree == "/":
-		return "/" + rel
+// write writes the path of d relative to the tree, with a slash behind it.
+func (d *dir) write(b *strings.Builder) {
+	if d.parent != nil {
+		d.parent.write(b)
+		b.WriteString(d.name)
+		b.WriteByte('/')
 	}
-	return tree + "/" + rel
+}
+
+// entry returns an entry with the paths of d.
+func (d *dir) entry() Entry {
+	if d.parent == nil {
+		return Entry{Path: d.root.path, Rel: "."}
+	}
+	return d.parent.child(d.name)
 }
 
 // clean is filepath.Clean, but for paths with "..": behind a link, that leads
@@ -64,12 +81,12 @@ func clean(name string) string {
 }
 
 func (w *walker) rootDir(r *Root) (*dir, error) {
-	fd, err := openat(int(r.file.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openToRead(int(r.file.Fd()), ".", unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	w.open++
-	return &dir{root: r, rel: ".", id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
+	return &dir{root: r, id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
 }
 
 // release gives up a reference and closes the directory with the last one.
@@ -77,17 +94,59 @@ func (w *walker) release(d *dir) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d.refs--
+	if d.refs == 0 && d.fd < 0 {
+		w.closed--
+	}
 	w.maybeClose(d)
 }
 
 // maybeClose closes d if nobody needs it, or if too many are open and nobody
 // uses it right now. The lock is held.
 func (w *walker) maybeClose(d *dir) {
-	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > w.limits.openDirs) {
-		unix.Close(d.fd)
-		d.fd = -1
-		w.open--
+	switch {
+	case d.fd < 0 || d.uses > 0 || d.refs > 0 && w.open <= w.limits.openDirs:
+		return
+	case d.refs > 0:
+		w.closed++
+	case w.closed > 0:
+		w.handBack(d)
 	}
+	unix.Close(d.fd)
+	d.fd = -1
+	w.open--
+}
+
+// handBack opens the nearest directory above d that names wait in, if it was
+// closed, before d itself is closed for good: the walk is likely to go on
+// there, and from d it is few steps, where reopen takes as many as the tree is
+// deep. If it fails, reopen will say why. The lock is held.
+func (w *walker) handBack(d *dir) {
+	to := d.parent
+	for to != nil && to.refs == 0 {
+		to = to.parent
+	}
+	if to == nil || to.fd >= 0 {
+		return
+	}
+	at := d.fd
+	for up := d; up != to; up = up.parent {
+		fd, err := openToRead(at, "..", unix.O_DIRECTORY)
+		if at != d.fd {
+			unix.Close(at)
+		}
+		if err != nil {
+			return
+		}
+		at = fd
+	}
+	var st unix.Stat_t
+	if err := fstat(at, &st); err != nil || InodeOf(&st) != to.id {
+		unix.Close(at)
+		return
+	}
+	to.fd = at
+	w.open++
+	w.closed--
 }
 
 // use returns the descriptor of d, valid until unuse.
@@ -101,6 +160,7 @@ func (w *walker) use(d *dir) (int, error) {
 		}
 		d.fd = fd
 		w.open++
+		w.closed--
 	}
 	d.uses++
 	return d.fd, nil
@@ -114,7 +174,7 @@ func (w *walker) unuse(d *dir) {
 }
 
 // reopen opens a directory that was closed, from the nearest one above it that
-// is open, name by name. The lock is held: this is rare.
+// is open, name by name. The lock is held: this is rare, see handBack.
 func (w *walker) reopen(d *dir) (int, error) {
 	var chain []*dir
 	from := d
@@ -130,7 +190,7 @@ func (w *walker) reopen(d *dir) (int, error) {
 		if chain[i].parent == nil {
 			name = "."
 		}
-		fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		fd, err := openToRead(at, name, unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if own {
 			unix.Close(at)
 		}

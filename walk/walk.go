@@ -163,6 +163,7 @@ type walker struct {
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
 	open    int                // directories with an open descriptor
+	closed  int                // directories without one in which names wait
 }
 
 // An item is a name that waits to be opened in its directory, which it holds
