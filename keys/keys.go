@@ -158,15 +158,7 @@ func (k *Key) SignDigest(d hash.Digest) ([]byte, error) {
 		h, input := rsaInput(d)
 		return k.backend.Sign(rand.Reader, input, h)
 	}
-	// Without a source of randomness Go's own keys follow RFC 6979; devices
-	// have a source of theirs and may not expect nil.
-	random := rand.Reader
-	if f, ok := k.backend.(fileKey); ok {
-		if _, ok := f.Signer.(*ecdsa.PrivateKey); ok {
-			random = nil
-		}
-	}
-	return k.backend.Sign(random, d.Bytes(), d.Algorithm().Crypto())
+	return k.backend.Sign(rand.Reader, d.Bytes(), d.Algorithm().Crypto())
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -208,6 +200,15 @@ func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
 
 // fileKey is a private key in memory.
 type fileKey struct{ crypto.Signer }
+
+// Sign gives ECDSA the nonces of RFC 6979, which Go does for want of a source
+// of randomness.
+func (k fileKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, ok := k.Signer.(*ecdsa.PrivateKey); ok {
+		random = nil
+	}
+	return k.Signer.Sign(random, digest, opts)
+}
 
 // Close drops nothing: Go gives no way to clear the numbers of a key.
 func (fileKey) Close() error { return nil }

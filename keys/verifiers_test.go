@@ -82,7 +82,8 @@ func TestVerifierForms(t *testing.T) {
 	for name, path := range map[string]string{
 		"DER":              certPath(t, "rsa2048"),
 		"PEM":              keytest.File(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		"trusted PEM":      keytest.File(t, pem.EncodeToMemory(&pem.Block{Type: "X509 CERTIFICATE", Bytes: der})),
+		"old PEM":          keytest.File(t, pem.EncodeToMemory(&pem.Block{Type: "X509 CERTIFICATE", Bytes: der})),
+		"trusted PEM":      keytest.File(t, openssl(t, "x509", "-inform", "DER", "-trustout", "-addtrust", "codeSigning", "-in", certPath(t, "rsa2048"))),
 		"text and PEM":     keytest.File(t, openssl(t, "x509", "-inform", "DER", "-text", "-in", certPath(t, "rsa2048"))),
 		"PKIX PEM":         public("pkey"),
 		"PKIX DER":         public("pkey", "-outform", "DER"),

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +53,18 @@ func joinPath(tree, rel string) string {
 	return tree + "/" + rel
 }
 
+// clean is filepath.Clean, but for paths with "..": behind a link, that leads
+// elsewhere than the text says.
+func clean(name string) string {
+	if !slices.Contains(strings.Split(name, "/"), "..") {
+		return filepath.Clean(name)
+	}
+	if short := strings.TrimRight(name, "/"); short != "" {
+		return short
+	}
+	return name
+}
+
 func (w *walker) rootDir(r *Root) (*dir, error) {
 	fd, err := openat(int(r.file.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -71,7 +85,7 @@ func (w *walker) release(d *dir) {
 // maybeClose closes d if nobody needs it, or if too many are open and nobody
 // uses it right now. The lock is held.
 func (w *walker) maybeClose(d *dir) {
-	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > maxOpenDirs) {
+	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > w.limits.openDirs) {
 		unix.Close(d.fd)
 		d.fd = -1
 		w.open--
@@ -157,7 +171,7 @@ func (e *NotAFileError) Error() string {
 // the root after the walk. The errors are of type *fs.PathError, and wrap a
 // *NotAFileError for what is neither a directory nor a regular file.
 func Open(name string) (*Root, error) {
-	r := &Root{path: filepath.Clean(name)}
+	r := &Root{path: clean(name)}
 	fail := func(err error) (*Root, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -187,7 +201,7 @@ func Open(name string) (*Root, error) {
 // Close closes the root.
 func (r *Root) Close() error { return r.file.Close() }
 
-// Path returns the path as it was given, cleaned.
+// Path returns the path as it was given, without what does not count in it.
 func (r *Root) Path() string { return r.path }
 
 // IsDir reports whether the root is a directory.

@@ -42,7 +42,7 @@ func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 		if w.stopped() {
 			break
 		}
-		if batch = append(batch, filepath.Clean(name)); len(batch) == batchNames {
+		if batch = append(batch, clean(name)); len(batch) == batchNames {
 			batches <- batch
 			batch = nil
 		}
@@ -88,7 +88,7 @@ func (w *walker) listed(name string) Entry {
 // the file itself may not. As in a walk, the entry says what became of it: an
 // Err that is fs.ErrNotExist if there is none.
 func OpenFile(name string) Entry {
-	e, ok := statFile(filepath.Clean(name))
+	e, ok := statFile(clean(name))
 	if ok {
 		e.open()
 	}

@@ -5,10 +5,9 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"io"
 	"iter"
-	"os"
 	"slices"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -168,8 +167,9 @@ func (r *reader) read(d *dir) {
 	defer r.w.release(d)
 	c := r.chunk()
 	defer func() { r.chunks = append(r.chunks, c) }()
+	var at int64
 	for {
-		more, err := r.fill(d, c)
+		more, err := r.fill(d, c, &at)
 		if err != nil {
 			r.w.report(Entry{Path: d.path, Rel: d.rel, Err: err})
 		}
@@ -193,16 +193,21 @@ func (r *reader) chunk() *chunk {
 	return new(chunk)
 }
 
-// fill reads the next names of d: all of them in a lexical walk. It reports
-// whether there may be more.
-func (r *reader) fill(d *dir, c *chunk) (more bool, err error) {
+// fill reads the names of d from the place at on: all of them in a lexical
+// walk. It reports whether there may be more, and moves at behind them.
+func (r *reader) fill(d *dir, c *chunk, at *int64) (more bool, err error) {
 	c.names, c.entries = c.names[:0], c.entries[:0]
 	fd, err := r.w.use(d)
 	if err != nil {
 		return false, err
 	}
 	defer r.w.unuse(d)
-	for r.lexical || len(c.entries) < chunkEntries {
+	if *at != 0 { // the directory may have been closed and opened again
+		if _, err := unix.Seek(fd, *at, io.SeekStart); err != nil {
+			return false, err
+		}
+	}
+	for r.lexical || len(c.entries) < r.w.limits.chunk {
 		n, err := unix.Getdents(fd, r.buf)
 		if err == unix.EINTR {
 			continue
@@ -215,7 +220,8 @@ func (r *reader) fill(d *dir, c *chunk) (more bool, err error) {
 		}
 		c.parse(r.buf[:n])
 	}
-	return true, nil
+	*at, err = unix.Seek(fd, 0, io.SeekCurrent)
+	return true, err
 }
 
 // parse adds the records of struct linux_dirent64: inode (8 bytes), offset
@@ -252,13 +258,13 @@ func clen(b []byte) int {
 func (r *reader) handOver(d *dir, c *chunk) {
 	slices.SortFunc(c.entries, func(a, b dirent) int { return cmp.Compare(a.ino, b.ino) })
 	var items []item
-	var files []name
+	var files, others []name
 	for n := range c.all() {
 		switch n.typ {
-		case unix.DT_DIR, unix.DT_UNKNOWN:
-			items = append(items, item{parent: d, names: []name{n}})
 		case unix.DT_REG:
 			files = append(files, n)
+		case unix.DT_DIR, unix.DT_UNKNOWN:
+			others = append(others, n)
 		default:
 			r.skipType(d, n.text, n.typ == unix.DT_LNK)
 		}
@@ -266,6 +272,10 @@ func (r *reader) handOver(d *dir, c *chunk) {
 	for batch := range slices.Chunk(files, batchNames) {
 		items = append(items, item{parent: d, names: batch})
 	}
+	for one := range slices.Chunk(others, 1) {
+		items = append(items, item{parent: d, names: one})
+	}
+	slices.Reverse(items) // the first on top
 	r.w.push(items...)
 	for {
 		it, ok := r.w.tryPop()
@@ -357,116 +367,5 @@ func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
 	default:
 		r.skipType(d, name, t == unix.S_IFLNK)
 		return false, false
-	}
-}
-
-// files opens some files of a directory, then hands them over one by one.
-func (r *reader) files(d *dir, names []name) {
-	w := r.w
-	at, err := w.use(d)
-	entries := make([]Entry, 0, len(names))
-	for _, n := range names {
-		e := d.entry(n.text)
-		e.Err, e.walker, e.dir = err, w, d
-		switch {
-		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
-			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):
-			e.Err, e.Skip = nil, Filtered
-		case err == nil:
-			if fd := r.openFile(at, n.text, d.id.Dev, &e); fd >= 0 {
-				r.adviser.advise(fd, e.Stat.Size)
-				e.File = os.NewFile(uintptr(fd), e.Path)
-			}
-		}
-		entries = append(entries, e)
-	}
-	if err == nil {
-		w.unuse(d)
-	}
-	w.visitAll(entries)
-}
-
-// visitAll hands entries over, until the walk is stopped.
-func (w *walker) visitAll(entries []Entry) {
-	for i := range entries {
-		if w.stopped() {
-			if f := entries[i].File; f != nil {
-				f.Close()
-			}
-			continue
-		}
-		w.report(entries[i])
-	}
-}
-
-// openFile opens a file and fills in the entry: an error, a reason to skip
-// it, or neither, with the descriptor unless files are only counted.
-func (r *reader) openFile(at int, name string, dev uint64, e *Entry) int {
-	var fd int
-	if r.w.cfg.CountOnly {
-		fd = -1
-		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Skip = Special
-		}
-	} else if fd, e.Err = openRegular(at, name, unix.O_NOFOLLOW); e.Err == nil {
-		e.Err = fstat(fd, &e.Stat)
-		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
-		}
-	} else if fstatat(at, name, &e.Stat) == nil && r.skipFile(&e.Stat, dev) == OtherOwner {
-		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
-		return -1
-	}
-	if e.Err == nil && e.Skip == "" {
-		e.Skip = r.skipFile(&e.Stat, dev)
-	}
-	e.Err = changedType(e.Err)
-	if fd >= 0 && (e.Err != nil || e.Skip != "") {
-		unix.Close(fd)
-		return -1
-	}
-	return fd
-}
-
-func (r *reader) skipFile(st *unix.Stat_t, dev uint64) Reason {
-	w := r.w
-	switch {
-	case w.cfg.Owner != nil && !w.cfg.Owner(st.Uid):
-		return OtherOwner
-	case st.Dev != dev && !w.cfg.CrossFilesystems:
-		return OtherFilesystem
-	case w.isOwn(st):
-		return OwnOutput
-	case w.seen(st):
-		return HardLink
-	}
-	return ""
-}
-
-// An adviser starts reading files that will soon be read in full. Where the
-// last files were in memory already, it asks for one in adviseEvery only, to
-// find out whether the next are.
-type adviser struct{ warm int }
-
-const (
-	adviseEvery = 16
-	// coldAdvice is how long advice takes at least if something has to be
-	// read: pages have to be allocated and a request to be made. Where all
-	// is in memory the call takes a microsecond or two.
-	coldAdvice = 15 * time.Microsecond
-)
-
-func (a *adviser) advise(fd int, size int64) {
-	if size == 0 {
-		return
-	}
-	if a.warm > 0 {
-		a.warm--
-		return
-	}
-	start := time.Now()
-	unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
-	if time.Since(start) < coldAdvice {
-		a.warm = adviseEvery - 1
 	}
 }

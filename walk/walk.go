@@ -16,6 +16,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -117,14 +118,24 @@ type Visitor func(Entry) error
 // and otherwise nil: what could not be opened or read is an Entry. The roots
 // stay open.
 func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
-	w := &walker{cfg: cfg, visit: visit, links: make(map[Inode]struct{}), roots: make(map[Inode]*Root)}
+	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries})
+}
+
+func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
+	w := &walker{
+		cfg: cfg, visit: visit, limits: bounds,
+		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
+	}
 	w.idle.L = &w.mu
-	for _, r := range roots {
+	for _, r := range slices.Backward(roots) { // of those given twice, the first stays
 		w.roots[InodeOf(&r.stat)] = r
 	}
 	for _, r := range roots {
 		if w.roots[InodeOf(&r.stat)] != r {
 			continue // given twice
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err := w.tree(ctx, r); err != nil {
 			return err
@@ -137,10 +148,18 @@ func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
 // some itself before it goes on reading its directory.
 const maxWaiting = 64 << 10
 
+// limits bound what a walk holds at a time. Tests lower them.
+type limits struct {
+	openDirs int // maxOpenDirs
+	waiting  int // maxWaiting
+	chunk    int // chunkEntries
+}
+
 type walker struct {
-	cfg   Config
-	visit Visitor
-	roots map[Inode]*Root
+	cfg    Config
+	visit  Visitor
+	limits limits
+	roots  map[Inode]*Root
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when pending grows, a worker ends, or err is set
@@ -167,16 +186,18 @@ type name struct {
 
 func (w *walker) tree(ctx context.Context, r *Root) error {
 	if !r.IsDir() {
-		return w.namedFile(ctx, r)
+		return w.namedFile(r)
 	}
 	d, err := w.rootDir(r)
 	if err != nil {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
-	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
-	defer stop()
-
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		w.fail(context.Cause(ctx))
+	})
 	workers := max(1, w.cfg.Workers)
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
@@ -198,6 +219,9 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		})
 	}
 	wg.Wait()
+	if !stop() {
+		<-stopped // it sets w.err
+	}
 	w.drop()
 	if w.err == nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -233,7 +257,7 @@ func (w *walker) pop() item {
 func (w *walker) tryPop() (item, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting <= maxWaiting || w.err != nil {
+	if w.waiting <= w.limits.waiting || w.err != nil {
 		return item{}, false
 	}
 	return w.pop(), true
@@ -287,10 +311,7 @@ func (w *walker) report(e Entry) {
 	}
 }
 
-func (w *walker) namedFile(ctx context.Context, r *Root) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
+func (w *walker) namedFile(r *Root) error {
 	e := Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat}
 	switch {
 	case w.isOwn(&r.stat):

@@ -138,6 +138,33 @@ func BenchmarkHash(b *testing.B) {
 	compare(b, "sha256 hashes, cold cache", true, contenders[:4])
 }
 
+// BenchmarkSign labels the Debian tree with signatures, IMA's and EVM's.
+func BenchmarkSign(b *testing.B) {
+	lab := kernellab.Open(b)
+	imaseal := build(b, "imaseal", "imaseal")
+	for _, kind := range []string{"rsa2048", "p256"} {
+		prefix := filepath.Join(b.TempDir(), kind)
+		run(b, []string{imaseal, "keys", "generate", "--type", kind, "--out", prefix})
+		dir := lab.TreeImage(b, kernellab.Ext4).Mount(b)
+		clear := []string{imaseal, "clear", "-q", dir}
+		sign := []string{imaseal, "sign", "-q", "--key", prefix + ".key", "--cert", prefix + ".pem"}
+		evmctl := []string{"evmctl", "ima_sign", "-a", "sha256", "-r", "-k", prefix + ".key", dir}
+		compare(b, kind+" signatures, warm cache", false, []contender{
+			{name: "imaseal sign", argv: append(slices.Clone(sign), dir), before: clear},
+			{name: "evmctl ima_sign -r", argv: evmctl, before: clear, every: 3},
+			{name: "imaseal sign, nothing to do", argv: append(slices.Clone(sign), dir), before: append(slices.Clone(sign), dir)},
+		})
+		if kind != "p256" {
+			continue
+		}
+		portable := []string{"evmctl", "sign", "--imasig", "-o", "-a", "sha256", "-r", "-k", prefix + ".key", dir}
+		compare(b, kind+" IMA and portable EVM signatures, warm cache", false, []contender{
+			{name: "imaseal sign --evm portable", argv: append(slices.Clone(sign), "--evm", "portable", dir), before: clear},
+			{name: "evmctl sign -r --imasig -o", argv: portable, before: clear, every: 3},
+		})
+	}
+}
+
 // bytesPerInode is more than mke2fs wants for each inode that it makes.
 const bytesPerInode = 17 << 10
 

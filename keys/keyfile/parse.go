@@ -52,8 +52,14 @@ func split(data []byte) ([]*pem.Block, error) {
 		if b, rest = pem.Decode(rest); b == nil {
 			break
 		}
-		if b.Type == "X509 CERTIFICATE" || b.Type == "TRUSTED CERTIFICATE" {
+		switch b.Type {
+		case "X509 CERTIFICATE":
 			b.Type = typeCertificate
+		case "TRUSTED CERTIFICATE": // openssl's, with what it is trusted for behind it
+			var c asn1.RawValue
+			if _, err := asn1.Unmarshal(b.Bytes, &c); err == nil {
+				b.Type, b.Bytes = typeCertificate, c.FullBytes
+			}
 		}
 		blocks = append(blocks, b)
 	}
