@@ -68,7 +68,7 @@ var importTable = map[string]row{
 	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
-	"internal/treetest":        {own: "*", outside: "golang.org/x/sys github.com/pkg/xattr", coming: true},
+	"internal/treetest":        {outside: "golang.org/x/sys"},
 	"internal/vectors":         {own: "hash internal/imaevm"},
 }
 
