@@ -19,10 +19,8 @@ const maxOpenDirs = 256
 // A dir is a directory that is read, or has names in it that wait.
 type dir struct {
 	root     *Root
-	parent   *dir // nil for the tree itself
-	name     string
-	path     string
-	rel      string // "." for the tree itself
+	parent   *dir   // nil for the tree itself
+	name     string // empty for the tree itself
 	id       Inode
 	included bool // the path or one above it is included by the filter
 
@@ -32,25 +30,42 @@ type dir struct {
 	uses int // users of fd at this moment
 }
 
-// entry returns the entry of a name in d. Rel is a part of Path, since there
-// are as many as there are files.
-func (d *dir) entry(name string) Entry {
-	path := joinPath(d.path, name)
-	rel := len(name)
-	if d.rel != "." {
-		rel += len(d.rel) + 1
+// child returns an entry with the paths of a name in d. They are put together
+// when they are needed: a directory that keeps its own path would make memory
+// grow with the square of a tree's depth.
+func (d *dir) child(name string) Entry {
+	tree := d.root.path
+	size := len(tree) + 1 + len(name)
+	for up := d; up.parent != nil; up = up.parent {
+		size += len(up.name) + 1
 	}
-	return Entry{Path: path, Rel: path[len(path)-rel:]}
+	var b strings.Builder
+	b.Grow(size)
+	b.WriteString(tree)
+	if !strings.HasSuffix(tree, "/") {
+		b.WriteByte('/')
+	}
+	rel := b.Len()
+	d.write(&b)
+	b.WriteString(name)
+	return Entry{Path: b.String(), Rel: b.String()[rel:]}
 }
 
-func joinPath(tree, rel string) string {
-	switch {
-	case rel == ".":
-		return tree
-	case tree == "/":
-		return "/" + rel
+// write writes the path of d relative to the tree, with a slash behind it.
+func (d *dir) write(b *strings.Builder) {
+	if d.parent != nil {
+		d.parent.write(b)
+		b.WriteString(d.name)
+		b.WriteByte('/')
 	}
-	return tree + "/" + rel
+}
+
+// entry returns an entry with the paths of d.
+func (d *dir) entry() Entry {
+	if d.parent == nil {
+		return Entry{Path: d.root.path, Rel: "."}
+	}
+	return d.parent.child(d.name)
 }
 
 // clean is filepath.Clean, but for paths with "..": behind a link, that leads
@@ -66,12 +81,12 @@ func clean(name string) string {
 }
 
 func (w *walker) rootDir(r *Root) (*dir, error) {
-	fd, err := openat(int(r.file.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openToRead(int(r.file.Fd()), ".", unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	w.open++
-	return &dir{root: r, path: r.path, rel: ".", id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
+	return &dir{root: r, id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
 }
 
 // release gives up a reference and closes the directory with the last one.
@@ -79,17 +94,59 @@ func (w *walker) release(d *dir) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d.refs--
+	if d.refs == 0 && d.fd < 0 {
+		w.closed--
+	}
 	w.maybeClose(d)
 }
 
 // maybeClose closes d if nobody needs it, or if too many are open and nobody
 // uses it right now. The lock is held.
 func (w *walker) maybeClose(d *dir) {
-	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > w.limits.openDirs) {
-		unix.Close(d.fd)
-		d.fd = -1
-		w.open--
+	switch {
+	case d.fd < 0 || d.uses > 0 || d.refs > 0 && w.open <= w.limits.openDirs:
+		return
+	case d.refs > 0:
+		w.closed++
+	case w.closed > 0:
+		w.handBack(d)
 	}
+	unix.Close(d.fd)
+	d.fd = -1
+	w.open--
+}
+
+// handBack opens the nearest directory above d that names wait in, if it was
+// closed, before d itself is closed for good: the walk is likely to go on
+// there, and from d it is few steps, where reopen takes as many as the tree is
+// deep. If it fails, reopen will say why. The lock is held.
+func (w *walker) handBack(d *dir) {
+	to := d.parent
+	for to != nil && to.refs == 0 {
+		to = to.parent
+	}
+	if to == nil || to.fd >= 0 {
+		return
+	}
+	at := d.fd
+	for up := d; up != to; up = up.parent {
+		fd, err := openToRead(at, "..", unix.O_DIRECTORY)
+		if at != d.fd {
+			unix.Close(at)
+		}
+		if err != nil {
+			return
+		}
+		at = fd
+	}
+	var st unix.Stat_t
+	if err := fstat(at, &st); err != nil || InodeOf(&st) != to.id {
+		unix.Close(at)
+		return
+	}
+	to.fd = at
+	w.open++
+	w.closed--
 }
 
 // use returns the descriptor of d, valid until unuse.
@@ -103,6 +160,7 @@ func (w *walker) use(d *dir) (int, error) {
 		}
 		d.fd = fd
 		w.open++
+		w.closed--
 	}
 	d.uses++
 	return d.fd, nil
@@ -116,7 +174,7 @@ func (w *walker) unuse(d *dir) {
 }
 
 // reopen opens a directory that was closed, from the nearest one above it that
-// is open, name by name. The lock is held: this is rare.
+// is open, name by name. The lock is held: this is rare, see handBack.
 func (w *walker) reopen(d *dir) (int, error) {
 	var chain []*dir
 	from := d
@@ -132,7 +190,7 @@ func (w *walker) reopen(d *dir) (int, error) {
 		if chain[i].parent == nil {
 			name = "."
 		}
-		fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		fd, err := openToRead(at, name, unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if own {
 			unix.Close(at)
 		}
@@ -219,11 +277,11 @@ func (r *Root) ReadOnly() bool { return r.fs.Flags&unix.ST_RDONLY != 0 }
 
 // Reopen opens the root for reading; the caller closes the file. The error is
 // ErrMoved if the name stands for something else by now.
-func (r *Root) Reopen() (*os.File, error) { return openNamed(r.path, 0, &r.stat) }
+func (r *Root) Reopen() (*File, error) { return openNamed(r.path, 0, &r.stat) }
 
 // openNamed opens by its name the file or directory that was described by
 // want before, and fills in what fstat says of it now.
-func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
+func openNamed(name string, flags int, want *unix.Stat_t) (*File, error) {
 	flags |= unix.O_RDONLY | unix.O_NONBLOCK
 	fd, err := openLong(name, flags|unix.O_NOATIME)
 	if err == unix.EPERM {
@@ -240,5 +298,5 @@ func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return &File{fd: fd, name: name}, nil
 }

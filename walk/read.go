@@ -79,71 +79,83 @@ func (r *reader) take(it item) {
 // openDir opens a directory below another, or reports why not.
 func (r *reader) openDir(parent *dir, name string) *dir {
 	w := r.w
-	e := parent.entry(name)
-	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) {
+	d := &dir{root: parent.root, parent: parent, name: name, fd: -1, refs: 1}
+	var rel string
+	if w.cfg.Exclude != nil || w.cfg.Include != nil {
+		rel = d.entry().Rel
+	}
+	e := Entry{}
+	if w.cfg.Exclude != nil && w.cfg.Exclude(rel) {
 		e.Skip = Filtered
-		w.report(e)
+	} else {
+		e.Skip, e.Err = r.enter(d)
+	}
+	if e.Skip != "" || e.Err != nil {
+		self := d.entry()
+		self.Skip, self.Err = e.Skip, changedType(e.Err)
+		w.report(self)
 		return nil
 	}
-	at, err := w.use(parent)
+	d.included = parent.included || w.cfg.Include == nil || w.cfg.Include(rel)
+	return d
+}
+
+// enter opens d unless it is to be skipped.
+func (r *reader) enter(d *dir) (Reason, error) {
+	w := r.w
+	at, err := w.use(d.parent)
 	if err != nil {
-		e.Err = err
-		w.report(e)
-		return nil
+		return "", err
 	}
-	defer w.unuse(parent)
-	fd := -1
-	if e.Skip, err = r.mayEnter(parent, at, name); err == nil && e.Skip == "" {
-		fd, err = openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	defer w.unuse(d.parent)
+	skip, err := r.mayEnter(d, at)
+	if skip != "" || err != nil {
+		return skip, err
 	}
-	if err == nil && e.Skip == "" {
-		if err = fstat(fd, &e.Stat); err != nil {
-			unix.Close(fd)
-		}
+	fd, err := openToRead(at, d.name, unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", err
 	}
-	if err != nil || e.Skip != "" {
-		e.Err = changedType(err)
-		w.report(e)
-		return nil
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil || InodeOf(&st) != d.id {
+		unix.Close(fd)
+		return "", cmp.Or(err, ErrMoved)
 	}
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	d.fd = fd
 	w.open++
-	w.mu.Unlock()
-	return &dir{
-		root: parent.root, parent: parent, name: name, path: e.Path, rel: e.Rel, id: InodeOf(&e.Stat),
-		included: parent.included || w.cfg.Include == nil || w.cfg.Include(e.Rel),
-		fd:       fd, refs: 1,
-	}
+	return "", nil
 }
 
 // mayEnter looks at a directory before it is opened, since opening can mount
-// (autofs) or hang (a dead network file system).
-func (r *reader) mayEnter(parent *dir, at int, name string) (Reason, error) {
+// (autofs) or hang (a dead network file system). It sets d.id.
+func (r *reader) mayEnter(d *dir, at int) (Reason, error) {
 	var st unix.Stat_t
-	if err := fstatat(at, name, &st); err != nil {
+	if err := fstatat(at, d.name, &st); err != nil {
 		return "", err
 	}
-	id := InodeOf(&st)
-	if other := r.w.roots[id]; other != nil && other != parent.root && other.IsDir() {
+	d.id = InodeOf(&st)
+	if d.id.Dev != d.parent.id.Dev && r.w.cfg.CrossFilesystems {
+		fd, err := openat(at, d.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW) // mounts
+		if err != nil {
+			return "", err
+		}
+		defer unix.Close(fd)
+		var fs unix.Statfs_t
+		if err := cmp.Or(fstat(fd, &st), unix.Fstatfs(fd, &fs)); err != nil {
+			return "", err
+		}
+		d.id = InodeOf(&st)
+		if r.w.cfg.Pseudo != nil && r.w.cfg.Pseudo(uint32(fs.Type)) {
+			return PseudoFS, nil
+		}
+	}
+	if other := r.w.roots[d.id]; other != nil && other != d.root && other.IsDir() {
 		return OwnPath, nil
 	}
-	if id.Dev == parent.id.Dev {
-		return "", nil
-	}
-	if !r.w.cfg.CrossFilesystems {
+	if d.id.Dev != d.parent.id.Dev && !r.w.cfg.CrossFilesystems {
 		return OtherFilesystem, nil
-	}
-	fd, err := openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return "", err
-	}
-	if r.w.cfg.Pseudo != nil && r.w.cfg.Pseudo(uint32(fs.Type)) {
-		return PseudoFS, nil
 	}
 	return "", nil
 }
@@ -171,7 +183,9 @@ func (r *reader) read(d *dir) {
 	for {
 		more, err := r.fill(d, c, &at)
 		if err != nil {
-			r.w.report(Entry{Path: d.path, Rel: d.rel, Err: err})
+			e := d.entry()
+			e.Err = err
+			r.w.report(e)
 		}
 		if r.lexical {
 			r.handOverLexically(d, c)
@@ -338,7 +352,7 @@ func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
 }
 
 func (r *reader) skipType(d *dir, name string, link bool) {
-	e := d.entry(name)
+	e := d.child(name)
 	e.Skip = Special
 	if link {
 		e.Skip = Symlink
@@ -354,7 +368,7 @@ func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
 		r.w.unuse(d)
 	}
 	if err != nil {
-		e := d.entry(name)
+		e := d.child(name)
 		e.Err = err
 		r.w.report(e)
 		return false, false

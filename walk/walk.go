@@ -14,7 +14,6 @@ package walk
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -66,7 +65,7 @@ type Entry struct {
 	// was itself given as a tree.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
-	File *os.File
+	File *File
 	// Stat is what fstat said of File after it was opened.
 	Stat unix.Stat_t
 	// Skip says why the walk does not answer for this path.
@@ -169,6 +168,7 @@ type walker struct {
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
 	open    int                // directories with an open descriptor
+	closed  int                // directories without one in which names wait
 }
 
 // An item is what one worker takes at a time: a directory to read, or some

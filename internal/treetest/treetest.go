@@ -38,6 +38,22 @@ func Make(t testing.TB, spec string) string {
 	return root
 }
 
+// MemDir returns a temporary directory in memory, if there is a file system
+// for that: making many files elsewhere takes too long for a test.
+func MemDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "imaseal-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // Add adds entries to a tree, as Make.
 func Add(t testing.TB, root, spec string) {
 	t.Helper()
