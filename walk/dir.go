@@ -290,8 +290,9 @@ func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
 	if err != nil {
 		return nil, changedType(err)
 	}
-	id := InodeOf(want)
-	if err = fstat(fd, want); err == nil && InodeOf(want) != id {
+	was := *want
+	// A number that became free is soon another inode's, of any type.
+	if err = fstat(fd, want); err == nil && (InodeOf(want) != InodeOf(&was) || (want.Mode^was.Mode)&unix.S_IFMT != 0) {
 		err = ErrMoved
 	}
 	if err != nil {
