@@ -15,8 +15,8 @@ import (
 	"imaseal/internal/treetest"
 )
 
-// list yields names, and at the end an error if there is one.
-func list(names []string, err error) iter.Seq2[string, error] {
+// listOf yields names, and at the end an error if there is one.
+func listOf(names []string, err error) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, n := range names {
 			if !yield(n, nil) {
@@ -58,7 +58,7 @@ func TestFiles(t *testing.T) {
 		}
 		v := &visits{t: t, count: count}
 		cfg.CountOnly = count
-		if err := Files(t.Context(), list(names, nil), cfg, v.visit); err != nil {
+		if err := Files(t.Context(), listOf(names, nil), cfg, v.visit); err != nil {
 			t.Fatal(err)
 		}
 		for i, tt := range tests {
@@ -89,10 +89,10 @@ func TestFilesEnds(t *testing.T) {
 		want  error
 		calls int
 	}{
-		{"to the end", t.Context(), list(names, nil), nil, nil, 3},
-		{"an error of the list", t.Context(), list(names[:2], broken), nil, broken, 2},
-		{"an error of the visitor", t.Context(), list(names, nil), func(n int) error { return errStop }, errStop, 1},
-		{"the end of ctx", cancelled, list(names, nil), func(n int) error {
+		{"to the end", t.Context(), listOf(names, nil), nil, nil, 3},
+		{"an error of the list", t.Context(), listOf(names[:2], broken), nil, broken, 2},
+		{"an error of the visitor", t.Context(), listOf(names, nil), func(n int) error { return errStop }, errStop, 1},
+		{"the end of ctx", cancelled, listOf(names, nil), func(n int) error {
 			if n == 2 {
 				cancel(errStop)
 			}
@@ -167,7 +167,7 @@ func TestFilesKeepsOrder(t *testing.T) {
 	root := treetest.Make(t, "file a\nfile b\nfile c")
 	names := []string{root + "/c", root + "/a", root + "/b"}
 	v := &visits{t: t}
-	if err := Files(t.Context(), list(names, nil), Config{Workers: 8}, v.visit); err != nil {
+	if err := Files(t.Context(), listOf(names, nil), Config{Workers: 8}, v.visit); err != nil {
 		t.Fatal(err)
 	}
 	if got := rels(v.entries); !slices.Equal(got, []string{"c", "a", "b"}) {
