@@ -102,13 +102,13 @@ func TestFilesEnds(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			calls := 0
-			err := Files(tt.ctx, tt.list, Config{}, func(e Entry) error {
+			err := files(tt.ctx, tt.list, Config{}, func(e Entry) error {
 				e.File.Close()
 				if calls++; tt.visit != nil {
 					return tt.visit(calls)
 				}
 				return nil
-			})
+			}, oneByOne)
 			if !errors.Is(err, tt.want) || calls != tt.calls {
 				t.Errorf("%d calls, %v; want %d, %v", calls, err, tt.calls, tt.want)
 			}

@@ -13,6 +13,9 @@ import (
 	"imaseal/internal/treetest"
 )
 
+// oneByOne opens a file when the one before it has been visited.
+var oneByOne = limits{batch: 1, openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
+
 // hazard walks a tree in lexical order and lets do act on it when the file
 // "0" is visited, before anything behind it is opened. It returns what became
 // of the others.
@@ -22,13 +25,13 @@ func hazard(t *testing.T, spec string, cfg Config, do func(root string) error) m
 	root := treetest.Make(t, "file 0\n"+spec)
 	cfg.Workers = 1
 	v := &visits{t: t}
-	err := Walk(t.Context(), open(t, root), cfg, func(e Entry) error {
+	err := walk(t.Context(), open(t, root), cfg, func(e Entry) error {
 		if e.Rel != "0" {
 			return v.visit(e)
 		}
 		e.File.Close()
 		return do(root)
-	})
+	}, oneByOne)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +50,7 @@ func TestVanished(t *testing.T) {
 func TestVanishedIsNotExist(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Make(t, "file 0\nfile a\ndir b")
-	err := Walk(t.Context(), open(t, root), Config{}, func(e Entry) error {
+	err := walk(t.Context(), open(t, root), Config{}, func(e Entry) error {
 		if e.Rel != "0" {
 			if !errors.Is(e.Err, fs.ErrNotExist) {
 				t.Errorf("%q: %v", e.Rel, e.Err)
@@ -55,7 +58,7 @@ func TestVanishedIsNotExist(t *testing.T) {
 			return nil
 		}
 		return errors.Join(e.File.Close(), os.Remove(root+"/a"), os.Remove(root+"/b"))
-	})
+	}, oneByOne)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +171,7 @@ func TestUnknownType(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Make(t, "file file\ndir dir\nfile dir/x\nlink link file\nfifo fifo\nsock sock")
 	v := &visits{t: t}
-	w := &walker{visit: v.visit, limits: standard, links: make(map[Inode]struct{})}
+	w := &walker{ctx: t.Context(), visit: v.visit, limits: standard, links: make(map[Inode]struct{})}
 	w.idle.L = &w.mu
 	d, err := w.rootDir(open(t, root)[0])
 	if err != nil {
