@@ -138,9 +138,9 @@ func TestReopen(t *testing.T) {
 				}
 				chain = append(chain, d)
 			}
-			r.w.limits.openDirs = 0
 			for _, d := range chain {
-				r.w.maybeClose(d)
+				r.w.close(d)
+				r.w.closed++
 			}
 			if tt.name != "untouched" {
 				if err := os.Rename(root+"/a/b", root+"/old"); err != nil {
@@ -160,8 +160,8 @@ func TestReopen(t *testing.T) {
 			for _, d := range chain {
 				r.w.release(d)
 			}
-			if r.w.open != 0 || r.w.closed != 0 {
-				t.Errorf("%d directories are open, %d wait", r.w.open, r.w.closed)
+			if r.w.open.Len() != 0 || r.w.closed != 0 {
+				t.Errorf("%d directories are open, %d wait", r.w.open.Len(), r.w.closed)
 			}
 		})
 	}

@@ -12,6 +12,7 @@
 package walk
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"path/filepath"
@@ -167,7 +168,7 @@ type walker struct {
 	busy    int       // workers that may still add to pending
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
-	open    int                // directories with an open descriptor
+	open    list.List          // directories with a descriptor, that to close first at the front
 	closed  int                // directories without one in which names wait
 }
 

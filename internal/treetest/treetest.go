@@ -66,7 +66,7 @@ func Add(t testing.TB, root, spec string) {
 		if err != nil {
 			t.Fatalf("tree, line %d: %v", number+1, err)
 		}
-		if e.kind == "dir" && e.mode != 0 {
+		if e.kind == "dir" && e.chmod {
 			late = append(late, e)
 		}
 	}
@@ -84,7 +84,8 @@ type entry struct {
 	kind, name string
 	arg        string // target, old name, or device number
 	mode       fs.FileMode
-	owner      int // -1 for none given
+	chmod      bool // mode is given
+	owner      int  // -1 for none given
 	size       int64
 	content    string
 }
@@ -118,7 +119,7 @@ func parse(line string) (entry, error) {
 			e.content = value
 		case "mode":
 			n, err = strconv.ParseInt(value, 8, 32)
-			e.mode = unixMode(n)
+			e.mode, e.chmod = unixMode(n), true
 		case "owner":
 			e.owner, err = strconv.Atoi(value)
 		case "size":
@@ -210,7 +211,7 @@ func (e entry) makeFile(path string) error {
 			return err
 		}
 	}
-	if e.mode == 0 {
+	if !e.chmod {
 		return nil
 	}
 	return os.Chmod(path, e.mode)
