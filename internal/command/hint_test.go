@@ -76,10 +76,9 @@ func TestLocale(t *testing.T) {
 		{"en_GB.UTF-8", "C", "C", true},
 	}
 	for _, tt := range tests {
-		t.Setenv("LC_ALL", tt.all)
-		t.Setenv("LC_CTYPE", tt.ctype)
-		t.Setenv("LANG", tt.lang)
-		if got := hasUTF8(); got != tt.want {
+		env := map[string]string{"LC_ALL": tt.all, "LC_CTYPE": tt.ctype, "LANG": tt.lang}
+		p := Program{Getenv: func(name string) string { return env[name] }}
+		if got := p.hasUTF8(); got != tt.want {
 			t.Errorf("%+v: %v", tt, got)
 		}
 	}

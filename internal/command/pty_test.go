@@ -24,7 +24,9 @@ import (
 // TestMain lets the test be the program, for shells and terminals.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "imaseal" {
-		os.Exit(Main(context.Background(), Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
+		os.Exit(Main(context.Background(), Program{
+			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		}))
 	}
 	os.Exit(m.Run())
 }
