@@ -12,9 +12,9 @@
 package walk
 
 import (
+	"container/list"
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -66,7 +66,7 @@ type Entry struct {
 	// was itself given as a tree.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
-	File *os.File
+	File *File
 	// Stat is what fstat said of File after it was opened.
 	Stat unix.Stat_t
 	// Skip says why the walk does not answer for this path.
@@ -168,7 +168,8 @@ type walker struct {
 	busy    int       // workers that may still add to pending
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
-	open    int                // directories with an open descriptor
+	open    list.List          // directories with a descriptor, that to close first at the front
+	closed  int                // directories without one in which names wait
 }
 
 // An item is what one worker takes at a time: a directory to read, or some
