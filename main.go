@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"imaseal/internal/command"
 )
@@ -20,13 +21,15 @@ func run() int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		s := <-signals
-		signal.Stop(signals) // the next one ends the process at once
 		stop(&command.InterruptedError{Signal: s})
+		time.Sleep(time.Second) // timeout(1) sends its signal twice in a row
+		signal.Stop(signals)    // the next one ends the process at once
 	}()
 	return command.Main(ctx, command.Program{
 		Args:   os.Args[1:],
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
+		Getenv: os.Getenv,
 	})
 }

@@ -3,6 +3,7 @@ package hash
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	stdhash "hash"
 	"io"
@@ -19,16 +20,20 @@ type Digest struct {
 // NewDigest returns the digest with the given value, which is copied and must
 // have the algorithm's size.
 func NewDigest(a Algorithm, sum []byte) (Digest, error) {
-	if a == 0 || len(sum) != a.Size() {
-		return Digest{}, fmt.Errorf("a %s digest of %d bytes", a, len(sum))
+	if a.Size() == 0 {
+		return Digest{}, errors.New("a digest without an algorithm")
+	}
+	if len(sum) != a.Size() {
+		return Digest{}, fmt.Errorf("a %s digest has %d bytes, not %d", a, a.Size(), len(sum))
 	}
 	d := Digest{alg: a}
 	copy(d.sum[:], sum)
 	return d, nil
 }
 
-// ParseDigest parses what String prints: an algorithm's name, a colon, and
-// the value in lower or upper case hexadecimal.
+// ParseDigest parses what String prints of a digest: an algorithm's name, a
+// colon, and the value in hexadecimal, here in lower or upper case. "none" is an
+// error. An algorithm that the kernel lacks gives an *UnknownError.
 func ParseDigest(s string) (Digest, error) {
 	name, value, ok := strings.Cut(s, ":")
 	if !ok {
@@ -48,7 +53,7 @@ func ParseDigest(s string) (Digest, error) {
 // Algorithm returns the algorithm, zero for no digest.
 func (d Digest) Algorithm() Algorithm { return d.alg }
 
-// Bytes returns a copy of the value.
+// Bytes returns a copy of the value, as many bytes as the algorithm's size.
 func (d Digest) Bytes() []byte { return d.AppendTo(nil) }
 
 // AppendTo appends the value to b.
@@ -68,7 +73,8 @@ func (d Digest) String() string {
 // MarshalText is String, for JSON.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText is ParseDigest, for JSON; "none" is no digest.
+// UnmarshalText is ParseDigest, for JSON, and takes "none" for no digest. On
+// error d keeps its value.
 func (d *Digest) UnmarshalText(text []byte) error {
 	if string(text) == "none" {
 		*d = Digest{}
@@ -81,8 +87,8 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return err
 }
 
-// A Hasher computes digests with one algorithm, one after the other. It is
-// not safe for concurrent use.
+// A Hasher computes digests with one algorithm, one after the other. New makes
+// it. It is not safe for concurrent use.
 type Hasher struct {
 	alg   Algorithm
 	state stdhash.Hash
@@ -90,13 +96,13 @@ type Hasher struct {
 
 // New returns a Hasher for a. The error is a *NotComputableError.
 func New(a Algorithm) (*Hasher, error) {
-	switch {
-	case a == 0 || !a.Computable():
-		return nil, &NotComputableError{Algorithm: a}
-	case table[a].new != nil:
-		return &Hasher{alg: a, state: table[a].new()}, nil
+	switch e := a.entry(); {
+	case e.new != nil:
+		return &Hasher{alg: a, state: e.new()}, nil
+	case e.crypto != 0:
+		return &Hasher{alg: a, state: e.crypto.New()}, nil
 	}
-	return &Hasher{alg: a, state: table[a].crypto.New()}, nil
+	return nil, &NotComputableError{Algorithm: a}
 }
 
 // Sum returns the digest of b with a. The error is a *NotComputableError.
@@ -121,7 +127,7 @@ func (h *Hasher) Digest() Digest {
 }
 
 // A ShortError says that a file ended before the size it had when it was
-// opened: somebody is changing it.
+// opened: somebody is changing it. Sizes are in bytes.
 type ShortError struct{ Want, Got int64 }
 
 func (e *ShortError) Error() string {
@@ -129,26 +135,41 @@ func (e *ShortError) Error() string {
 }
 
 // Content returns the digest of the first size bytes of r, read through buf,
-// and the number of bytes read. Kernel: ima_calc_file_hash_tfm() in
-// security/integrity/ima/ima_crypto.c reads just as many, the inode's size. A
-// content that ends early gives a *ShortError. Cancelling ctx ends the
-// reading with its cause; buf belongs to the call while it runs.
+// and the number of bytes read. It asks r for no byte behind them, as
+// ima_calc_file_hash_tfm() in security/integrity/ima/ima_crypto.c reads the
+// inode's size and no more. What was written to h before is forgotten, and h
+// can be used again whatever happens.
+//
+// A content that ends early gives a *ShortError, a cancelled ctx its cause, at
+// the next buffer, and a failing r its own error. The buffer must not be empty
+// and belongs to the call while it runs.
 func (h *Hasher) Content(ctx context.Context, r io.ReaderAt, size int64, buf []byte) (Digest, int64, error) {
 	h.state.Reset()
+	n, err := h.read(ctx, r, size, buf)
+	d := h.Digest()
+	if err != nil {
+		return Digest{}, n, err
+	}
+	return d, n, nil
+}
+
+func (h *Hasher) read(ctx context.Context, r io.ReaderAt, size int64, buf []byte) (int64, error) {
 	var off int64
 	for off < size {
 		if ctx.Err() != nil {
-			return Digest{}, off, context.Cause(ctx)
+			return off, context.Cause(ctx)
 		}
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		h.state.Write(buf[:n])
 		off += int64(n)
-		if err == io.EOF && off < size {
-			return Digest{}, off, &ShortError{Want: size, Got: off}
-		}
-		if err != nil && err != io.EOF {
-			return Digest{}, off, err
+		switch {
+		case err == io.EOF && off < size:
+			return off, &ShortError{Want: size, Got: off}
+		case err != nil && err != io.EOF:
+			return off, err
+		case err == nil && n == 0:
+			return off, io.ErrNoProgress // buf is empty, or r breaks io.ReaderAt's contract
 		}
 	}
-	return h.Digest(), off, nil
+	return off, nil
 }

@@ -18,6 +18,7 @@ import (
 	_ "crypto/sha512" // registers crypto.SHA384 and crypto.SHA512
 	"fmt"
 	stdhash "hash"
+	"math"
 	"slices"
 	"strings"
 
@@ -28,6 +29,7 @@ import (
 
 // An Algorithm is a digest algorithm of the kernel's table. The zero value is
 // no algorithm. Values are not the kernel's numbers: see Number and ByNumber.
+// Values beyond the table, which no function here returns, act like zero.
 type Algorithm uint8
 
 // The algorithms of the table, in the kernel's order. Each constant is the
@@ -62,14 +64,18 @@ const (
 // HASH_MAX_DIGESTSIZE (include/crypto/hash_info.h).
 const MaxSize = 64
 
-// table lists the algorithms by Algorithm value. An entry with neither a
-// registered crypto hash nor a constructor cannot be computed here.
-var table = [...]struct {
+// An entry of the table with neither a registered crypto hash nor a
+// constructor cannot be computed here.
+type entry struct {
 	name   string
-	size   int
+	size   int // bytes
 	crypto crypto.Hash
 	new    func() stdhash.Hash
-}{
+}
+
+// table lists the algorithms by Algorithm value.
+var table = [...]entry{
+	0:           {name: "none"},
 	MD4:         {name: "md4", size: 16, crypto: crypto.MD4},
 	MD5:         {name: "md5", size: 16, crypto: crypto.MD5},
 	SHA1:        {name: "sha1", size: 20, crypto: crypto.SHA1},
@@ -115,7 +121,8 @@ func Parse(name string) (Algorithm, error) {
 	return 0, &UnknownError{Name: name}
 }
 
-// All returns the algorithms of the kernel's table in its order.
+// All returns the algorithms of the kernel's table in its order, computable or
+// not. The caller owns the slice.
 func All() []Algorithm {
 	all := make([]Algorithm, 0, len(table)-1)
 	for a := MD4; int(a) < len(table); a++ {
@@ -124,7 +131,8 @@ func All() []Algorithm {
 	return all
 }
 
-// Names returns the names of the computable algorithms, sorted.
+// Names returns the names of the computable algorithms, sorted. The caller owns
+// the slice.
 func Names() []string {
 	var names []string
 	for _, a := range All() {
@@ -136,26 +144,37 @@ func Names() []string {
 	return names
 }
 
-// Number returns the kernel's number of a, which must not be zero.
-func (a Algorithm) Number() uint8 { return uint8(a) - 1 }
-
-// String returns the kernel's name of a, and "none" for the zero value.
-func (a Algorithm) String() string {
-	if a == 0 || int(a) >= len(table) {
-		return "none"
+func (a Algorithm) entry() entry {
+	if int(a) >= len(table) {
+		a = 0
 	}
-	return table[a].name
+	return table[a]
 }
 
-// Size returns the size in bytes of a's digests.
-func (a Algorithm) Size() int { return table[a].size }
+// Number returns the kernel's number of a. That of the zero value is 255,
+// which is no algorithm to the kernel either.
+func (a Algorithm) Number() uint8 {
+	if a.Size() == 0 {
+		return math.MaxUint8
+	}
+	return uint8(a) - 1
+}
+
+// String returns the kernel's name of a, and "none" for the zero value.
+func (a Algorithm) String() string { return a.entry().name }
+
+// Size returns the size in bytes of a's digests, zero for the zero value only.
+func (a Algorithm) Size() int { return a.entry().size }
 
 // Crypto returns Go's identifier of a, as signature schemes want it, and zero
 // where Go has none.
-func (a Algorithm) Crypto() crypto.Hash { return table[a].crypto }
+func (a Algorithm) Crypto() crypto.Hash { return a.entry().crypto }
 
 // Computable reports whether digests of a can be computed.
-func (a Algorithm) Computable() bool { return table[a].crypto != 0 || table[a].new != nil }
+func (a Algorithm) Computable() bool {
+	e := a.entry()
+	return e.crypto != 0 || e.new != nil
+}
 
 // An UnknownError says that a name is not in the kernel's table.
 type UnknownError struct{ Name string }
@@ -164,8 +183,8 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("unknown digest algorithm %q; there are %s", e.Name, strings.Join(Names(), ", "))
 }
 
-// A NotComputableError says that the kernel has an algorithm that cannot be
-// computed here.
+// A NotComputableError says that an algorithm cannot be computed here: the
+// kernel's table has it but no library does, or it is none.
 type NotComputableError struct{ Algorithm Algorithm }
 
 func (e *NotComputableError) Error() string {

@@ -181,6 +181,7 @@ func TestHugeDirectory(t *testing.T) {
 		touch(t, dir, fmt.Sprintf("file-%d", i))
 	}
 	for _, workers := range []int{1, 2} {
+		var mu sync.Mutex
 		names := make(map[string]struct{}, files)
 		cfg := Config{Workers: workers, CountOnly: workers == 1}
 		err := Walk(t.Context(), open(t, root), cfg, func(e Entry) error {
@@ -190,7 +191,9 @@ func TestHugeDirectory(t *testing.T) {
 			if outcome(e) != "file" {
 				return fmt.Errorf("%q is %s", e.Rel, outcome(e))
 			}
-			names[e.Rel] = struct{}{} // one directory is one reader's
+			mu.Lock()
+			defer mu.Unlock()
+			names[e.Rel] = struct{}{}
 			return nil
 		})
 		if err != nil || len(names) != files {
@@ -217,7 +220,7 @@ func TestPendingLimit(t *testing.T) {
 		}
 	}
 	for _, workers := range []int{2, 8} {
-		v := collect(t, Config{Workers: workers}, limits{openDirs: 3, pending: 4, chunk: 2}, root)
+		v := collect(t, Config{Workers: workers}, limits{openDirs: 3, waiting: 4, chunk: 2}, root)
 		if got := len(v.outcomes()); got != want {
 			t.Errorf("%d workers: %d files, want %d", workers, got, want)
 		}

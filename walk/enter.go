@@ -3,15 +3,9 @@ package walk
 import (
 	"cmp"
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-// prefetch is the part of a file whose reading is started when it is
-// opened, ahead of the worker that reads it; the kernel's own read-ahead
-// does the rest.
-const prefetch = 1 << 20
 
 // openDir opens a directory below another, or reports why not.
 func (r *reader) openDir(parent *dir, name string) *dir {
@@ -106,86 +100,4 @@ func changedType(err error) error {
 		return &ChangedTypeError{To: "socket or device"}
 	}
 	return err
-}
-
-// file opens a regular file and hands it over, or says why not.
-func (r *reader) file(d *dir, name string) {
-	w := r.w
-	e := d.child(name)
-	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) ||
-		!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel) {
-		e.Skip = Filtered
-		w.report(e)
-		return
-	}
-	at, err := w.use(d)
-	if err != nil {
-		e.Err = err
-		w.report(e)
-		return
-	}
-	fd := r.openFile(d, at, name, &e)
-	w.unuse(d)
-	if fd >= 0 {
-		advise(fd, e.Stat.Size)
-		e.File = os.NewFile(uintptr(fd), e.Path)
-	}
-	w.report(e)
-}
-
-// openFile opens a file and fills in the entry: an error, a reason to skip
-// it, or neither, with the descriptor unless files are only counted.
-func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
-	var fd int
-	if r.w.cfg.CountOnly {
-		fd = -1
-		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Skip = Special
-		}
-	} else if fd, e.Err = openToRead(at, name, unix.O_NONBLOCK|unix.O_NOFOLLOW); e.Err == nil {
-		e.Err = fstat(fd, &e.Stat)
-		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
-		}
-	} else if fstatat(at, name, &e.Stat) == nil && e.Stat.Mode&unix.S_IFMT == unix.S_IFREG && r.otherOwner(&e.Stat) {
-		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
-		return -1
-	}
-	if e.Err == nil && e.Skip == "" {
-		e.Skip = r.skipFile(&e.Stat, d)
-	}
-	e.Err = changedType(e.Err)
-	if fd >= 0 && (e.Err != nil || e.Skip != "") {
-		unix.Close(fd)
-		return -1
-	}
-	return fd
-}
-
-func (r *reader) otherOwner(st *unix.Stat_t) bool {
-	return r.w.cfg.Owner != nil && !r.w.cfg.Owner(st.Uid)
-}
-
-func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
-	w := r.w
-	switch {
-	case r.otherOwner(st):
-		return OtherOwner
-	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems:
-		return OtherFilesystem
-	case w.isOwn(st):
-		return OwnOutput
-	case w.roots[InodeOf(st)] != nil:
-		return OwnPath
-	case w.seen(st):
-		return HardLink
-	}
-	return ""
-}
-
-// advise starts reading a file that a worker will soon read in full.
-func advise(fd int, size int64) {
-	if size > 0 {
-		unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,25 +14,58 @@ import (
 // nothing vanished, the list is wrong.
 var ErrNotListed = errors.New("no such file or directory, but it is in the list")
 
-// Files visits the files of a list instead of trees, in its order. A link is
-// not followed and a directory not entered, since lists of a package's or a
-// tree's names hold both; they are skipped. The list's own error ends the walk
-// and is returned. Of cfg, only Own and CountOnly count: a file that is named
-// itself is not filtered.
+// Files visits the files of a list instead of trees, in its order if there is
+// one worker. A link is not followed and a directory not entered, since lists
+// of a package's or a tree's names hold both; they are skipped. The list's own
+// error ends the walk and is returned. Of cfg, only Workers, Own and CountOnly
+// count: a file that is named itself is not filtered.
 func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor) error {
-	w := &walker{cfg: cfg, links: make(map[Inode]struct{})}
+	w := &walker{cfg: cfg, visit: visit, links: make(map[Inode]struct{})}
+	w.idle.L = &w.mu
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ended := w.watch(ctx)
+	batches := make(chan []string)
+	var workers sync.WaitGroup
+	for range max(1, cfg.Workers) {
+		workers.Go(func() {
+			for batch := range batches {
+				w.listedAll(batch)
+			}
+		})
+	}
+	var batch []string
 	for name, err := range names {
 		if err != nil {
-			return err
+			w.fail(err)
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if w.stopped() {
+			break
 		}
-		if err := visit(w.listed(clean(name))); err != nil {
-			return err
+		if batch = append(batch, clean(name)); len(batch) == batchNames {
+			batches <- batch
+			batch = nil
 		}
 	}
-	return nil
+	if len(batch) > 0 {
+		batches <- batch
+	}
+	close(batches)
+	workers.Wait()
+	return ended()
+}
+
+// listedAll opens some listed files, then hands them over one by one.
+func (w *walker) listedAll(names []string) {
+	entries := make([]Entry, 0, len(names))
+	for _, name := range names {
+		if w.stopped() {
+			break
+		}
+		entries = append(entries, w.listed(name))
+	}
+	w.visitAll(entries)
 }
 
 // listed opens a listed file, or says why not.
@@ -91,7 +125,28 @@ func statFile(name string) (Entry, bool) {
 // open opens the file that statFile looked at.
 func (e *Entry) open() {
 	e.File, e.Err = openNamed(e.Path, unix.O_NOFOLLOW, &e.Stat)
-	if e.Err == nil {
-		advise(int(e.File.Fd()), e.Stat.Size)
+	if e.Err == nil && e.Stat.Size > 0 {
+		unix.Fadvise(int(e.File.Fd()), 0, min(e.Stat.Size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
 	}
+}
+
+// WithDir calls f with a descriptor of the directory that holds the entry and
+// the entry's name in it, for what stands beside the file. It may be called
+// while the entry is visited; the descriptor is valid during the call.
+func (e *Entry) WithDir(f func(at int, name string) error) error {
+	name := filepath.Base(e.Path)
+	if e.dir != nil {
+		at, err := e.walker.use(e.dir)
+		if err != nil {
+			return err
+		}
+		defer e.walker.unuse(e.dir)
+		return f(at, name)
+	}
+	at, err := openLong(filepath.Dir(e.Path), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	return f(at, name)
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"io"
+	"iter"
 	"slices"
 	"unsafe"
 
@@ -19,6 +20,13 @@ const (
 	// memory for one directory. Inodes are nearly in order on a disk long
 	// before a chunk is full.
 	chunkEntries = 32 << 10
+	// batchNames is how many files a worker opens before it visits the first
+	// of them: so many are read ahead from a cold disk.
+	batchNames = 32
+	// prefetch is the part of a file whose reading is started when it is
+	// opened, ahead of the worker that reads it; the kernel's own read-ahead
+	// does the rest.
+	prefetch = 1 << 20
 )
 
 // A reader reads one directory at a time. It belongs to one goroutine.
@@ -26,7 +34,8 @@ type reader struct {
 	w       *walker
 	lexical bool
 	buf     []byte
-	chunks  []*chunk // free ones: reading may nest when too many directories wait
+	chunks  []*chunk // free ones: reading may nest when too many names wait
+	adviser adviser
 }
 
 func newReader(w *walker, lexical bool) *reader {
@@ -48,16 +57,21 @@ type dirent struct {
 
 func (c *chunk) name(e dirent) []byte { return c.names[e.off : e.off+uint32(e.size)] }
 
-// take opens and handles a pending item and gives up its reference.
+// take handles a pending item and gives up its reference.
 func (r *reader) take(it item) {
 	defer r.w.release(it.parent)
-	switch isDir, regular := r.classify(it.parent, it.name, it.typ); {
+	if len(it.names) > 1 {
+		r.files(it.parent, it.names)
+		return
+	}
+	n := it.names[0]
+	switch isDir, regular := r.classify(it.parent, n); {
 	case isDir:
-		if d := r.openDir(it.parent, it.name); d != nil {
+		if d := r.openDir(it.parent, n.text); d != nil {
 			r.read(d)
 		}
 	case regular:
-		r.file(it.parent, it.name)
+		r.files(it.parent, it.names)
 	}
 }
 
@@ -154,22 +168,30 @@ func clen(b []byte) int {
 	return len(b)
 }
 
-// handOver visits the files of a chunk in inode order and leaves its
-// directories to whichever worker is free.
+// handOver leaves the names of a chunk to whichever worker is free, those that
+// may be directories one by one, the files in batches, in inode order.
 func (r *reader) handOver(d *dir, c *chunk) {
 	slices.SortFunc(c.entries, func(a, b dirent) int { return cmp.Compare(a.ino, b.ino) })
-	for _, e := range c.entries {
-		name := string(c.name(e))
-		switch isDir, regular := r.classify(d, name, e.typ); {
-		case isDir:
-			r.w.push(item{parent: d, name: name, typ: unix.DT_DIR})
-		case regular:
-			r.file(d, name)
-		}
-		if r.w.stopped() {
-			return
+	var items []item
+	var files, others []name
+	for n := range c.all() {
+		switch n.typ {
+		case unix.DT_REG:
+			files = append(files, n)
+		case unix.DT_DIR, unix.DT_UNKNOWN:
+			others = append(others, n)
+		default:
+			r.skipType(d, n.text, n.typ == unix.DT_LNK)
 		}
 	}
+	for batch := range slices.Chunk(files, batchNames) {
+		items = append(items, item{parent: d, names: batch})
+	}
+	for one := range slices.Chunk(others, 1) {
+		items = append(items, item{parent: d, names: one})
+	}
+	slices.Reverse(items) // the first on top
+	r.w.push(items...)
 	for {
 		it, ok := r.w.tryPop()
 		if !ok {
@@ -179,28 +201,54 @@ func (r *reader) handOver(d *dir, c *chunk) {
 	}
 }
 
-// handOverLexically leaves all entries pending, the first name on top.
+// handOverLexically leaves all names pending, the first on top.
 func (r *reader) handOverLexically(d *dir, c *chunk) {
-	slices.SortFunc(c.entries, func(a, b dirent) int { return bytes.Compare(c.name(b), c.name(a)) })
-	items := make([]item, 0, len(c.entries))
-	for _, e := range c.entries {
-		items = append(items, item{parent: d, name: string(c.name(e)), typ: e.typ})
+	slices.SortFunc(c.entries, func(a, b dirent) int { return bytes.Compare(c.name(a), c.name(b)) })
+	var items []item
+	var files []name
+	flush := func() {
+		for batch := range slices.Chunk(files, batchNames) {
+			items = append(items, item{parent: d, names: batch})
+		}
+		files = nil
 	}
+	for n := range c.all() {
+		if n.typ == unix.DT_REG {
+			files = append(files, n)
+			continue
+		}
+		flush()
+		items = append(items, item{parent: d, names: []name{n}})
+	}
+	flush()
+	slices.Reverse(items)
 	r.w.push(items...)
+}
+
+// all returns the names of the chunk in order. Their texts share one string.
+func (c *chunk) all() iter.Seq[name] {
+	return func(yield func(name) bool) {
+		texts := string(c.names)
+		for _, e := range c.entries {
+			if !yield(name{text: texts[e.off : e.off+uint32(e.size)], typ: e.typ}) {
+				return
+			}
+		}
+	}
 }
 
 // classify tells directories from files and reports the rest. Some file
 // systems leave the type of entries unknown: then the inode is asked.
-func (r *reader) classify(d *dir, name string, typ uint8) (isDir, regular bool) {
-	switch typ {
+func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
+	switch n.typ {
 	case unix.DT_DIR:
 		return true, false
 	case unix.DT_REG:
 		return false, true
 	case unix.DT_UNKNOWN:
-		return r.ask(d, name)
+		return r.ask(d, n.text)
 	}
-	r.skipType(d, name, typ == unix.DT_LNK)
+	r.skipType(d, n.text, n.typ == unix.DT_LNK)
 	return false, false
 }
 

@@ -89,11 +89,11 @@ func (r *Root) ReadOnly() bool { return r.fs.Flags&unix.ST_RDONLY != 0 }
 
 // Reopen opens the root for reading; the caller closes the file. The error is
 // ErrMoved if the name stands for something else by now.
-func (r *Root) Reopen() (*os.File, error) { return openNamed(r.path, 0, &r.stat) }
+func (r *Root) Reopen() (*File, error) { return openNamed(r.path, 0, &r.stat) }
 
 // openNamed opens by its name the file or directory that was described by
 // want before, and fills in what fstat says of it now.
-func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
+func openNamed(name string, flags int, want *unix.Stat_t) (*File, error) {
 	flags |= unix.O_RDONLY | unix.O_NONBLOCK
 	fd, err := openLong(name, flags|unix.O_NOATIME)
 	if err == unix.EPERM {
@@ -111,5 +111,5 @@ func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return &File{fd: fd, name: name}, nil
 }

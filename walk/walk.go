@@ -15,7 +15,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -67,7 +66,7 @@ type Entry struct {
 	// was itself given as a tree.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
-	File *os.File
+	File *File
 	// Stat is what fstat said of File after it was opened.
 	Stat unix.Stat_t
 	// Skip says why the walk does not answer for this path.
@@ -76,6 +75,9 @@ type Entry struct {
 	// fs.ErrNotExist if the path vanished during the walk, and a
 	// *ChangedTypeError if it became something else.
 	Err error
+
+	walker *walker
+	dir    *dir // nil for a file that was named itself
 }
 
 // A Reason says why a path is skipped.
@@ -105,8 +107,10 @@ func (e *ChangedTypeError) Error() string { return "became a " + e.To + " during
 // another during the walk.
 var ErrMoved = errors.New("replaced during the walk")
 
-// A Visitor receives entries, from several goroutines at once. An error ends
-// the walk; the visitor has by then closed the entry's file.
+// A Visitor receives entries, from as many goroutines at once as the walk has
+// workers: the goroutine that opened a file waits for the visitor to be done
+// with it. An error ends the walk; the visitor has by then closed the entry's
+// file.
 type Visitor func(Entry) error
 
 // Walk visits the trees, one after the other, and returns when no call of
@@ -114,7 +118,7 @@ type Visitor func(Entry) error
 // and otherwise nil: what could not be opened or read is an Entry. The roots
 // stay open.
 func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
-	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, pending: maxPending, chunk: chunkEntries})
+	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries})
 }
 
 func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
@@ -140,14 +144,14 @@ func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds 
 	return nil
 }
 
-// maxPending bounds the directories that wait to be read. A worker that finds
-// more reads them itself before it goes on with its own.
-const maxPending = 64 << 10
+// maxWaiting bounds the names that wait for a worker. One that finds more takes
+// some itself before it goes on reading its directory.
+const maxWaiting = 64 << 10
 
 // limits bound what a walk holds at a time. Tests lower them.
 type limits struct {
 	openDirs int // maxOpenDirs
-	pending  int // maxPending
+	waiting  int // maxWaiting
 	chunk    int // chunkEntries
 }
 
@@ -160,6 +164,7 @@ type walker struct {
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when pending grows, a worker ends, or err is set
 	pending []item    // a stack, so that few directories stay open
+	waiting int       // names in pending
 	busy    int       // workers that may still add to pending
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
@@ -167,12 +172,17 @@ type walker struct {
 	closed  int                // directories without one in which names wait
 }
 
-// An item is a name that waits to be opened in its directory, which it holds
-// a reference on.
+// An item is what one worker takes at a time: a directory to read, or some
+// names in one to open. It holds a reference on the directory.
 type item struct {
 	parent *dir
-	name   string
-	typ    uint8 // DT_REG and so on; other than DT_DIR in lexical walks only
+	names  []name
+}
+
+// A name is a directory entry with its type, DT_REG and so on.
+type name struct {
+	text string
+	typ  uint8
 }
 
 func (w *walker) tree(ctx context.Context, r *Root) error {
@@ -183,18 +193,14 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 	if err != nil {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
-	w.pending, w.err = nil, nil
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		w.fail(context.Cause(ctx))
-	})
+	w.pending, w.waiting, w.err = nil, 0, nil
+	ended := w.watch(ctx)
 	workers := max(1, w.cfg.Workers)
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
 	for i := range workers {
 		wg.Go(func() {
-			rd := newReader(w, w.cfg.Workers <= 1)
+			rd := newReader(w, workers == 1)
 			if i == 0 {
 				rd.read(d)
 				w.done()
@@ -210,14 +216,25 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		})
 	}
 	wg.Wait()
-	if !stop() {
-		<-stopped // it sets w.err
-	}
+	err = ended()
 	w.drop()
-	if w.err == nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	return err
+}
+
+// watch ends the walk when ctx ends. The function it returns is called when no
+// worker is left, and returns the walk's error.
+func (w *walker) watch(ctx context.Context) (ended func() error) {
+	called := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(called)
+		w.fail(context.Cause(ctx))
+	})
+	return func() error {
+		if !stop() {
+			<-called
+		}
+		return w.err
 	}
-	return w.err
 }
 
 // next waits for an item. It returns false when the walk is over.
@@ -240,6 +257,7 @@ func (w *walker) pop() item {
 	it := w.pending[last]
 	w.pending[last] = item{}
 	w.pending = w.pending[:last]
+	w.waiting -= len(it.names)
 	return it
 }
 
@@ -247,7 +265,7 @@ func (w *walker) pop() item {
 func (w *walker) tryPop() (item, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending) <= w.limits.pending || w.err != nil {
+	if w.waiting <= w.limits.waiting || w.err != nil {
 		return item{}, false
 	}
 	return w.pop(), true
@@ -258,6 +276,7 @@ func (w *walker) push(items ...item) {
 	defer w.mu.Unlock()
 	for _, it := range items {
 		it.parent.refs++
+		w.waiting += len(it.names)
 	}
 	w.pending = append(w.pending, items...)
 	w.idle.Broadcast()

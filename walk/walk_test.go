@@ -12,10 +12,12 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"imaseal/internal/treetest"
 )
 
-var standard = limits{openDirs: maxOpenDirs, pending: maxPending, chunk: chunkEntries}
+var standard = limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
 
 // visits collects what a walk hands over, and closes the files.
 type visits struct {
@@ -36,7 +38,8 @@ func (v *visits) visit(e Entry) error {
 		v.t.Errorf("%q has File %v, Skip %q and Err %v: want one of them", e.Path, e.File, e.Skip, e.Err)
 	}
 	if e.File != nil {
-		if info, err := e.File.Stat(); err != nil || info.Size() != e.Stat.Size {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(e.File.Fd()), &st); err != nil || InodeOf(&st) != InodeOf(&e.Stat) {
 			v.t.Errorf("%q: Stat does not describe File: %v", e.Path, err)
 		}
 		e.File.Close()
@@ -173,7 +176,7 @@ func TestEveryFileOnce(t *testing.T) {
 	root := forest(t, 100)
 	want := regularFiles(t, root)
 	slices.Sort(want)
-	tiny := limits{openDirs: 1, pending: 1, chunk: 3}
+	tiny := limits{openDirs: 1, waiting: 1, chunk: 3}
 	for _, workers := range []int{1, 2, 3, 8, 64} {
 		for _, bounds := range []limits{standard, tiny} {
 			got := rels(collect(t, Config{Workers: workers}, bounds, root).entries)
@@ -186,16 +189,45 @@ func TestEveryFileOnce(t *testing.T) {
 }
 
 func TestInodeOrder(t *testing.T) {
-	root := t.TempDir()
+	dir := t.TempDir()
+	inodes := make(map[string]uint64)
 	for i := range 1000 { // names in another order than the inodes
-		name := filepath.Join(root, fmt.Sprintf("%03d", i*7%1000))
-		if err := os.WriteFile(name, nil, 0o644); err != nil {
+		name := fmt.Sprintf("%03d", i*7%1000)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, name), &st); err != nil {
+			t.Fatal(err)
+		}
+		inodes[name] = st.Ino
 	}
-	v := collect(t, Config{Workers: 2}, standard, root)
-	if len(v.entries) != 1000 || !slices.IsSortedFunc(v.entries, func(a, b Entry) int { return int(int64(a.Stat.Ino) - int64(b.Stat.Ino)) }) {
-		t.Errorf("%d files, not in the order of their inodes", len(v.entries))
+	root, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	w := &walker{limits: standard}
+	w.idle.L = &w.mu
+	d, err := w.rootDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd, c, at := newReader(w, false), new(chunk), int64(0)
+	if _, err := rd.fill(d, c, &at); err != nil {
+		t.Fatal(err)
+	}
+	rd.handOver(d, c)
+	var got []uint64 // in the order in which workers take the names
+	for len(w.pending) > 0 {
+		for _, n := range w.pop().names {
+			got = append(got, inodes[n.text])
+		}
+		w.release(d)
+	}
+	w.release(d)
+	if len(got) != 1000 || !slices.IsSorted(got) {
+		t.Errorf("%d files, not in the order of their inodes", len(got))
 	}
 }
 

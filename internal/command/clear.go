@@ -11,14 +11,16 @@ import (
 
 func (p Program) clearCommand() *cli.Command {
 	own := []cli.Flag{
-		&cli.StringFlag{Name: "label", Category: labels, Value: "all", Usage: "remove security.ima, security.evm or both (`ima|evm|all`)"},
+		&cli.StringFlag{Name: "label", Category: labels, Value: "all", Usage: "remove security.ima, security.evm or both"},
 	}
 	return &cli.Command{
 		Name:      "clear",
 		Usage:     "remove labels",
 		ArgsUsage: "PATH...",
-		Description: `Removes security.ima and security.evm, signatures too, from every selected file
-below each PATH. No content is read.
+		Description: `Removes security.ima and security.evm, signatures too, from every selected
+file below each PATH. No content is read.
+
+A way back is kept, or only labels of EVM are removed:
 
    imaseal clear --undo-log /root/labels.undo /mnt/root
    imaseal clear --label evm /mnt/root`,

@@ -31,6 +31,7 @@ type Program struct {
 	Args           []string // without the program's name
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	Getenv         func(string) string
 	Host           host.Host
 }
 
@@ -59,11 +60,24 @@ func Main(ctx context.Context, p Program) int {
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		return p.complete(app, p.Args[1:])
 	}
-	args, err := arrange(app, p.Args)
-	if err == nil {
-		err = app.RunContext(ctx, append([]string{app.Name}, args...))
+	inv, err := arrange(app, p.Args)
+	switch {
+	case err != nil:
+	case inv.version:
+		err = p.print("imaseal " + app.Version + "\n")
+	case inv.help:
+		err = p.print(help(app, inv))
+	default:
+		err = app.RunContext(ctx, append([]string{app.Name}, inv.args...))
 	}
 	return p.exit(err)
+}
+
+func (p Program) print(text string) error {
+	if _, err := io.WriteString(p.Stdout, text); err != nil {
+		return fmt.Errorf("writing to standard output: %w", pathless(err))
+	}
+	return nil
 }
 
 func (p Program) app() *cli.App {
@@ -73,33 +87,38 @@ func (p Program) app() *cli.App {
 		Usage:     "prepare Linux file systems for IMA appraisal and EVM",
 		UsageText: "imaseal COMMAND [OPTIONS] PATH...",
 		Description: `imaseal labels the files of a tree so that a kernel that enforces appraisal
-opens them, and checks such labels. To prepare a mounted root file system for
-ima_policy=appraise_tcb ima_appraise=enforce:
+opens them, and checks such labels. To prepare a mounted root file system
+for ima_policy=appraise_tcb ima_appraise=enforce:
 
    imaseal hash /mnt/root
    imaseal verify /mnt/root
 
-"imaseal COMMAND --help" explains a command by examples; imaseal(8) has it all.`,
+"imaseal COMMAND --help" explains a command by examples; imaseal(8) has it
+all.`,
 		Version:                   versionText(),
 		Writer:                    p.Stdout,
 		ErrWriter:                 p.Stderr,
 		Reader:                    p.Stdin,
-		HideHelpCommand:           true,
+		HideHelp:                  true, // arrange and help do better
+		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
-		Action: func(*cli.Context) error {
-			return &usageError{err: errors.New("no command is given"), advice: "imaseal --help lists the commands"}
-		},
 		Commands: []*cli.Command{
-			p.hashCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
-	for _, c := range app.Commands {
-		c.OnUsageError = app.OnUsageError
-		c.HideHelpCommand = true
-	}
+	quieten(app.Commands, app.OnUsageError)
 	return app
+}
+
+// quieten takes from the parser what it would print by itself.
+func quieten(commands []*cli.Command, wrong cli.OnUsageErrorFunc) {
+	for _, c := range commands {
+		c.OnUsageError = wrong
+		c.HideHelp = true
+		quieten(c.Subcommands, wrong)
+	}
 }
 
 // A usageError says that the arguments are wrong.
@@ -130,14 +149,21 @@ func (p Program) exit(err error) int {
 	case errors.As(err, &interrupted):
 		return exitInterrupted
 	}
-	fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
-	if advice := hint(err); advice != "" {
-		fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
-	}
+	p.complain(err, make(map[string]bool))
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// complain prints an error and, if hinted does not have it, what can be done
+// about it.
+func (p Program) complain(err error, hinted map[string]bool) {
+	fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
+	if advice := hint(err); advice != "" && !hinted[advice] {
+		hinted[advice] = true
+		fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
+	}
 }
 
 func (p Program) warn(format string, args ...any) {

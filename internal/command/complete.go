@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,7 +49,8 @@ func (p Program) completionCommand() *cli.Command {
 		Name:      "completion",
 		Usage:     "print the completion script of a shell",
 		ArgsUsage: "bash|zsh|fish",
-		Description: `   imaseal completion bash > /etc/bash_completion.d/imaseal
+		Description: `Once for all users, as root:
+   imaseal completion bash > /etc/bash_completion.d/imaseal
    imaseal completion zsh > /usr/local/share/zsh/site-functions/_imaseal
    imaseal completion fish > /etc/fish/completions/imaseal.fish`,
 		Action: func(c *cli.Context) error {
@@ -56,8 +58,7 @@ func (p Program) completionCommand() *cli.Command {
 			if !ok || c.Args().Len() != 1 {
 				return &usageError{err: errors.New("completion takes the name of a shell"), advice: "bash, zsh or fish"}
 			}
-			_, err := fmt.Fprint(p.Stdout, script)
-			return err
+			return p.print(script)
 		},
 	}
 }
@@ -74,20 +75,32 @@ func (p Program) complete(app *cli.App, words []string) int {
 		words = []string{""}
 	}
 	before, last := words[:len(words)-1], words[len(words)-1]
+	prefix := ""                       // of the last word, before the part that is completed
+	if n := len(before); last == "=" { // bash makes a word of it
+		last = ""
+	} else if n > 0 && before[n-1] == "=" {
+		before = before[:n-1]
+	} else if name, value, ok := strings.Cut(last, "="); ok && isFlag(name) {
+		prefix, before, last = name+"=", append(slices.Clone(before), name), value
+	}
 	for _, s := range candidates(app, before) {
 		if strings.HasPrefix(s, last) && (last != "" || !isFlag(s)) {
-			fmt.Fprintln(p.Stdout, s)
+			fmt.Fprintln(p.Stdout, prefix+s)
 		}
 	}
 	return exitOK
 }
 
+// candidates are the words that could come behind those before.
 func candidates(app *cli.App, before []string) []string {
-	commands, flags := app.Commands, app.VisibleFlags()
+	commands, flags, command := app.Commands, []cli.Flag{cli.VersionFlag}, ""
 	for _, word := range before {
+		if word == "--" {
+			return nil // only paths come behind it
+		}
 		for _, c := range commands {
-			if c.Name == word {
-				commands, flags = c.Subcommands, c.Flags
+			if c.HasName(word) {
+				commands, flags, command = c.Subcommands, c.Flags, c.Name
 				break
 			}
 		}
@@ -101,7 +114,7 @@ func candidates(app *cli.App, before []string) []string {
 			return nil
 		}
 		if prev == "completion" {
-			return []string{"bash", "fish", "zsh"}
+			return slices.Sorted(maps.Keys(completionScripts))
 		}
 	}
 	var found []string
@@ -109,6 +122,9 @@ func candidates(app *cli.App, before []string) []string {
 		if !c.Hidden {
 			found = append(found, c.Name)
 		}
+	}
+	if command == "" {
+		found = append(found, "help")
 	}
 	for _, f := range append(slices.Clone(flags), cli.HelpFlag) {
 		for _, name := range f.Names() {

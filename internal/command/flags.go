@@ -5,26 +5,30 @@ import (
 	"fmt"
 	"os/user"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
 	"imaseal/internal/plan"
+	"imaseal/keys/cert"
+	"imaseal/keys/evmkey"
 )
 
-// Categories of options in the help.
+// Categories of options in the help. Commands define theirs in this order.
 const (
-	selecting = "Selecting files:"
-	writing   = "Writing:"
-	labels    = "Labels:"
-	output    = "Output:"
+	selecting = "Selecting files"
+	writing   = "Writing"
+	labels    = "Labels"
+	output    = "Output"
 )
 
 func selectionFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "owner", Category: selecting, Value: "0", Usage: "files of this `USER`, by number or name; any for all"},
-		&cli.StringSliceFlag{Name: "include", Category: selecting, Usage: "only paths that match `GLOB`, relative to the tree, ** spans directories; a directory stands for all below"},
+		&cli.StringSliceFlag{Name: "include", Category: selecting, Usage: "only paths that match `GLOB`, relative to the tree; ** spans directories, and a directory stands for all below it"},
 		&cli.StringSliceFlag{Name: "exclude", Category: selecting, Usage: "no paths that match `GLOB`"},
 		&cli.BoolFlag{Name: "cross-filesystems", Category: selecting, Usage: "enter file systems that are mounted in the tree"},
 		&cli.StringFlag{Name: "files-from", Category: selecting, Usage: "the files that `FILE` lists, one a line; - is standard input"},
@@ -35,14 +39,14 @@ func selectionFlags() []cli.Flag {
 func writingFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: writing, Usage: "read everything, write nothing, report the same"},
-		&cli.StringFlag{Name: "undo-log", Category: writing, Usage: "log each change to the new file `FILE`, for imaseal undo"},
-		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back (`fail|lift`)"},
+		&cli.StringFlag{Name: "undo-log", Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo"},
+		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back"},
 		namespaceFlag(writing),
 	}
 }
 
 func namespaceFlag(category string) cli.Flag {
-	return &cli.StringFlag{Name: "namespace", Category: category, Value: "security", Usage: "of the attributes: security, or user for tests without privilege (`security|user`)"}
+	return &cli.StringFlag{Name: "namespace", Category: category, Value: "security", Usage: "of the attributes; user is for tests without privilege"}
 }
 
 func outputFlags() []cli.Flag {
@@ -50,7 +54,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "json", Category: output, Usage: "print one JSON object per file, then a summary object"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Category: output, Usage: "print a line per file"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: output, Usage: "print no summary, only what fails"},
-		&cli.StringFlag{Name: "progress", Category: output, Value: "auto", Usage: "a progress bar: on a terminal, or never (`auto|never`)"},
+		&cli.StringFlag{Name: "progress", Category: output, Value: "auto", Usage: "show a progress bar: auto on a terminal only, or never"},
 		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Category: output, Value: runtime.GOMAXPROCS(0), DefaultText: "one per processor", Usage: "`NUMBER` of workers; 1 keeps the order of names"},
 	}
 }
@@ -61,6 +65,8 @@ var enumerated = map[string]func() []string{
 	"namespace": func() []string { return []string{"security", "user"} },
 	"progress":  func() []string { return []string{"auto", "never"} },
 	"label":     func() []string { return []string{"all", "ima", "evm"} },
+	"type":      cert.Kinds,
+	"format":    func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
 	"algo":      hash.Names,
 }
 
@@ -88,20 +94,15 @@ func checkFlags(c *cli.Context) error {
 func conflict(what, advice string) error { return &usageError{err: errors.New(what), advice: advice} }
 
 func oneOf(name, value string, words []string) error {
-	for _, w := range words {
-		if value == w {
-			return nil
-		}
+	if slices.Contains(words, value) {
+		return nil
 	}
-	list := words[len(words)-1]
-	for i := len(words) - 2; i >= 0; i-- {
-		sep := ", "
-		if i == len(words)-2 {
-			sep = " or "
-		}
-		list = words[i] + sep + list
+	last := len(words) - 1
+	list := strings.Join(words[:last], ", ") + " or " + words[last]
+	return &usageError{
+		err:    fmt.Errorf("--%s %q is not %s", name, value, list),
+		advice: didYouMean(nearest(value, words), ""),
 	}
-	return &usageError{err: fmt.Errorf("--%s %q is not %s", name, value, list)}
 }
 
 // toPlan makes a plan of the options that several commands have.

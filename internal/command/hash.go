@@ -6,7 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
-	"imaseal/internal/relabel"
+	"imaseal/internal/plan"
 )
 
 func (p Program) hashCommand() *cli.Command {
@@ -20,9 +20,9 @@ func (p Program) hashCommand() *cli.Command {
 		Usage:     "write IMA hash labels (security.ima)",
 		ArgsUsage: "PATH...",
 		Description: `Hashes every selected file below each PATH and writes the digest to
-security.ima, as the kernel itself does in fix mode. Selected are the regular
-files of root, which ima_policy=appraise_tcb appraises. Labels that are right are
-not written again, and signatures are kept.
+security.ima, as the kernel itself does in fix mode. Selected are the
+regular files of root, which ima_policy=appraise_tcb appraises. Labels that
+are right are not written again, and signatures are kept.
 
 A mounted root file system, before it boots under enforcement:
    imaseal hash /mnt/root
@@ -38,7 +38,7 @@ The files of one package:
 
 All users' files but those below var/cache, with SHA-512:
    imaseal hash --owner any --exclude var/cache --algo sha512 /mnt/root`,
-		Flags:  slices.Concat(selectionFlags(), own, writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), writingFlags(), outputFlags()),
 		Action: p.hash,
 	}
 }
@@ -55,17 +55,10 @@ func (p Program) hash(c *cli.Context) error {
 	if request, err = validate(request); err != nil {
 		return err
 	}
-	r, err := p.prepare(c, request)
-	if err != nil {
-		return err
+	if c.String("key") != "" && c.String("evm") == "none" {
+		return conflict("hash signs nothing but EVM labels, so --key is of no use without --evm", "add --evm portable, or use imaseal sign")
 	}
-	defer r.close()
-	writer := r.writer()
-	l := &relabel.Labeller{
-		Store: writer.Store, Algo: request.Algo, Force: request.Force,
-		ReplaceSignatures: request.ReplaceSignatures, Writer: writer,
-	}
-	return r.do(c.Context, l.Label)
+	return p.label(c, request, plan.Only(plan.Hash))
 }
 
 func parseAlgo(name string) (hash.Algorithm, error) {
@@ -74,7 +67,7 @@ func parseAlgo(name string) (hash.Algorithm, error) {
 		err = &hash.NotComputableError{Algorithm: a}
 	}
 	if err != nil {
-		return 0, &usageError{err: err}
+		return 0, &usageError{err: err, advice: didYouMean(nearest(name, hash.Names()), "")}
 	}
 	return a, nil
 }

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -18,15 +21,30 @@ import (
 // unixStat is what os.FileInfo.Sys holds.
 type unixStat = syscall.Stat_t
 
+// An advisedError carries its own advice, which may be none: what a general
+// hint would say of its cause is beside the point.
+type advisedError struct {
+	err    error
+	advice string
+}
+
+func (e *advisedError) Error() string { return e.err.Error() }
+func (e *advisedError) Unwrap() error { return e.err }
+
 // hint returns what the user can do about an error, or nothing.
 func hint(err error) string {
 	var usage *usageError
+	var advised *advisedError
 	var immutable *relabel.ImmutableError
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
+	var exists *existsError
+	var space *relabel.SpaceError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
+	case errors.As(err, &advised):
+		return advised.advice
 	case errors.As(err, &immutable):
 		return "--immutable lift lifts the flag, writes the label and puts the flag back"
 	case errors.As(err, &privilege) && privilege.Namespaced:
@@ -41,6 +59,14 @@ func hint(err error) string {
 		return "look at it with imaseal show; --force replaces it"
 	case errors.Is(err, relabel.ErrBrokenSignature):
 		return "look at it with imaseal show; --replace-signatures replaces it by a hash"
+	case errors.As(err, &exists):
+		return "name another file, or overwrite with --force"
+	case errors.Is(err, errNoPassphrase):
+		return "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+	case errors.As(err, &space):
+		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.Is(err, errHMACRefused):
+		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):
@@ -50,27 +76,48 @@ func hint(err error) string {
 }
 
 func errnoHint(err error) string {
+	root := os.Geteuid() == 0
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "free some space, then run the same command again"
 	case errors.Is(err, walk.ErrNotListed):
 		return "make the list anew, or leave the name out"
-	case errors.Is(err, fs.ErrExist):
-		return "an undo log is never overwritten: name another file, or move that one away"
-	case errors.Is(err, unix.EACCES):
-		return "run as root; under enforcement the kernel itself refuses to open files whose labels are wrong"
-	case errors.Is(err, unix.EPERM):
-		return "run as root; EVM or a security module may refuse it too, see the kernel log"
+	case errors.Is(err, unix.EACCES) && root:
+		return "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
+	case errors.Is(err, unix.EPERM) && root:
+		return "EVM or a security module may refuse it, see the kernel log"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "run as root"
 	}
 	return ""
 }
 
-// printable prints an error with the path in it, if any, quoted where it has
-// to be.
+// printable prints an error in one line, its path quoted where it has to be.
 func printable(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) && err == error(p) {
+	if p, ok := err.(*fs.PathError); ok {
 		return fmt.Sprintf("%s: %v", report.Quote(p.Path), p.Err)
 	}
-	return strings.ReplaceAll(err.Error(), "\n", ": ")
+	return printableText(err.Error())
+}
+
+// printableText makes one line of a text that may hold what users typed.
+func printableText(s string) string {
+	var b strings.Builder
+	for _, r := range strings.ReplaceAll(s, "\n", "; ") {
+		if !unicode.IsPrint(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// pathless drops from an error the name of a file that is not the user's
+// matter, such as /dev/stdout.
+func pathless(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
 }

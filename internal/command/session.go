@@ -1,19 +1,15 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
+	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
@@ -32,7 +28,7 @@ type session struct {
 	report  report.Handler
 	roots   []*walk.Root
 	config  walk.Config
-	list    *os.File // of --files-from, if it is a file
+	list    *list // of --files-from, or nil
 	log     *undo.Log
 	bar     *report.Bar
 	source  func(context.Context, walk.Visitor) error
@@ -85,23 +81,34 @@ func (s *session) open() error {
 			return fmt.Errorf("%s: %w", report.Quote(name), err)
 		}
 	}
-	if s.plan.FilesFrom != "" && s.plan.FilesFrom != "-" {
+	if s.plan.FilesFrom != "" {
 		var err error
-		if s.list, err = os.Open(s.plan.FilesFrom); err != nil {
+		if s.list, err = openList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err
 		}
 	}
 	if s.plan.UndoLog != "" {
-		var err error
-		s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
-			Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
-		})
-		if err != nil {
+		if err := s.createLog(); err != nil {
 			return err
 		}
 	}
 	s.config.Own = s.ownFiles()
 	return nil
+}
+
+func (s *session) createLog() error {
+	var err error
+	s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
+		Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
+	})
+	if err == nil {
+		return nil
+	}
+	advised := &advisedError{err: fmt.Errorf("--undo-log %s: %w", report.Quote(s.plan.UndoLog), pathless(err))}
+	if errors.Is(err, fs.ErrExist) {
+		advised.advice = "an undo log is never overwritten: name another file, or move that one away"
+	}
+	return advised
 }
 
 // ownFiles are the files that the run itself writes, which may be in the tree.
@@ -143,13 +150,16 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
+	errNoEVM    = errors.New("this kernel is built without EVM")
+	// errHMACRefused: see host.HMACRefused.
+	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )
 
 // A pseudoError says that a tree holds no files that could be labelled.
 type pseudoError struct{ name string }
 
 func (e *pseudoError) Error() string {
-	return "is a " + e.name + ", which no built-in policy appraises"
+	return "is on " + e.name + ", a pseudo-filesystem that no built-in policy appraises"
 }
 
 func (s *session) checkRoot(root *walk.Root) error {
@@ -191,7 +201,7 @@ func (s *session) writer() relabel.Writer {
 
 // walk finds the plan's files.
 func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
-	if s.bar != nil && s.plan.FilesFrom != "-" {
+	if s.bar != nil && (s.list == nil || s.list.again()) {
 		counted := s.count(ctx)
 		defer counted()
 	}
@@ -199,8 +209,8 @@ func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
 }
 
 func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
-	if s.plan.FilesFrom != "" {
-		if err := walk.Files(ctx, s.listed(), config, visit); err != nil {
+	if s.list != nil {
+		if err := walk.Files(ctx, s.list.names(ctx), config, visit); err != nil {
 			return err
 		}
 	}
@@ -222,35 +232,11 @@ func (s *session) count(ctx context.Context) func() {
 			}
 			return nil
 		})
+		if ctx.Err() == nil {
+			s.bar.Counted()
+		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// listed reads the names of --files-from.
-func (s *session) listed() iter.Seq2[string, error] {
-	end := byte('\n')
-	if s.plan.NUL {
-		end = 0
-	}
-	return func(yield func(string, error) bool) {
-		var in *bufio.Reader
-		if s.list == nil {
-			in = bufio.NewReader(s.program.Stdin)
-		} else {
-			in = bufio.NewReader(io.NewSectionReader(s.list, 0, 1<<62))
-		}
-		for {
-			name, err := in.ReadString(end)
-			name = strings.TrimSuffix(name, string(end))
-			if name != "" && !yield(name, nil) || err == io.EOF {
-				return
-			}
-			if err != nil {
-				yield("", fmt.Errorf("reading the list of files: %w", err))
-				return
-			}
-		}
-	}
 }
 
 // do runs a job on the session's files.
@@ -285,36 +271,9 @@ func (s *session) close() {
 		r.Close()
 	}
 	if s.list != nil {
-		s.list.Close()
+		s.list.close()
 	}
 	if s.log != nil {
 		s.log.Close()
 	}
-}
-
-// reporter picks how results are printed.
-func (p Program) reporter(c *cli.Context) report.Handler {
-	var bar *report.Bar
-	if c.String("progress") == "auto" && isTerminal(p.Stderr) && !(isTerminal(p.Stdout) && (c.Bool("json") || c.Bool("verbose"))) {
-		bar = report.NewBar(p.Stderr)
-	}
-	if c.Bool("json") {
-		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
-	}
-	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: c.Bool("verbose"), Quiet: c.Bool("quiet"), Hint: hint, Bar: bar}
-}
-
-func barOf(h report.Handler) *report.Bar {
-	switch h := h.(type) {
-	case *report.JSON:
-		return h.Bar
-	case *report.Text:
-		return h.Bar
-	}
-	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
-	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/walk"
 )
@@ -24,8 +24,8 @@ func (p Program) showCommand() *cli.Command {
 		Usage:     "decode labels",
 		ArgsUsage: "FILE...",
 		Description: `Prints what security.ima and security.evm of each FILE say: type, algorithm,
-digest, key id, size of the signature. Labels of unknown types are printed in
-hexadecimal. Nothing is verified.
+digest, key id, size of the signature. Labels of unknown types are printed
+in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
    imaseal show --json /bin/ls | jq -r .ima.digest`,
@@ -44,25 +44,24 @@ func (p Program) show(c *cli.Context) error {
 	if c.Args().Len() == 0 {
 		return &usageError{err: errors.New("no FILE is given"), advice: "name one or more files"}
 	}
-	s := session{program: p, plan: plan.Plan{Writing: plan.Writing{Namespace: c.String("namespace")}}}
-	failed := false
+	rename := attr.Renamed{From: "security.", To: c.String("namespace") + "."}.Name
+	failed, hinted := false, make(map[string]bool)
 	for _, name := range c.Args().Slice() {
-		shown, err := readLabels(s.store(), name)
+		shown, err := readLabels(name, rename)
 		if err != nil {
 			failed = true
-			fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
-			if advice := hint(err); advice != "" {
-				fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
-			}
+			p.complain(err, hinted)
 			continue
 		}
 		if c.Bool("json") {
-			err = json.NewEncoder(p.Stdout).Encode(shown)
+			enc := json.NewEncoder(p.Stdout)
+			enc.SetEscapeHTML(false)
+			err = enc.Encode(shown)
 		} else {
 			err = shown.print(p.Stdout)
 		}
 		if err != nil {
-			return fmt.Errorf("writing report: %w", err)
+			return fmt.Errorf("writing report: %w", pathless(err))
 		}
 	}
 	if failed {
@@ -73,9 +72,10 @@ func (p Program) show(c *cli.Context) error {
 
 // shownFile is what show says of a file. Its JSON fields only ever grow.
 type shownFile struct {
-	Path string      `json:"path"`
-	IMA  *shownLabel `json:"ima"`
-	EVM  *shownLabel `json:"evm"`
+	Path       string      `json:"path"`
+	PathBase64 []byte      `json:"path_base64,omitempty"` // if Path is not UTF-8
+	IMA        *shownLabel `json:"ima"`
+	EVM        *shownLabel `json:"evm"`
 }
 
 // shownLabel is a decoded label; what does not apply to its type is empty.
@@ -93,20 +93,23 @@ type shownLabel struct {
 	size      int    // of the signature, in bytes
 }
 
-func readLabels(store attr.Store, name string) (shownFile, error) {
+var errDirectory = errors.New("is a directory, and only regular files carry labels")
+
+func readLabels(name string, rename func(string) string) (shownFile, error) {
 	shown := shownFile{Path: name}
+	if !utf8.ValidString(name) {
+		shown.PathBase64 = []byte(name)
+	}
 	root, err := walk.Open(name)
 	if err != nil {
 		return shown, err
 	}
 	defer root.Close()
-	f, err := root.Reopen()
-	if err != nil {
-		return shown, &os.PathError{Op: "open", Path: name, Err: err}
+	if root.IsDir() {
+		return shown, &os.PathError{Op: "show", Path: name, Err: errDirectory}
 	}
-	defer f.Close()
-	if shown.IMA, err = readLabel(store, f, imaevm.AttrIMA); err == nil {
-		shown.EVM, err = readLabel(store, f, imaevm.AttrEVM)
+	if shown.IMA, err = readLabel(name, rename(imaevm.AttrIMA)); err == nil {
+		shown.EVM, err = readLabel(name, rename(imaevm.AttrEVM))
 	}
 	if err != nil {
 		return shown, &os.PathError{Op: "show", Path: name, Err: err}
@@ -114,8 +117,10 @@ func readLabels(store attr.Store, name string) (shownFile, error) {
 	return shown, nil
 }
 
-func readLabel(store attr.Store, f *os.File, name string) (*shownLabel, error) {
-	value, err := store.Get(f, name)
+// readLabel reads by path, since a kernel that enforces appraisal opens no file
+// whose label is wrong, which is when one wants to see it.
+func readLabel(path, attribute string) (*shownLabel, error) {
+	value, err := attr.ByPath(path, attribute)
 	if err == attr.ErrNotSet {
 		return nil, nil
 	}
@@ -186,7 +191,9 @@ func (s *shownLabel) text(name string) string {
 	}
 	if s.Problem != "" {
 		field("problem", "%s", s.Problem)
-		field("raw", "%s", s.Raw)
+		if s.Raw != "" {
+			field("raw", "%s", s.Raw)
+		}
 	}
 	return t
 }

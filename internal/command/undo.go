@@ -15,7 +15,7 @@ import (
 func (p Program) undoCommand() *cli.Command {
 	own := []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: writing, Usage: "write nothing, report the same"},
-		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back (`fail|lift`)"},
+		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back"},
 	}
 	// One worker keeps the order of the log, so there is no --jobs.
 	out := slices.DeleteFunc(outputFlags(), func(f cli.Flag) bool { return f.Names()[0] == "jobs" })
@@ -23,9 +23,9 @@ func (p Program) undoCommand() *cli.Command {
 		Name:      "undo",
 		Usage:     "put back what a run replaced",
 		ArgsUsage: "LOG",
-		Description: `Reads a log that --undo-log made, and gives every file the labels that it had
-before that run. A file whose label is no longer the one that the run wrote is
-left alone. The log stays.
+		Description: `Reads a log that --undo-log made, and gives every file the labels that it
+had before that run. A file whose label is no longer the one that the run
+wrote is left alone. The log stays.
 
    imaseal hash --undo-log /root/labels.undo /mnt/root
    imaseal undo /root/labels.undo`,
@@ -38,10 +38,11 @@ func (p Program) undo(c *cli.Context) error {
 	if err := checkFlags(c); err != nil {
 		return err
 	}
-	if c.Args().Len() != 1 {
+	name := c.Args().First()
+	if c.Args().Len() != 1 || name == "" {
 		return &usageError{err: errors.New("undo takes one LOG"), advice: "the file that --undo-log named"}
 	}
-	log, err := undo.Open(c.Args().First())
+	log, err := undo.Open(name)
 	if err != nil {
 		return err
 	}
@@ -53,6 +54,12 @@ func (p Program) undo(c *cli.Context) error {
 		return err
 	}
 	r := &session{program: p, plan: request, report: p.reporter(c)}
+	if bar := barOf(r.report); bar != nil {
+		for range log.Len() {
+			bar.Expect(0)
+		}
+		bar.Counted()
+	}
 	undoer := &relabel.Undoer{Log: log, Writer: r.writer()}
 	r.source = undoer.Source
 	r.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}

@@ -6,23 +6,37 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/relabel"
+	"imaseal/keys"
 )
 
 func (p Program) verifyCommand() *cli.Command {
+	own := []cli.Flag{
+		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
+		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "check PATH.sig instead of security.ima"},
+		namespaceFlag(labels),
+	}
 	return &cli.Command{
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",
 		ArgsUsage: "PATH...",
-		Description: `Reads every selected file below each PATH and compares it with its label. The
-exit status is 0 only if every file carries a label that fits, and 4 if one does
-not. Signatures are reported as unverifiable.
+		Description: `Reads every selected file below each PATH and compares it with its label.
+The exit status is 0 only if every file carries a label that fits, and 4 if
+one does not. Signatures need --key: certificates or public keys, from files
+or from a directory. EVM labels are checked too, as far as there is a key
+for them.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root
 
+A signed tree, by all certificates in a directory:
+   imaseal verify --key /etc/keys/ima /mnt/root
+
+HMACs of the file system as it will be on its host:
+   imaseal verify --evm-key evm.key --kernel-config config-6.12 /mnt/root
+
 Only the names of what is wrong:
    imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
-		Flags:  slices.Concat(selectionFlags(), []cli.Flag{namespaceFlag(labels)}, outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), own, viewFlags(), outputFlags()),
 		Action: p.verify,
 	}
 }
@@ -40,6 +54,34 @@ func (p Program) verify(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	checker := &relabel.Checker{Store: r.store()}
+	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile")}
+	if err := p.openChecks(c, checker); err != nil {
+		return err
+	}
 	return r.do(c.Context, checker.Verify)
+}
+
+// openChecks opens the keys that the options name.
+func (p Program) openChecks(c *cli.Context, checker *relabel.Checker) error {
+	if paths := c.StringSlice("key"); len(paths) > 0 {
+		known, err := keys.OpenVerifiers(paths...)
+		if err != nil {
+			return err
+		}
+		for _, w := range known.Warnings() {
+			p.warn("%s", w)
+		}
+		checker.Keys = known
+	} else if c.String("evm-key") == "" {
+		return refuseUnused(c, "--key or --evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
+	}
+	if c.String("evm-key") != "" {
+		var err error
+		if checker.HMAC, err = p.openHMAC(c); err != nil {
+			return err
+		}
+	}
+	var err error
+	checker.View, err = p.evmView(c, checker.Store, checker.HMAC != nil)
+	return err
 }

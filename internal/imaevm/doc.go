@@ -21,6 +21,8 @@
 // zero bytes therefore cannot be written as type 0x01. The kernel writes type
 // 0x01 for MD5 and SHA-1 and type 0x04 for the rest (ima_fix_xattr()), accepts
 // 0x04 for all of them, and ignores bytes behind the digest (xattr_verify()).
+// It writes type 0x01 for MD4 as well, which it then takes for MD5: MD4 is
+// written as type 0x04 here.
 //
 // # Signature labels
 //
@@ -35,11 +37,14 @@
 // (asymmetric_verify() in security/integrity/digsig_asymmetric.c). The key id
 // is the last four bytes of the certificate's subject key identifier. Version
 // 2 signs a digest, the file's or EVM's. Version 3 signs the digest of a file
-// id (struct ima_file_id): the label's type, the algorithm's number, and the
-// digest (calc_file_id_hash() in ima_appraise.c). Version 1 of type 0x03 is
-// historic: recognised, never produced.
+// id: see FileID. Type 0x06 has version 3 only (xattr_verify()); of types 0x03
+// and 0x05 Linux 7.2 knows it, 6.12 does not. Version 1 of type 0x03 is
+// historic, recognised and never produced: see SignatureV1.
 //
-// # EVM
+// # EVM labels
 //
-// See Input for what EVM digests and HMACs cover.
+// Type 0x02 is followed by 20 bytes of HMAC-SHA1, the only algorithm, and
+// nothing else (evm_verify_hmac() in security/integrity/evm/evm_main.c). See
+// Input for what EVM's digests and HMACs cover, Protected for the attributes
+// among that, and NewHMACKey for the key.
 package imaevm

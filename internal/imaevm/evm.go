@@ -6,6 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	stdhash "hash"
+	"math"
+	"slices"
 )
 
 // Names of the attributes.
@@ -26,7 +29,8 @@ func (m HMAC) AppendBinary(b []byte) ([]byte, error) {
 	return append(append(b, byte(TypeHMAC)), m[:]...), nil
 }
 
-// ParseHMAC parses a label of type 0x02, which has exactly 21 bytes.
+// ParseHMAC parses a label of type 0x02, which has exactly 21 bytes. The errors
+// are those of Parse.
 func ParseHMAC(b []byte) (HMAC, error) {
 	switch {
 	case len(b) == 0:
@@ -55,9 +59,10 @@ type ProtectedAttr struct {
 	Option string
 }
 
-// Protected returns the attributes that EVM covers in the kernel's order.
-// Kernel: evm_config_default_xattrnames[], security/integrity/evm/evm_main.c.
-// Names that root added at run time (evm_xattrs) follow in their order.
+// Protected returns the attributes that EVM covers in the kernel's order. Names
+// that root added at run time (evm_xattrs) follow in the order of addition. The
+// caller owns the slice. Kernel: evm_config_default_xattrnames[],
+// security/integrity/evm/evm_main.c.
 func Protected() []ProtectedAttr {
 	return []ProtectedAttr{
 		{"security.selinux", "CONFIG_SECURITY_SELINUX"},
@@ -77,15 +82,18 @@ type Meta struct {
 	Inode      uint64
 	Generation uint32
 	UID, GID   uint32 // as in the initial user namespace
-	Mode       uint32 // the whole i_mode, with the type bits; 16 bits count
+	Mode       uint32 // the whole i_mode, st_mode of stat(2): type and permission bits
 	UUID       *[16]byte
 }
 
-// A Target is the machine whose kernel will compute the same digest. The zero
-// value is a 64-bit little endian one.
+// A Target is the machine whose kernel will read the label. The zero value is
+// Linux 6.12 on a 64-bit little endian one.
 type Target struct {
 	Word32    bool // a 32-bit kernel: the inode number takes four bytes
 	BigEndian bool
+	// SignatureV3 is set for Linux 7.2, which knows version 3 of every type of
+	// signature; 6.12 knows it of type 0x06 only.
+	SignatureV3 bool
 }
 
 // Errors of Input.
@@ -94,11 +102,13 @@ var (
 	ErrNoIMA   = errors.New("a portable signature needs security.ima on the file")
 )
 
-// Input returns the bytes that an EVM label of the given kind covers: the
-// values of the attributes that exist, in the order given and without names or
-// lengths, then struct h_misc in the target's layout,
+// Input returns the bytes that an EVM label of the given kind (TypeHMAC,
+// TypeSignature or TypePortable) covers: the values of the attributes that
+// exist, in the order given and without names or lengths, then struct h_misc in
+// the target's layout and byte order,
 //
-//	0   8  inode number       zero for portable signatures; 4 bytes on 32-bit
+//	0   8  inode number       zero for portable signatures; 4 bytes on 32-bit,
+//	                          where it is truncated and the rest moves up
 //	8   4  generation         zero for portable signatures
 //	12  4  uid
 //	16  4  gid
@@ -108,21 +118,32 @@ var (
 // then the 16 bytes of the file system UUID, but not for portable signatures
 // and not where m.UUID is nil (a kernel without CONFIG_EVM_ATTR_FSUUID). The
 // caller gives the attributes that count, in the kernel's order, without
-// security.evm. Kernel: evm_calc_hmac_or_hash() and hmac_add_misc() in
-// security/integrity/evm/evm_crypto.c. The errors are ErrNoAttrs and ErrNoIMA.
+// security.evm; an empty value is there too. Kernel: evm_calc_hmac_or_hash() and
+// hmac_add_misc() in security/integrity/evm/evm_crypto.c.
+//
+// Without attributes the error is ErrNoAttrs, for a portable signature without
+// security.ima ErrNoIMA. Another kind (it wraps ErrType), security.evm among the
+// attributes and a mode that no inode has are mistakes of the caller.
 func Input(kind Type, attrs []Attr, m Meta, t Target) ([]byte, error) {
-	if len(attrs) == 0 {
-		return nil, ErrNoAttrs
-	}
 	portable := kind == TypePortable
+	has := func(name string) bool {
+		return slices.ContainsFunc(attrs, func(a Attr) bool { return a.Name == name })
+	}
+	switch {
+	case !portable && kind != TypeHMAC && kind != TypeSignature:
+		return nil, fmt.Errorf("%w 0x%02x for EVM", ErrType, byte(kind))
+	case portable && !has(AttrIMA): // also without any attribute, as in the kernel
+		return nil, ErrNoIMA
+	case len(attrs) == 0:
+		return nil, ErrNoAttrs
+	case has(AttrEVM):
+		return nil, errors.New(AttrEVM + " does not cover itself")
+	case m.Mode > math.MaxUint16 || m.Mode>>12 == 0:
+		return nil, fmt.Errorf("mode %#o is no inode's", m.Mode)
+	}
 	var b []byte
-	hasIMA := false
 	for _, a := range attrs {
 		b = append(b, a.Value...)
-		hasIMA = hasIMA || a.Name == AttrIMA
-	}
-	if portable && !hasIMA {
-		return nil, ErrNoIMA
 	}
 	var order binary.AppendByteOrder = binary.LittleEndian
 	if t.BigEndian {
@@ -148,33 +169,34 @@ func Input(kind Type, attrs []Attr, m Meta, t Target) ([]byte, error) {
 	return b, nil
 }
 
-// An HMACKey is an EVM HMAC key as the kernel uses it.
-type HMACKey struct{ padded [hmacKeySize]byte }
+// An HMACKey is an EVM HMAC key as the kernel uses it. NewHMACKey makes it. It
+// is safe for concurrent use.
+type HMACKey struct {
+	mac func() stdhash.Hash // a closure, so that no verb of fmt prints the key
+}
 
-// hmacKeySize is MAX_KEY_SIZE of security/integrity/evm/evm.h: the key is
-// padded with zeros to 128 bytes, and all of them are the HMAC's key.
+// hmacKeySize is MAX_KEY_SIZE of security/integrity/evm/evm_crypto.c.
 const hmacKeySize = 128
 
 // NewHMACKey returns the key with the given 1 to 128 bytes, which are copied.
-// Kernel: evm_set_key() in security/integrity/evm/evm_crypto.c.
+// The kernel pads them with zeros to 128 bytes, and all of these are the key of
+// HMAC-SHA1: longer than a block, they count as their SHA-1. Kernel:
+// evm_set_key() and init_desc(), security/integrity/evm/evm_crypto.c.
 func NewHMACKey(key []byte) (*HMACKey, error) {
 	if len(key) == 0 || len(key) > hmacKeySize {
 		return nil, fmt.Errorf("an EVM HMAC key has 1 to %d bytes, not %d", hmacKeySize, len(key))
 	}
-	k := new(HMACKey)
-	copy(k.padded[:], key)
-	return k, nil
+	padded := make([]byte, hmacKeySize)
+	copy(padded, key)
+	return &HMACKey{mac: func() stdhash.Hash { return hmac.New(sha1.New, padded) }}, nil
 }
 
 // Sum returns the label for what Input returned.
 func (k *HMACKey) Sum(input []byte) HMAC {
-	mac := hmac.New(sha1.New, k.padded[:])
+	mac := k.mac()
 	mac.Write(input)
 	return HMAC(mac.Sum(nil))
 }
 
 // String hides the key.
 func (k *HMACKey) String() string { return "EVM HMAC key" }
-
-// GoString hides the key.
-func (k *HMACKey) GoString() string { return k.String() }

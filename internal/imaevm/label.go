@@ -45,12 +45,13 @@ func (t Type) String() string {
 type Label interface {
 	// Type returns the first byte of the label.
 	Type() Type
-	// AppendBinary appends the label as the attribute holds it. The error
-	// says which field has no encoding.
+	// AppendBinary appends the label to b as the attribute holds it. If a
+	// field has no encoding it returns nil and an error that says which.
 	AppendBinary(b []byte) ([]byte, error)
 }
 
-// Errors of the parsers. They come wrapped with what was found.
+// Errors of the parsers, and of AppendBinary for a field out of its range. They
+// come wrapped with what was found.
 var (
 	ErrEmpty   = errors.New("empty label")
 	ErrShort   = errors.New("label too short")
@@ -62,24 +63,23 @@ var (
 )
 
 // Parse parses a label of any type. It accepts only what AppendBinary of the
-// result produces; the errors wrap one of this package's, and a hash label
-// that is right but for bytes behind the digest gives a *TrailingError.
+// result produces; the result may refer to b. On error the label is nil, and the
+// error wraps one of this package's; a hash label that is right but for bytes
+// behind the digest gives a *TrailingError.
 func Parse(b []byte) (Label, error) {
 	if len(b) == 0 {
 		return nil, ErrEmpty
 	}
 	var label Label
 	var err error
-	switch t := Type(b[0]); t {
-	case TypeHashLegacy, TypeHash:
+	switch t := Type(b[0]); {
+	case t == TypeHashLegacy || t == TypeHash:
 		label, err = asLabel(ParseHash(b))
-	case TypeHMAC:
+	case t == TypeHMAC:
 		label, err = asLabel(ParseHMAC(b))
-	case TypeSignature, TypePortable, TypeVerity:
-		if t == TypeSignature && len(b) > 1 && b[1] == 1 {
-			label, err = asLabel(ParseSignatureV1(b))
-			break
-		}
+	case t == TypeSignature && len(b) > 1 && b[1] == 1:
+		label, err = asLabel(ParseSignatureV1(b))
+	case t.isSignature():
 		label, err = asLabel(ParseSignature(b))
 	default:
 		err = fmt.Errorf("%w 0x%02x", ErrType, b[0])
@@ -87,6 +87,7 @@ func Parse(b []byte) (Label, error) {
 	return label, err
 }
 
+// asLabel keeps a zero value that comes with an error out of the interface.
 func asLabel[L Label](l L, err error) (Label, error) {
 	if err != nil {
 		return nil, err
@@ -94,7 +95,10 @@ func asLabel[L Label](l L, err error) (Label, error) {
 	return l, nil
 }
 
-// A HashLabel is a hash label of type 0x01 or 0x04.
+// A HashLabel is a hash label of type 0x01 or 0x04, as the package
+// documentation lays it out. Kernel: struct evm_ima_xattr_data,
+// security/integrity/integrity.h, and struct ima_digest_data,
+// security/integrity/ima/ima.h.
 type HashLabel struct {
 	Digest hash.Digest
 	// Form tells encodings of the same digest apart; NewHash sets the one
@@ -107,17 +111,23 @@ type HashForm uint8
 
 // The encodings of hash labels.
 const (
-	FormNG         HashForm = iota // type 0x04
-	FormLegacy                     // type 0x01
-	FormPaddedMD5                  // type 0x01, MD5 and four zero bytes
-	md5Padding     = 4
-	legacyMD5Size  = 1 + 16
-	legacySHA1Size = 1 + 20
+	FormNG        HashForm = iota // type 0x04, any algorithm
+	FormLegacy                    // type 0x01, MD5 or SHA-1
+	FormPaddedMD5                 // type 0x01, MD5 and four zero bytes
 )
 
-// NewHash returns the label that the kernel writes for d: type 0x01 for MD5
-// and SHA-1, type 0x04 for the rest and for a SHA-1 digest that type 0x01
-// would pass for MD5. Kernel: ima_fix_xattr(), ima_get_hash_algo().
+// Sizes of type 0x01 in bytes. MD5 in 21 bytes has the padding at the end.
+const (
+	legacyMD5Size  = 1 + 16
+	legacySHA1Size = 1 + 20
+	md5Padding     = 4
+)
+
+// NewHash returns the label to write for d, which must not be zero. It is the
+// one that the kernel writes, type 0x01 for MD5 and SHA-1, type 0x04 for the
+// rest, except where that passes for an MD5 label: type 0x04 for MD4 and for a
+// SHA-1 digest that ends in four zero bytes. Kernel: ima_fix_xattr(),
+// ima_get_hash_algo(), security/integrity/ima/ima_appraise.c.
 func NewHash(d hash.Digest) HashLabel {
 	l := HashLabel{Digest: d, Form: FormNG}
 	switch d.Algorithm() {
@@ -148,7 +158,7 @@ func (l HashLabel) AppendBinary(b []byte) ([]byte, error) {
 	alg := l.Digest.Algorithm()
 	switch {
 	case alg == 0:
-		return nil, fmt.Errorf("hash label without a digest")
+		return nil, errors.New("hash label without a digest")
 	case l.Form == FormNG:
 		return l.Digest.AppendTo(append(b, byte(TypeHash), alg.Number())), nil
 	case l.Form == FormLegacy && alg == hash.MD5:
@@ -173,7 +183,7 @@ func (e *TrailingError) Error() string {
 	return fmt.Sprintf("%d bytes behind the digest", e.Extra)
 }
 
-// ParseHash parses a label of type 0x01 or 0x04.
+// ParseHash parses a label of type 0x01 or 0x04. The errors are those of Parse.
 func ParseHash(b []byte) (HashLabel, error) {
 	if len(b) == 0 {
 		return HashLabel{}, ErrEmpty
@@ -194,20 +204,30 @@ func ParseHash(b []byte) (HashLabel, error) {
 	return HashLabel{}, fmt.Errorf("%w 0x%02x in a hash label", ErrType, b[0])
 }
 
-// parseLegacy tells the digests of type 0x01 apart as ima_get_hash_algo()
-// does: 17 bytes are MD5, 21 are MD5 if the last four are zero, else SHA-1.
 func parseLegacy(b []byte) (HashLabel, error) {
+	alg := legacyAlgorithm(b)
 	switch {
-	case len(b) == legacyMD5Size:
-		return hashLabel(hash.MD5, FormLegacy, b[1:])
-	case len(b) == legacySHA1Size && endsInMD5Padding(b):
-		return hashLabel(hash.MD5, FormPaddedMD5, b[1:legacyMD5Size])
-	case len(b) == legacySHA1Size:
-		return hashLabel(hash.SHA1, FormLegacy, b[1:])
+	case alg == hash.MD5 && len(b) == legacySHA1Size:
+		return hashLabel(alg, FormPaddedMD5, b[1:legacyMD5Size])
+	case alg != 0:
+		return hashLabel(alg, FormLegacy, b[1:])
 	case len(b) < legacySHA1Size:
 		return HashLabel{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
 	}
 	return HashLabel{}, fmt.Errorf("%w: %d bytes of type 0x01", ErrLong, len(b))
+}
+
+// legacyAlgorithm tells the digests of type 0x01 apart as ima_get_hash_algo()
+// does: 17 bytes are MD5, 21 are MD5 if the last four are zero, else SHA-1. Zero
+// means neither.
+func legacyAlgorithm(b []byte) hash.Algorithm {
+	switch {
+	case len(b) == legacyMD5Size, len(b) == legacySHA1Size && endsInMD5Padding(b):
+		return hash.MD5
+	case len(b) == legacySHA1Size:
+		return hash.SHA1
+	}
+	return 0
 }
 
 func hashLabel(alg hash.Algorithm, form HashForm, sum []byte) (HashLabel, error) {
@@ -225,22 +245,24 @@ func hashLabel(alg hash.Algorithm, form HashForm, sum []byte) (HashLabel, error)
 	return l, nil
 }
 
-// A KeyID names a key: the last four bytes of a certificate's subject key
-// identifier, or of the SHA-1 of a bare public key.
+// A KeyID names a key: the last four bytes, big endian, of the subject key
+// identifier of its certificate, or of the SHA-1 of a bare public key. Different
+// keys may share an id. Kernel: request_asymmetric_key(),
+// security/integrity/digsig_asymmetric.c.
 type KeyID uint32
 
 // String prints the id as eight lower case hexadecimal digits.
 func (id KeyID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 
-// ParseKeyID parses up to eight hexadecimal digits, with or without 0x.
+// ParseKeyID parses one to eight hexadecimal digits, with or without 0x.
 func ParseKeyID(s string) (KeyID, error) {
 	digits := s
 	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
 		digits = s[2:]
 	}
 	n, err := strconv.ParseUint(digits, 16, 32)
-	if err != nil {
-		return 0, fmt.Errorf("key id %q is not up to eight hexadecimal digits", s)
+	if err != nil || len(digits) > 8 {
+		return 0, fmt.Errorf("key id %q is not one to eight hexadecimal digits", s)
 	}
 	return KeyID(n), nil
 }

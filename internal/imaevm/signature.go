@@ -2,6 +2,7 @@ package imaevm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -16,14 +17,23 @@ import (
 //
 // Kernel: struct signature_v2_hdr, security/integrity/integrity.h.
 type Signature struct {
-	Kind    Type // TypeSignature, TypePortable or TypeVerity
-	Version uint8
+	Kind    Type  // TypeSignature, TypePortable or TypeVerity
+	Version uint8 // 2 or 3; 3 for TypeVerity
 	Alg     hash.Algorithm
 	KeyID   KeyID
-	Raw     []byte // as the key made it: PKCS#1 v1.5, or DER for ECDSA
+	Raw     []byte // as the key made it: PKCS#1 v1.5, or DER for ECDSA; 1 to 65535 bytes
 }
 
 const signatureHeader = 9
+
+func (t Type) isSignature() bool {
+	return t == TypeSignature || t == TypePortable || t == TypeVerity
+}
+
+// hasVersion reports whether signatures of type t come in version v.
+func (t Type) hasVersion(v uint8) bool {
+	return v == 3 || v == 2 && t != TypeVerity
+}
 
 // Type returns s.Kind.
 func (s Signature) Type() Type { return s.Kind }
@@ -31,12 +41,12 @@ func (s Signature) Type() Type { return s.Kind }
 // AppendBinary appends the label to b.
 func (s Signature) AppendBinary(b []byte) ([]byte, error) {
 	switch {
-	case s.Kind != TypeSignature && s.Kind != TypePortable && s.Kind != TypeVerity:
+	case !s.Kind.isSignature():
 		return nil, fmt.Errorf("%w 0x%02x in a signature", ErrType, byte(s.Kind))
-	case s.Version != 2 && s.Version != 3:
-		return nil, fmt.Errorf("%w %d", ErrVersion, s.Version)
-	case s.Alg == 0:
-		return nil, fmt.Errorf("signature without a hash algorithm")
+	case !s.Kind.hasVersion(s.Version):
+		return nil, fmt.Errorf("%w %d of type 0x%02x", ErrVersion, s.Version, byte(s.Kind))
+	case s.Alg.Size() == 0:
+		return nil, errors.New("signature without a hash algorithm")
 	case len(s.Raw) == 0 || len(s.Raw) > math.MaxUint16:
 		return nil, fmt.Errorf("%w: %d bytes", ErrLength, len(s.Raw))
 	}
@@ -47,20 +57,20 @@ func (s Signature) AppendBinary(b []byte) ([]byte, error) {
 }
 
 // ParseSignature parses a label of type 0x03, 0x05 or 0x06, version 2 or 3.
-// Raw of the result refers to b.
+// Raw of the result refers to b. The errors are those of Parse.
 func ParseSignature(b []byte) (Signature, error) {
 	if len(b) == 0 {
 		return Signature{}, ErrEmpty
 	}
 	kind := Type(b[0])
-	if kind != TypeSignature && kind != TypePortable && kind != TypeVerity {
+	if !kind.isSignature() {
 		return Signature{}, fmt.Errorf("%w 0x%02x in a signature", ErrType, b[0])
 	}
 	if len(b) <= signatureHeader {
 		return Signature{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
 	}
-	if b[1] != 2 && b[1] != 3 {
-		return Signature{}, fmt.Errorf("%w %d", ErrVersion, b[1])
+	if !kind.hasVersion(b[1]) {
+		return Signature{}, fmt.Errorf("%w %d of type 0x%02x", ErrVersion, b[1], b[0])
 	}
 	alg, ok := hash.ByNumber(b[2])
 	if !ok {
@@ -80,13 +90,22 @@ func ParseSignature(b []byte) (Signature, error) {
 
 // A SignatureV1 is a historic signature label of version 1, kept as it is:
 // the kernel's trusted keyrings cannot hold its keys, and nothing here makes
-// or checks it. Kernel: struct signature_hdr, include/linux/digsig.h.
+// or checks it.
+//
+//	0  1  type, 0x03                  6   1  key's algorithm
+//	1  1  version, 1                  7   1  hash
+//	2  4  timestamp, little endian    8   8  key id
+//	                                  16  n  integers
+//
+// The timestamp is in the byte order of the machine that signed, and nobody
+// reads it; little endian is what such machines mostly were. Kernel: struct
+// signature_hdr, include/linux/digsig.h.
 type SignatureV1 struct {
 	Timestamp uint32 // seconds since 1970
 	Algorithm byte   // 0 is RSA
 	Hash      byte   // 0 is SHA-1, 1 is SHA-256
 	KeyID     uint64
-	Rest      []byte // number of integers, then each as 16 bit length and bytes
+	Rest      []byte // number of integers, then each as 16 bit length and bytes; not empty
 }
 
 const signatureV1Header = 2 + 4 + 1 + 1 + 8
@@ -100,23 +119,27 @@ func (s SignatureV1) AppendBinary(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no integers", ErrShort)
 	}
 	b = append(b, byte(TypeSignature), 1)
-	b = binary.BigEndian.AppendUint32(b, s.Timestamp)
+	b = binary.LittleEndian.AppendUint32(b, s.Timestamp)
 	b = append(b, s.Algorithm, s.Hash)
 	b = binary.BigEndian.AppendUint64(b, s.KeyID)
 	return append(b, s.Rest...), nil
 }
 
 // ParseSignatureV1 parses the header of a version 1 label. Rest of the result
-// refers to b and is not looked into.
+// refers to b and is not looked into. The errors are those of Parse.
 func ParseSignatureV1(b []byte) (SignatureV1, error) {
-	if len(b) <= signatureV1Header {
+	switch {
+	case len(b) == 0:
+		return SignatureV1{}, ErrEmpty
+	case Type(b[0]) != TypeSignature:
+		return SignatureV1{}, fmt.Errorf("%w 0x%02x in a version 1 signature", ErrType, b[0])
+	case len(b) <= signatureV1Header:
 		return SignatureV1{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
-	}
-	if Type(b[0]) != TypeSignature || b[1] != 1 {
-		return SignatureV1{}, fmt.Errorf("%w %d", ErrVersion, b[1])
+	case b[1] != 1:
+		return SignatureV1{}, fmt.Errorf("%w %d in a version 1 signature", ErrVersion, b[1])
 	}
 	return SignatureV1{
-		Timestamp: binary.BigEndian.Uint32(b[2:]),
+		Timestamp: binary.LittleEndian.Uint32(b[2:]),
 		Algorithm: b[6],
 		Hash:      b[7],
 		KeyID:     binary.BigEndian.Uint64(b[8:]),
@@ -124,10 +147,17 @@ func ParseSignatureV1(b []byte) (SignatureV1, error) {
 	}, nil
 }
 
-// FileID returns what a version 3 signature digests before it signs: the
-// label's type, the algorithm's number, and the digest of the file or of EVM.
-// Kernel: struct ima_file_id, security/integrity/integrity.h; only the used
-// part of its 64 byte digest counts (calc_file_id_hash(), ima_appraise.c).
+// FileID returns what a version 3 signature digests before it signs, and what
+// ML-DSA (Linux 7.2) signs without digesting it:
+//
+//	0  1  type of the label
+//	1  1  hash, the kernel's number, that of the signature
+//	2  n  digest: fs-verity's for type 0x06, the file's or EVM's for the others
+//
+// The digest d must not be zero. Kernel: struct ima_file_id,
+// security/integrity/integrity.h, of whose 64 bytes for the digest only the used
+// part counts, and calc_file_id_hash(), security/integrity/ima/ima_appraise.c in
+// Linux 6.12, security/integrity/digsig_asymmetric.c in 7.2.
 func FileID(kind Type, d hash.Digest) []byte {
 	return d.AppendTo([]byte{byte(kind), d.Algorithm().Number()})
 }

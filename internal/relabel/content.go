@@ -107,11 +107,9 @@ func unchanging(e *walk.Entry, try func() error) error {
 
 // hasWriter reports whether somebody has the file open for writing. The
 // kernel grants a read lease only if nobody has; where it cannot say, nobody
-// has. Kernel: check_conflicting_open(), fs/locks.c.
+// has. The lease ends when the file is closed, which is next. Kernel:
+// check_conflicting_open(), fs/locks.c.
 func hasWriter(e *walk.Entry) bool {
 	_, err := unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
-		unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	}
 	return errors.Is(err, unix.EAGAIN)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -22,10 +21,6 @@ const (
 	// readBuffer is a worker's buffer: small enough for a core's own cache,
 	// large enough that the calls cost nothing.
 	readBuffer = 128 << 10
-	// openAhead is how many files a walk may have open before a worker takes
-	// them. Their reading has been started (walk's advice), so it is also how
-	// far a cold disk is read ahead.
-	openAhead = 64
 	// resultsAhead lets workers go on while the report is being written.
 	resultsAhead = 256
 )
@@ -37,11 +32,12 @@ type Job func(ctx context.Context, w *Worker, e *walk.Entry) report.Result
 
 // A Run is one command's work on its files.
 type Run struct {
-	// Source finds the files, as walk.Walk and walk.Files do.
+	// Source finds the files, as walk.Walk and walk.Files do. Its goroutines
+	// are the workers: each does the job on a file before it opens others.
 	Source func(ctx context.Context, visit walk.Visitor) error
 	Job    Job
 	Report report.Handler
-	Header report.Header // Jobs is the number of workers, at least one
+	Header report.Header
 }
 
 // A Worker owns one file at a time, and what it takes to read it.
@@ -57,6 +53,25 @@ type Worker struct {
 type running struct {
 	mu      sync.Mutex
 	written map[uint64]int // a descriptor on each file system written to
+	free    []*Worker
+}
+
+// take returns a worker that nobody uses.
+func (s *running) take() *Worker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		w := s.free[n-1]
+		s.free = s.free[:n-1]
+		return w
+	}
+	return &Worker{run: s, buf: make([]byte, readBuffer), hashers: make(map[hash.Algorithm]*hash.Hasher)}
+}
+
+func (s *running) give(w *Worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, w)
 }
 
 // Do runs to the end, or until ctx ends, and returns when every goroutine has
@@ -68,7 +83,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	begin := time.Now()
 	sum := report.NewSummary(r.Header)
 	if err := r.Report.Start(r.Header); err != nil {
-		return sum, fmt.Errorf("writing report: %w", err)
+		return sum, fmt.Errorf("writing report: %w", pathless(err))
 	}
 	shared := &running{written: make(map[uint64]int)}
 	defer shared.close()
@@ -79,7 +94,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	sum.Elapsed = time.Since(begin)
 	sum.Interrupted = ctx.Err() != nil
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
-		err = fmt.Errorf("writing report: %w", finishErr)
+		err = fmt.Errorf("writing report: %w", pathless(finishErr))
 	}
 	return sum, err
 }
@@ -87,29 +102,20 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	entries := make(chan walk.Entry, openAhead)
 	results := make(chan report.Result, resultsAhead)
-
 	var walkErr error
 	go func() {
-		defer close(entries) // safe: Walk returns only when no call of send runs any more
-		walkErr = r.Source(ctx, func(e walk.Entry) error { return send(ctx, entries, e) })
-		if walkErr != nil {
-			cancel(walkErr)
-		}
-	}()
-	var workers sync.WaitGroup
-	for range max(1, r.Header.Jobs) {
-		workers.Go(func() {
-			w := &Worker{run: shared, buf: make([]byte, readBuffer), hashers: make(map[hash.Algorithm]*hash.Hasher)}
-			for e := range entries {
-				if res, ok := r.one(ctx, w, e); ok {
-					results <- res
-				}
+		defer close(results) // safe: Source returns only when no call of visit runs any more
+		walkErr = r.Source(ctx, func(e walk.Entry) error {
+			w := shared.take()
+			res, ok := r.one(ctx, w, e)
+			shared.give(w)
+			if ok {
+				results <- res
 			}
+			return nil
 		})
-	}
-	go func() { workers.Wait(); close(results) }()
+	}()
 	var reportErr error
 	for res := range results {
 		if reportErr != nil {
@@ -117,30 +123,14 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 		}
 		sum.Add(res)
 		if err := r.Report.Result(res); err != nil {
-			reportErr = fmt.Errorf("writing report: %w", err)
+			reportErr = fmt.Errorf("writing report: %w", pathless(err))
 			cancel(reportErr)
 		}
 	}
-	switch {
-	case reportErr != nil:
+	if reportErr != nil {
 		return reportErr
-	case walkErr != nil && ctx.Err() == nil:
-		return walkErr
 	}
-	return context.Cause(ctx)
-}
-
-// send hands an entry to the workers, or closes its file if the run is over.
-func send(ctx context.Context, entries chan<- walk.Entry, e walk.Entry) error {
-	select {
-	case entries <- e:
-		return nil
-	case <-ctx.Done():
-		if e.File != nil {
-			e.File.Close()
-		}
-		return context.Cause(ctx)
-	}
+	return walkErr
 }
 
 // one does the job on an entry and closes its file. It returns false for a
@@ -163,6 +153,7 @@ func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, 
 		return res, false
 	}
 	res = r.Job(ctx, w, &e)
+	res.Size = e.Stat.Size
 	abandoned := ctx.Err() != nil && errors.Is(res.Err, context.Cause(ctx))
 	return res, res.Outcome != "" && !abandoned
 }
@@ -215,4 +206,4 @@ func (s *running) close() {
 }
 
 // fd is the descriptor of an open file, for calls that package os lacks.
-func fd(f *os.File) int { return int(f.Fd()) }
+func fd(f *walk.File) int { return int(f.Fd()) }

@@ -5,23 +5,21 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
-	"sync"
 
 	"imaseal/internal/report"
 	"imaseal/internal/undo"
 	"imaseal/walk"
 )
 
-// An Undoer puts back what a run changed. Its run has one job, so that the
-// changes of a file are taken back in their order.
+// An Undoer puts back what a run changed, one file after the other, so that
+// the changes of a file are taken back in their order.
 type Undoer struct {
 	Log    *undo.Reader
 	Writer Writer
 
-	found sync.Map            // *os.File to undo.File, for files on their way to the worker
-	done  map[string]struct{} // files with several lines, one of which was undone
+	line undo.File           // of the file that is visited
+	done map[string]struct{} // files with several lines, one of which was undone
 }
 
 // Source finds the files of the log, the last line first, as Run.Source does.
@@ -34,11 +32,11 @@ func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
 		if err != nil {
 			return err
 		}
-		e := walk.OpenFile(f.Path)
-		if e.File != nil {
-			u.found.Store(e.File, f)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		if err := visit(e); err != nil {
+		u.line = f
+		if err := visit(walk.OpenFile(f.Path)); err != nil {
 			return err
 		}
 	}
@@ -48,11 +46,7 @@ func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
 // it still has those that the run wrote.
 func (u *Undoer) Undo(_ context.Context, w *Worker, e *walk.Entry) report.Result {
 	res := report.Result{Path: e.Path}
-	v, ok := u.found.LoadAndDelete(e.File)
-	if !ok {
-		return res
-	}
-	f := v.(undo.File)
+	f := u.line
 	if _, ok := u.done[f.Path]; ok {
 		if !f.Again {
 			delete(u.done, f.Path)
@@ -100,7 +94,7 @@ const (
 	isOther                   // a stranger's
 )
 
-func (u *Undoer) compare(f *os.File, changes []undo.Change) (labelState, error) {
+func (u *Undoer) compare(f *walk.File, changes []undo.Change) (labelState, error) {
 	state := isOld
 	for _, c := range changes {
 		value, err := get(u.Writer.Store, &walk.Entry{File: f}, c.Attr)

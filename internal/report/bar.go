@@ -3,78 +3,163 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 )
 
-// A Bar shows the progress of a run by bytes. A nil Bar shows nothing.
+// A Bar shows the progress of a run in the last line of a terminal. A nil Bar
+// shows nothing. But for Expect and Counted, its methods are called by one
+// goroutine.
 type Bar struct {
-	bar   *progressbar.ProgressBar
-	bytes int64
-	files int
-	total atomic.Int64
-	shown time.Time
+	// Files makes the bar go by files instead of bytes, for runs that read no
+	// content.
+	Files bool
+
+	out   io.Writer
+	width func() int
+	theme progressbar.Theme
+
+	begin        time.Time
+	drawn        time.Time
+	shown        bool // the line is on the terminal
+	files, bytes int64
+	read         int64 // bytes, for the rate
+
+	expectFiles, expectBytes atomic.Int64
+	counted                  atomic.Bool
 }
 
-// barEvery is how often the bar is drawn: often enough to look alive, seldom
-// enough to cost nothing.
-const barEvery = 100 * time.Millisecond
+const (
+	// drawEvery is how often the bar is drawn: often enough to look alive,
+	// seldom enough to cost nothing.
+	drawEvery = 100 * time.Millisecond
+	// barWidth and minBar are columns: a shorter bar tells nothing.
+	barWidth, minBar = 20, 10
+	clearLine        = "\r\x1b[K"
+)
 
-// NewBar returns a bar on w, which should be a terminal.
-func NewBar(w io.Writer) *Bar {
-	return &Bar{bar: progressbar.NewOptions64(-1,
-		progressbar.OptionSetWriter(w),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetTheme(progressbar.ThemeUnicode),
-	)}
-}
-
-// Expect adds to the total. It may be called from any goroutine.
-func (b *Bar) Expect(bytes int64) {
-	if b != nil {
-		b.total.Add(bytes)
+// NewBar returns a bar on a terminal that has width() columns. Where utf8 is
+// false it is drawn in ASCII.
+func NewBar(out io.Writer, width func() int, utf8 bool) *Bar {
+	b := &Bar{out: out, width: width, begin: time.Now()}
+	b.theme = progressbar.Theme{Saucer: "#", SaucerPadding: ".", BarStart: "[", BarEnd: "]"}
+	if utf8 {
+		b.theme = progressbar.Theme{Saucer: "█", SaucerPadding: "░"}
 	}
+	return b
 }
+
+// Expect adds a file to the total. It may be called from any goroutine.
+func (b *Bar) Expect(bytes int64) {
+	b.expectFiles.Add(1)
+	b.expectBytes.Add(bytes)
+}
+
+// Counted says that the total is complete. Until then there is no telling how
+// much is done. It may be called from any goroutine.
+func (b *Bar) Counted() { b.counted.Store(true) }
 
 // Add moves the bar by a result.
 func (b *Bar) Add(r Result) {
-	if b == nil {
+	if b == nil || r.Outcome == Skipped {
 		return
 	}
-	b.bytes += r.Bytes
 	b.files++
-	if time.Since(b.shown) >= barEvery {
-		b.draw()
+	b.bytes += r.Size
+	b.read += r.Bytes
+	if time.Since(b.drawn) >= drawEvery {
+		b.drawn = time.Now()
+		b.draw(b.line(b.width()))
 	}
 }
 
-func (b *Bar) draw() {
-	b.shown = time.Now()
-	b.bar.Describe(fmt.Sprintf("%d files", b.files))
-	if total := b.total.Load(); total > 0 {
-		b.bar.ChangeMax64(max(total, b.bytes+1)) // a full bar would be finished
-	}
-	b.bar.Set64(b.bytes) // cannot fail below the maximum; what the terminal refuses is no matter
-}
-
-// Clear makes room for a line of text. The bar comes back with the next Add.
+// Clear makes room for a line of text. The bar comes back with an Add.
 func (b *Bar) Clear() {
-	if b != nil {
-		b.bar.Clear()
-		b.shown = time.Time{}
+	if b != nil && b.shown {
+		b.shown = false
+		io.WriteString(b.out, clearLine) // what the terminal refuses is no matter
 	}
 }
 
-// Finish removes the bar.
-func (b *Bar) Finish() {
-	if b != nil {
-		b.bar.Clear()
+// Finish leaves the bar as it is in the end: full, unless the run was
+// interrupted.
+func (b *Bar) Finish(interrupted bool) {
+	if b == nil || b.files == 0 {
+		return
 	}
+	if !interrupted { // what was counted may have changed since
+		b.expectFiles.Store(b.files)
+		b.expectBytes.Store(b.bytes)
+		b.counted.Store(true)
+	}
+	b.draw(b.line(b.width()) + "\n")
+	b.shown = false
+}
+
+func (b *Bar) draw(line string) {
+	b.shown = true
+	io.WriteString(b.out, clearLine+line)
+}
+
+// line is the bar and its figures, fitted to the width: the last figures give
+// way first, then the bar.
+func (b *Bar) line(width int) string {
+	width-- // a full line would begin another
+	figures := b.figures()
+	for ; len(figures) > 0; figures = figures[:len(figures)-1] {
+		text := strings.Join(figures, "  ")
+		used := utf8.RuneCountInString(text)
+		if bar := b.bar(min(barWidth, width-used-len(" 100% ")-len("[]")-2)); bar != "" {
+			return bar + text
+		}
+		if used <= width && (len(figures) == 1 || !b.counted.Load()) {
+			return text
+		}
+	}
+	return ""
+}
+
+func (b *Bar) figures() []string {
+	files := plural(int(b.files), "file")
+	rate := fmt.Sprintf("%s/s", Size(int64(float64(b.read)/max(time.Since(b.begin).Seconds(), 0.001))))
+	switch counted := b.counted.Load(); {
+	case b.Files && counted:
+		return []string{fmt.Sprintf("%d / %s", b.files, plural(int(b.expectFiles.Load()), "file"))}
+	case b.Files:
+		return []string{files}
+	case counted:
+		return []string{Size(b.bytes) + " / " + Size(max(b.bytes, b.expectBytes.Load())), files, rate}
+	}
+	return []string{Size(b.bytes), files, rate}
+}
+
+// bar is the bar itself, or nothing if the total is not known or the width is
+// too small.
+func (b *Bar) bar(width int) string {
+	if !b.counted.Load() || width < minBar {
+		return ""
+	}
+	done, total := b.bytes, b.expectBytes.Load()
+	if b.Files || total == 0 {
+		done, total = b.files, b.expectFiles.Load()
+	}
+	const steps = 100
+	step := int64(steps)
+	if done < total {
+		step = int64(float64(done) / float64(total) * steps)
+	}
+	bar := progressbar.NewOptions64(steps,
+		progressbar.OptionSetWriter(io.Discard),
+		progressbar.OptionSetWidth(width),
+		progressbar.OptionSetTheme(b.theme),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetRenderBlankState(true),
+	)
+	bar.Set64(step)
+	return strings.Trim(bar.String(), "\r ") + "  "
 }

@@ -83,7 +83,7 @@ func (j *JSON) Result(r Result) error {
 		o.KeyID = r.KeyID.String()
 	}
 	if r.Err != nil {
-		o.Reason = r.Err.Error()
+		o.Reason = oneLine(r.Err)
 		if j.Hint != nil {
 			o.Hint = j.Hint(r.Err)
 		}
@@ -93,7 +93,7 @@ func (j *JSON) Result(r Result) error {
 
 // Finish implements Handler.
 func (j *JSON) Finish(s Summary) error {
-	j.Bar.Finish()
+	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
 		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: s.Skipped, Warnings: s.Warnings,

@@ -63,8 +63,9 @@ type Result struct {
 	Warning string
 	// Err is why the outcome is Failed.
 	Err error
-	// Bytes is how many bytes of content were read.
-	Bytes int64
+	// Bytes is how many bytes of content were read, Size how many the file
+	// has.
+	Bytes, Size int64
 }
 
 // A Header describes a run that starts.

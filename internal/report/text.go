@@ -74,16 +74,21 @@ func (t *Text) Result(r Result) error {
 func problem(r Result) string {
 	switch {
 	case r.Err != nil:
-		return r.Err.Error()
+		return oneLine(r.Err)
 	case r.Reason != "":
 		return r.Reason
 	}
 	return string(r.Outcome)
 }
 
+// oneLine prints an error that may be several joined ones.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
 func detail(r Result) string {
 	s := fmt.Sprintf("%-12s %s", r.Outcome, Quote(r.Path))
 	switch {
+	case r.Err != nil:
+		s += "  " + oneLine(r.Err)
 	case r.Reason != "":
 		s += "  " + r.Reason
 	case !r.Digest.IsZero():
@@ -109,7 +114,7 @@ func (t *Text) hint(err error) string {
 
 // Finish implements Handler.
 func (t *Text) Finish(s Summary) error {
-	t.Bar.Finish()
+	t.Bar.Finish(s.Interrupted)
 	if !t.Quiet {
 		writeSummary(t.out, s)
 	}
@@ -169,15 +174,29 @@ func Skips(count map[string]int) string {
 	var parts []string
 	for _, r := range reasons {
 		total += count[r]
-		parts = append(parts, fmt.Sprintf("%d %s", count[r], r))
+		if noun, ok := nouns[r]; ok && count[r] != 1 {
+			r = noun
+		}
+		parts = append(parts, r)
 	}
-	switch len(reasons) {
+	switch len(parts) {
 	case 0:
 		return ""
 	case 1:
-		return fmt.Sprintf("%d skipped (%s)", total, reasons[0])
+		return fmt.Sprintf("%d skipped (%s)", total, parts[0])
+	}
+	for i, r := range reasons {
+		parts[i] = fmt.Sprintf("%d %s", count[r], parts[i])
 	}
 	return fmt.Sprintf("%d skipped (%s)", total, strings.Join(parts, ", "))
+}
+
+// nouns are the reasons that have a plural.
+var nouns = map[string]string{
+	"directory":         "directories",
+	"pseudo-filesystem": "pseudo-filesystems",
+	"special file":      "special files",
+	"symbolic link":     "symbolic links",
 }
 
 func plural(n int, noun string) string {
@@ -195,11 +214,11 @@ func Size(n int64) string {
 	}
 	f, units := float64(n), "KMGTPE"
 	i := -1
-	for f >= 1024 && i < len(units)-1 {
+	for f >= 1023.5 && i < len(units)-1 { // which would be printed as 1024
 		f /= 1024
 		i++
 	}
-	if f < 10 {
+	if f < 9.95 {
 		return fmt.Sprintf("%.1f %ciB", f, units[i])
 	}
 	return fmt.Sprintf("%.0f %ciB", f, units[i])

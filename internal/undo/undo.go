@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -194,7 +195,7 @@ func Open(name string) (*Reader, error) {
 	r := &Reader{f: f}
 	if err := r.index(); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return r, nil
 }

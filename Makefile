@@ -1,0 +1,83 @@
+# make help lists the targets. CI calls "make test" and nothing else.
+
+GO ?= go
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+FUZZTIME ?= 5s
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# program=package pairs, installed by .ci/need where the program is missing.
+NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
+	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
+NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
+NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 mmdebstrap=mmdebstrap \
+	/usr/bin/busybox=busybox-static keyctl=keyutils debugfs=e2fsprogs tar=tar dpkg-deb=dpkg zstd=zstd
+NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
+
+.PHONY: all build install uninstall demo test check lint test-unit fuzz test-root test-kernel bench clean help
+
+all: build
+
+build: ## build the static program ./imaseal
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o imaseal .
+
+install: build ## install program, manual and completions below $(DESTDIR)$(PREFIX)
+	install -D -m 0755 imaseal $(BINDIR)/imaseal
+	install -D -m 0644 doc/imaseal.8 $(MANDIR)/imaseal.8
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	./imaseal completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal
+	./imaseal completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal
+	./imaseal completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
+
+uninstall: ## remove what install put there
+	rm -f $(BINDIR)/imaseal $(MANDIR)/imaseal.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
+
+demo: build ## label, verify and tamper with a real tree in a loop-mounted image (root)
+	@.ci/need $(NEED_DEMO)
+	@internal/demo/demo.sh ./imaseal
+
+test: lint test-unit fuzz test-root test-kernel ## run everything; needs root, installs what is missing
+
+check: lint test-unit ## what needs no privilege
+
+lint: ## gofmt, vet, staticcheck, shellcheck
+	@.ci/need shellcheck=shellcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	shellcheck .ci/need .ci/run internal/demo/demo.sh
+
+test-unit: ## unit and script tests under the race detector
+	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)
+	IMASEAL_TEST= $(GO) test -race ./...
+
+fuzz: ## every fuzz target for $(FUZZTIME)
+	@set -e; $(GO) list ./... | while read -r pkg; do \
+		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+		done; \
+	done
+
+test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
+	@.ci/need $(NEED_ROOT)
+	IMASEAL_TEST=root $(GO) test ./...
+
+test-kernel: ## boot labelled trees on real kernels under emulation (root)
+	@.ci/need $(NEED_KERNEL)
+	IMASEAL_TEST=kernel $(GO) test -v -timeout 60m ./internal/kernellab/
+
+bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
+	@.ci/need $(NEED_KERNEL)
+	IMASEAL_TEST=kernel $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
+
+clean: ## remove what build made
+	rm -f imaseal
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14

@@ -1,0 +1,268 @@
+// Package appraise is the kernel's appraisal decision as a pure function: what
+// is known of a file at rest, its labels, the rules that match, the keys and
+// the state of EVM become allowed, denied or undecided. Denied comes with the
+// cause that the kernel's audit record gives, where it writes one.
+//
+// It follows process_measurement() (security/integrity/ima/ima_main.c),
+// ima_appraise_measurement() and xattr_verify() (ima_appraise.c), and
+// evm_verify_hmac() (security/integrity/evm/evm_main.c) of 6.12 and 7.2, in
+// enforce mode, for a file that was not opened before.
+//
+// Not modelled, since it cannot be seen in a file at rest: what earlier
+// operations left with the inode (verdicts, digests, demands; within one
+// operation Judge follows them), writers that have the file open or mapped
+// ("mmapped_writers"), new files, and the .blacklist keyring, which may deny
+// any file that a rule with appraise_type takes. Since 7.2 compressed
+// modules that the kernel unpacks itself have no label checked but their
+// unpacked form's modsig; they are the caller's to tell apart.
+package appraise
+
+import (
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/policy"
+	"imaseal/internal/policy/match"
+	"imaseal/sign"
+)
+
+// A Status is what becomes of an access.
+type Status uint8
+
+// The statuses. The zero value is Undecided.
+const (
+	Undecided Status = iota
+	Allowed
+	Denied
+)
+
+// String names the status.
+func (s Status) String() string { return [...]string{"undecided", "allowed", "denied"}[s] }
+
+// A Cause is the word cause= of an audit record. Empty: there is no record.
+type Cause string
+
+// The causes of denials that can be told from a file at rest.
+const (
+	MissingHash             Cause = "missing-hash"
+	SignatureRequired       Cause = "IMA-signature-required"
+	VeritySignatureRequired Cause = "verity-signature-required"
+	SigV3Required           Cause = "IMA-sigv3-required"
+	InvalidHash             Cause = "invalid-hash"
+	InvalidSignature        Cause = "invalid-signature"
+	InvalidSignatureVersion Cause = "invalid-signature-version"
+	InvalidVeritySignature  Cause = "invalid-verity-signature"
+	UnknownData             Cause = "unknown-ima-data"
+	UnknownCause            Cause = "unknown"
+	MissingHMAC             Cause = "missing-HMAC"
+	InvalidHMAC             Cause = "invalid-HMAC"
+	InvalidImmutable        Cause = "invalid-fail-immutable"
+	Unverifiable            Cause = "unverifiable-signature"
+	Failed                  Cause = "failed"
+	FailedDirectIO          Cause = "failed(directio)"
+	NoVerityDigest          Cause = "no-verity-digest"
+	DeniedAlgorithm         Cause = "denied-hash-algorithm"
+)
+
+// A Verdict is the answer for one access.
+type Verdict struct {
+	Status Status
+	Cause  Cause  // of a denial; empty where the kernel writes no record
+	Why    string // in words: a denial without record, or what is undecided
+}
+
+func allowed() Verdict             { return Verdict{Status: Allowed} }
+func denied(c Cause) Verdict       { return Verdict{Status: Denied, Cause: c} }
+func undecided(why string) Verdict { return Verdict{Status: Undecided, Why: why} }
+
+// EVM is the state of EVM in the running kernel.
+type EVM struct {
+	HMAC  bool // EVM_INIT_HMAC: the key is loaded
+	X509  bool // EVM_INIT_X509: signatures are verified
+	SigV3 bool // EVM_SIGV3_REQUIRED, since 7.2
+
+	Keys   sign.Verifiers  // the keyring .evm or _evm; nil: not known
+	Key    *imaevm.HMACKey // nil: not at hand
+	Target imaevm.Target   // layout of what HMACs and signatures cover
+}
+
+// IsActive reports whether appraised files need an EVM label.
+func (e EVM) IsActive() bool { return e.HMAC || e.X509 }
+
+// A Kernel is who decides.
+type Kernel struct {
+	policy.Kernel
+	Keys sign.Verifiers // the keyring .ima or _ima; nil: not known
+	// Platform is the keyring .platform, which is tried second for kexec
+	// images if the kernel has it. Nil means that it holds no key.
+	Platform sign.Verifiers
+	EVM      EVM
+}
+
+// A Content gives the digests of a file. Digest may be asked for every
+// algorithm of the table. Verity returns the zero digest for a file without
+// fs-verity.
+type Content interface {
+	Digest(hash.Algorithm) (hash.Digest, error)
+	Verity() (hash.Digest, error)
+}
+
+// An Attr is an attribute that EVM covers. Counts says whether HMACs and
+// inode-bound signatures do so with the kernel's build; portable signatures
+// cover them all.
+type Attr struct {
+	imaevm.Attr
+	Counts policy.Truth
+}
+
+// A ModSig is what is known of a signature appended to the file.
+type ModSig uint8
+
+// The states of an appended signature.
+const (
+	ModSigUnknown ModSig = iota // it is not known whether there is one
+	ModSigNone
+	ModSigUnchecked // there is one
+	ModSigRight
+	ModSigWrong
+)
+
+// A File is what counts of a file.
+type File struct {
+	match.File
+	Regular bool // of others nothing is appraised
+	// NoXattrs says that the file system has no extended attributes at all;
+	// an appraised file is then denied without a record.
+	NoXattrs bool
+	// UserMount says that the file system was mounted in a user namespace.
+	UserMount policy.Truth
+
+	IMA []byte // security.ima; none and an empty one are the same to the kernel
+	EVM []byte // security.evm; nil is none, an empty one is wrong
+	// Attrs are the attributes that EVM covers, as the file system holds them
+	// and in the kernel's order, without security.ima and security.evm.
+	Attrs []Attr
+	// Meta is what EVM covers of the inode. Bound says that inode number,
+	// generation and file system UUID are those that the kernel will see;
+	// Meta.UUID is nil if the kernel's build does not count it.
+	Meta  imaevm.Meta
+	Bound bool
+
+	Content Content
+	ModSig  ModSig
+}
+
+// Check decides about an access to a file that an appraise rule matches, with
+// what the rules demand. direct says that the file is opened with O_DIRECT.
+func (k *Kernel) Check(f *File, a match.Access, d match.Demands, direct bool) Verdict {
+	return k.check(f, a, d, direct, byDemand)
+}
+
+// A kind is which digest of a file counts.
+type kind uint8
+
+const (
+	byDemand  kind = iota // as the rules say: nothing was computed before
+	ofContent             // an earlier access computed it
+	ofVerity
+)
+
+func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, have kind) Verdict {
+	if !f.Regular {
+		return allowed()
+	}
+	alg := k.labelAlgorithm(f.IMA)
+	if have == byDemand && direct && !d.Verity && !isKernelRead(a.Hook) {
+		if !d.DirectIO {
+			return denied(FailedDirectIO)
+		}
+		return k.algorithms(allowed(), alg, d)
+	}
+	digest, v := k.collect(f, alg, have == ofVerity || have == byDemand && d.Verity)
+	if v.Status == Denied {
+		if direct {
+			v.Cause = FailedDirectIO
+		}
+		return v
+	}
+	v, isSigned := k.measureModSig(f, a, d, digest)
+	if direct && d.DirectIO {
+		v = allowed()
+	}
+	v = k.algorithms(v, alg, d)
+	if a.Mask&policy.MayWrite != 0 && isSigned && v.Status != Denied {
+		return Verdict{Status: Denied, Why: "signed files cannot be opened for writing"}
+	}
+	return v
+}
+
+// isKernelRead: the kernel has the content in a buffer and hashes that.
+func isKernelRead(h policy.Hook) bool {
+	return h >= policy.ModuleCheck && h <= policy.PolicyCheck
+}
+
+// A digester computes the digest to compare with when it is needed.
+type digester func() (hash.Digest, Verdict)
+
+// collect is ima_collect_measurement(): it denies what cannot be collected.
+// The content is read only when the digest is asked for.
+func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Verdict) {
+	if verity {
+		sum, err := f.Content.Verity()
+		switch {
+		case err != nil:
+			return func() (hash.Digest, Verdict) { return hash.Digest{}, undecided("the fs-verity digest: " + err.Error()) }, allowed()
+		case sum.IsZero():
+			return nil, denied(NoVerityDigest)
+		}
+		return func() (hash.Digest, Verdict) { return sum, allowed() }, allowed()
+	}
+	if alg != 0 && k.HasHash(alg) == policy.False {
+		return nil, denied(Failed)
+	}
+	return func() (hash.Digest, Verdict) {
+		if alg == 0 {
+			return hash.Digest{}, undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+		}
+		sum, err := f.Content.Digest(alg)
+		if err != nil {
+			return hash.Digest{}, undecided("the content's digest: " + err.Error())
+		}
+		return sum, allowed()
+	}, allowed()
+}
+
+// algorithms applies appraise_algos, to the label's algorithm.
+func (k *Kernel) algorithms(v Verdict, alg hash.Algorithm, d match.Demands) Verdict {
+	switch {
+	case v.Status == Denied || d.Algos == 0 || d.Algos.Has(alg):
+		return v
+	case alg == 0:
+		return undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+	}
+	return denied(DeniedAlgorithm)
+}
+
+// measureModSig tries what an appended signature may be.
+func (k *Kernel) measureModSig(f *File, a match.Access, d match.Demands, digest digester) (Verdict, bool) {
+	states := []ModSig{f.ModSig}
+	mayHave := a.Hook == policy.ModuleCheck || a.Hook == policy.KexecKernelCheck || a.Hook == policy.KexecInitramfsCheck
+	switch {
+	case !d.ModSig || !mayHave || k.Config.ModSig == policy.False:
+		states = []ModSig{ModSigNone}
+	case f.ModSig == ModSigUnknown:
+		states = []ModSig{ModSigNone, ModSigRight, ModSigWrong}
+	case f.ModSig == ModSigUnchecked:
+		states = []ModSig{ModSigRight, ModSigWrong}
+	}
+	var verdict Verdict
+	isSigned := false
+	for i, state := range states {
+		v, signed := k.measure(f, a, d, digest, state)
+		if i == 0 {
+			verdict, isSigned = v, signed
+		} else if v.Status != verdict.Status {
+			return undecided("the signature appended to the file was not checked"), false
+		}
+	}
+	return verdict, isSigned
+}

@@ -1,0 +1,146 @@
+package appraise
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"imaseal/internal/imaevm"
+	"imaseal/internal/policy"
+	"imaseal/internal/policy/builtin"
+	"imaseal/internal/policy/match"
+)
+
+func parse(t *testing.T, text string) policy.Policy {
+	t.Helper()
+	p, err := policy.Parse(strings.ReplaceAll(text, ";", "\n"), policy.Kernel{Major: 7, Minor: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		name, policy string
+		label        []byte
+		op           match.Operation
+		status       Status
+		cause        Cause
+		access       string
+		rule         int
+	}{
+		{"no rule", "appraise fowner=5", nil, match.Exec, Allowed, "", "", match.NoRule},
+		{"first access", "appraise fowner=0", nil, match.Exec, Denied, MissingHash, "FILE_CHECK with MAY_EXEC", 0},
+		{"later access", "appraise func=BPRM_CHECK appraise_type=imasig", hashed, match.Exec, Denied, SignatureRequired, "BPRM_CHECK with MAY_EXEC", 0},
+		{"module", "appraise func=MODULE_CHECK;appraise func=FILE_CHECK fowner=1", badHash, match.Module, Denied, InvalidHash, "MODULE_CHECK with MAY_READ", 0},
+		{"allowed by a rule", "dont_appraise fowner=9;appraise", hashed, match.Read, Allowed, "", "FILE_CHECK with MAY_READ", 1},
+		{"writing what is hashed", "appraise", hashed, match.Write, Allowed, "", "FILE_CHECK with MAY_WRITE", 0},
+		{"writing what is signed", "appraise", sigV2, match.Write, Denied, "", "FILE_CHECK with MAY_WRITE", 0},
+		{"appending to what is signed", "appraise mask=^MAY_APPEND", sigV2, match.Write, Denied, "", "FILE_CHECK with MAY_WRITE|MAY_APPEND", 0},
+		{"demands stay", "appraise func=BPRM_CHECK digest_type=verity appraise_type=sigv3;appraise func=MMAP_CHECK", veritys, match.Exec, Allowed, "", "BPRM_CHECK with MAY_EXEC", 0},
+		{"demands do not go back", "appraise func=BPRM_CHECK digest_type=verity appraise_type=sigv3;appraise func=FILE_CHECK", veritys, match.Exec,
+			Denied, InvalidVeritySignature, "FILE_CHECK with MAY_EXEC", 1},
+		{"the digest stays", "measure func=FILE_CHECK;appraise func=MMAP_CHECK digest_type=verity appraise_type=sigv3", veritys, match.Map,
+			Denied, InvalidVeritySignature, "MMAP_CHECK with MAY_EXEC", 1},
+		{"the verity digest stays", "measure func=FILE_CHECK digest_type=verity;appraise func=MMAP_CHECK", hashed, match.Map,
+			Denied, InvalidHash, "MMAP_CHECK with MAY_EXEC", 1},
+		{"the verdict stays", "measure func=MMAP_CHECK digest_type=verity;appraise", hashed, match.Map, Allowed, "", "FILE_CHECK with MAY_READ", 1},
+		{"the verdict stays against stricter rules without func", "appraise func=FILE_CHECK;appraise appraise_type=imasig", hashed, match.Map,
+			Allowed, "", "FILE_CHECK with MAY_READ", 0},
+		{"the verdict of another slot does not", "appraise func=FILE_CHECK;appraise func=MMAP_CHECK appraise_type=imasig", hashed, match.Map,
+			Denied, SignatureRequired, "MMAP_CHECK with MAY_EXEC", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, k := range []*Kernel{kernel(6, 12), kernel(7, 2)} {
+				j := k.Judge(parse(t, c.policy), file(c.label), c.op, match.Root(), false)
+				access := ""
+				if j.Access.Hook != 0 {
+					access = j.Access.String()
+				}
+				if j.Status != c.status || j.Cause != c.cause || access != c.access || j.Rule != c.rule || j.Depends != nil {
+					t.Errorf("%s: %+v", k.Kernel, j)
+				}
+			}
+		})
+	}
+}
+
+func TestJudgeUnknown(t *testing.T) {
+	k := kernel(6, 12)
+	for _, c := range []struct {
+		name, policy string
+		label        []byte
+		status       Status
+		depends      []string
+		why          string
+	}{
+		{"decides", "appraise uid=0", nil, Undecided, []string{"uid=0"}, `if uid=0, "appraise uid=0": denied (missing-hash); else no rule: allowed`},
+		{"does not matter", "appraise uid=0", hashed, Allowed, nil, ""},
+		{"denied either way", "appraise uid=0 appraise_type=imasig;appraise", nil, Denied, nil, ""},
+		{"in another action", "measure uid=0 digest_type=verity;appraise", hashed, Undecided, []string{"uid=0"},
+			`if uid=0, "appraise": denied (invalid-hash); else "appraise": allowed`},
+		{"two conditions", "dont_appraise subj_type=x uid=0;appraise", nil, Undecided, []string{"uid=0", "subj_type=x"},
+			`if uid=0 and subj_type=x, "dont_appraise uid=0 subj_type=x": allowed; else "appraise": denied (missing-hash)`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := k.Judge(parse(t, c.policy), file(c.label), match.Read, match.Subject{}, false)
+			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Why != c.why {
+				t.Errorf("%+v", j)
+			}
+		})
+	}
+	// A later denial is certain although an earlier access is not decided.
+	j := k.Judge(parse(t, "appraise func=FILE_CHECK uid=0;appraise func=BPRM_CHECK"), file(nil), match.Exec, match.Subject{}, false)
+	if j.Status != Denied || j.Access.Hook != policy.BprmCheck {
+		t.Errorf("later denial: %+v", j)
+	}
+}
+
+// TestAppraiseTCB: with the right labels nothing is denied, and of a regular
+// file everything without.
+func TestAppraiseTCB(t *testing.T) {
+	for _, k := range []*Kernel{kernel(6, 12), kernel(7, 2)} {
+		for _, words := range [][]string{{"appraise_tcb"}, {"appraise_tcb", "secure_boot"}, {"appraise_tcb", "tcb"}} {
+			p, err := builtin.Policy(k.Kernel, words...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range match.Operations() {
+				if j := k.Judge(p, file(nil), o, match.Root(), false); j.Status != Denied {
+					t.Errorf("%s, %v, %s without a label: %+v", k.Kernel, words, o, j)
+				}
+				f := file(hashed)
+				if words[len(words)-1] == "secure_boot" && o != match.Write {
+					f.IMA = sigV2
+				}
+				if j := k.Judge(p, f, o, match.Root(), false); j.Status != Allowed {
+					t.Errorf("%s, %v, %s: %+v", k.Kernel, words, o, j)
+				}
+			}
+			f := file(nil)
+			f.Magic = match.Is[uint32](0x9fa0)
+			if j := k.Judge(p, f, match.Read, match.Root(), false); j.Status != Allowed || j.Rule != 0 && words[len(words)-1] == "appraise_tcb" {
+				t.Errorf("proc: %+v", j)
+			}
+		}
+	}
+}
+
+// TestImmutableUnderEVM: hash label and portable signature, the usual way to
+// sign an image, allows all but writing.
+func TestImmutableUnderEVM(t *testing.T) {
+	k, f := kernel(6, 12), evmFile()
+	k.EVM.X509 = true
+	f.EVM = evmLabel(imaevm.TypePortable, 2, evmKey, f)
+	p := parse(t, "appraise fowner=0 appraise_type=imasig")
+	for _, o := range match.Operations() {
+		want := Allowed
+		if o == match.Write {
+			want = Denied
+		}
+		if j := k.Judge(p, f, o, match.Root(), false); j.Status != want {
+			t.Errorf("%s: %+v", o, j)
+		}
+	}
+}

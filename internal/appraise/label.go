@@ -1,0 +1,226 @@
+package appraise
+
+import (
+	"errors"
+
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/policy"
+	"imaseal/internal/policy/match"
+	"imaseal/sign"
+)
+
+// labelAlgorithm is the algorithm of the digest that the kernel computes for a
+// label; zero if that is an unknown default.
+func (k *Kernel) labelAlgorithm(label []byte) hash.Algorithm {
+	return imaevm.LabelAlgorithm(label, k.DefaultHash, imaevm.Target{SignatureV3: k.IsSigV3()})
+}
+
+// measure is ima_appraise_measurement(). It also says whether the inode gets
+// the mark of signed files (IMA_DIGSIG), which keeps writers out.
+func (k *Kernel) measure(f *File, a match.Access, d match.Demands, digest digester, mod ModSig) (Verdict, bool) {
+	tryMod := mod != ModSigNone
+	if f.NoXattrs && !tryMod {
+		return Verdict{Status: Denied, Why: "the file system has no extended attributes"}, false
+	}
+	v, isSigned := k.label(f, a, d, digest, mod)
+	return k.unverifiable(f, d, v), isSigned
+}
+
+// unverifiable: changes on FUSE cannot be seen, which a policy may refuse.
+func (k *Kernel) unverifiable(f *File, d match.Demands, v Verdict) Verdict {
+	fuse := policy.Unknown
+	if f.Magic.Known {
+		fuse = policy.Of(f.Magic.Value == policy.MagicFUSE)
+	}
+	switch fuse.And(policy.Of(d.FailSecurely).Or(f.UserMount)) {
+	case policy.True:
+		return denied(Unverifiable)
+	case policy.Unknown:
+		if v.Status == Allowed && fuse == policy.True {
+			return undecided("not known whether the file system was mounted in a user namespace")
+		}
+	}
+	return v
+}
+
+// label checks security.evm and then security.ima.
+func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester, mod ModSig) (Verdict, bool) {
+	tryMod := mod != ModSigNone
+	if len(f.IMA) == 0 && !tryMod {
+		switch {
+		case d.Signature && d.Verity:
+			return denied(VeritySignatureRequired), false
+		case d.Signature:
+			return denied(SignatureRequired), false
+		}
+		return denied(MissingHash), false
+	}
+	status, why := k.evmStatus(f)
+	switch {
+	case status == evmNoXattrs && !tryMod, status == evmNoLabel:
+		return denied(MissingHMAC), false
+	case status == evmFailImmutable:
+		return denied(InvalidImmutable), true
+	case status == evmFail:
+		return denied(InvalidHMAC), false
+	}
+	v, isSigned, key := Verdict{}, false, wrong
+	if len(f.IMA) > 0 {
+		immutable := status == evmPassImmutable || status == evmMaybeImmutable
+		v, isSigned, key = k.verify(f.IMA, a, d, digest, immutable)
+	}
+	if tryMod && (len(f.IMA) == 0 || imaevm.Type(f.IMA[0]) == imaevm.TypeHash || key == noKey) {
+		v = denied(InvalidSignature)
+		if mod == ModSigRight {
+			v = allowed()
+		}
+	}
+	switch {
+	case why != "" && v.Status == Denied:
+		v.Why = "or for security.evm: " + why
+	case why != "":
+		v = undecided(why)
+	}
+	return v, isSigned
+}
+
+// verify is xattr_verify(). The answer is that of the keyring for a
+// signature.
+func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest digester, immutable bool) (Verdict, bool, answer) {
+	version := -1
+	if len(label) > 1 {
+		version = int(label[1])
+	}
+	switch imaevm.Type(label[0]) {
+	case imaevm.TypeHashLegacy, imaevm.TypeHash:
+		return verifyHash(label, d, digest, immutable), immutable, wrong
+	case imaevm.TypeSignature:
+		most := 2
+		if k.IsSigV3() {
+			most = 3
+		}
+		switch {
+		case d.Signature && d.Verity:
+			return denied(VeritySignatureRequired), true, wrong
+		case version > most:
+			return denied(InvalidSignatureVersion), true, wrong
+		case k.IsSigV3() && d.SigV3 && version != 3:
+			return denied(SigV3Required), true, wrong
+		case version == 0 || k.Config.AsymmetricKeys == policy.False && version != 1:
+			return denied(UnknownCause), true, wrong
+		}
+		v, key := k.verifySignature(label, a, digest, InvalidSignature)
+		return v, true, key
+	case imaevm.TypeVerity:
+		switch {
+		case d.Signature && !d.Verity:
+			return denied(SignatureRequired), true, wrong
+		case version != 3:
+			return denied(InvalidSignatureVersion), true, wrong
+		}
+		v, key := k.verifySignature(label, a, digest, InvalidVeritySignature)
+		return v, true, key
+	}
+	return denied(UnknownData), false, wrong
+}
+
+func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) Verdict {
+	if !immutable && d.Signature {
+		if d.Verity {
+			return denied(VeritySignatureRequired)
+		}
+		return denied(SignatureRequired)
+	}
+	sum, v := digest()
+	if v.Status == Allowed && !imaevm.HashMatches(label, sum) {
+		return denied(InvalidHash)
+	}
+	return v
+}
+
+// verifySignature checks a label of type 3 or 6 against the collected digest.
+// A label that is no signature of version 2 or 3 is wrong to the kernel too;
+// version 1 needs keys that keyrings for labels do not hold.
+func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, cause Cause) (Verdict, answer) {
+	sig, err := imaevm.ParseSignature(label)
+	switch {
+	case err != nil, k.Config.AsymmetricKeys == policy.False:
+		return denied(cause), wrong
+	case k.Keys == nil:
+		return undecided("the keys in the kernel's keyring for files are not known"), cannotTell
+	}
+	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
+		return denied(cause), noKey // whatever the content is
+	}
+	sum, v := digest()
+	if v.Status != Allowed {
+		return v, cannotTell
+	}
+	signed, ok := signedDigest(sig, sum, sig.Version == 3)
+	if !ok {
+		return denied(cause), wrong
+	}
+	said := check(k.Keys, sig.KeyID, signed, sig.Raw)
+	if said != right && sig.Kind == imaevm.TypeSignature && a.Hook == policy.KexecKernelCheck &&
+		k.Platform != nil && k.Config.PlatformKeyring != policy.False {
+		said = check(k.Platform, sig.KeyID, signed, sig.Raw)
+	}
+	switch said {
+	case right:
+		return allowed(), right
+	case cannotTell:
+		return undecided("the signature by key " + sig.KeyID.String() + " cannot be checked"), cannotTell
+	}
+	return denied(cause), said
+}
+
+// signedDigest returns what the key signed. The kernel takes the bytes of the
+// collected digest and the label's algorithm as they come.
+func signedDigest(sig imaevm.Signature, sum hash.Digest, fileID bool) (hash.Digest, bool) {
+	if fileID {
+		var err error
+		if sum, err = hash.Sum(sum.Algorithm(), imaevm.FileID(sig.Kind, sum)); err != nil {
+			return hash.Digest{}, false
+		}
+	}
+	d, err := hash.NewDigest(sig.Alg, sum.Bytes())
+	return d, err == nil
+}
+
+// An answer is what became of checking a raw signature with a keyring.
+type answer uint8
+
+const (
+	wrong answer = iota
+	right
+	noKey
+	cannotTell // several keys with the id, or a kind that is not implemented
+)
+
+// hasKey reports whether the keyring may hold a key with the id.
+func hasKey(keys sign.Verifiers, id imaevm.KeyID) bool {
+	_, err := keys.Verifier(id)
+	var unknown *sign.UnknownKeyError
+	return !errors.As(err, &unknown)
+}
+
+// check: the kernel takes the first of several keys with an id; which one that
+// is cannot be told.
+func check(keys sign.Verifiers, id imaevm.KeyID, d hash.Digest, sig []byte) answer {
+	v, err := keys.Verifier(id)
+	if err == nil {
+		err = v.VerifyDigest(d, sig)
+	}
+	var unknown *sign.UnknownKeyError
+	var digest *sign.DigestError
+	switch {
+	case err == nil:
+		return right
+	case errors.As(err, &unknown):
+		return noKey
+	case errors.Is(err, sign.ErrSignature), errors.As(err, &digest):
+		return wrong
+	}
+	return cannotTell
+}

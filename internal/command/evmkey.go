@@ -1,0 +1,153 @@
+package command
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io/fs"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/report"
+	"imaseal/keys/evmkey"
+	"imaseal/keys/keyfile"
+)
+
+func (p Program) evmKeyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "evm-key",
+		Usage: "make an EVM HMAC key and the blob that a kernel loads",
+		Description: `Makes the key for --evm-key, or takes one with --from, and encrypts it with a
+master key of type user to the blob that keyctl loads; nothing of this needs the
+target's kernel. With --open it takes the key out of a blob instead.
+
+   imaseal keys evm-key --out evm.key --new-master kmk --blob evm.blob
+   imaseal keys evm-key --from evm.key --master kmk --blob evm.blob
+   imaseal keys evm-key --open evm.blob --master kmk --out evm.key
+
+The target loads it, before EVM is switched on, with
+   keyctl padd user kmk-user @u <kmk
+   keyctl add encrypted evm-key "load $(cat evm.blob)" @u
+   echo 1 >/sys/kernel/security/evm
+
+Files of keys hold their bytes as they are. A file of hexadecimal digits that
+ends with a newline stands for what the digits mean.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "write the plain key to `FILE`, mode 0600"},
+			&cli.IntFlag{Name: "size", Value: evmkey.DefaultSize, Usage: "of a new key, a `NUMBER` of bytes"},
+			&cli.StringFlag{Name: "from", Usage: "take the plain key in `FILE` instead of a new one"},
+			&cli.StringFlag{Name: "blob", Usage: "write the encrypted key to `FILE`"},
+			&cli.StringFlag{Name: "open", Usage: "open the encrypted key in `FILE`"},
+			&cli.StringFlag{Name: "master", Usage: "`FILE` with the master key, exactly as the kernel has it"},
+			&cli.StringFlag{Name: "new-master", Usage: "make a master key and write it to `FILE`, mode 0600"},
+			&cli.StringFlag{Name: "master-name", Value: "kmk-user", Usage: "`NAME` of the master key in the kernel"},
+			&cli.StringFlag{Name: "format", Value: evmkey.FormatDefault, Usage: "of the blob"},
+			&cli.BoolFlag{Name: "force", Usage: "overwrite files"},
+		},
+		Action: p.evmKey,
+	}
+}
+
+func (p Program) evmKey(c *cli.Context) error {
+	if err := evmKeyUsage(c); err != nil {
+		return err
+	}
+	var files []file
+	var master []byte
+	var err error
+	switch {
+	case c.String("new-master") != "":
+		master = make([]byte, masterSize)
+		rand.Read(master)
+		files = append(files, file{c.String("new-master"), master, secretMode})
+	case c.String("master") != "":
+		if master, err = p.readSecret(c.String("master"), evmkey.ReadSecret); err != nil {
+			return err
+		}
+	}
+	defer clear(master)
+	key, err := p.theEVMKey(c, master)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	if name := c.String("out"); name != "" {
+		files = append(files, file{name, key, secretMode})
+	}
+	if name := c.String("blob"); name != "" {
+		blob, err := evmkey.NewBlob(c.String("format"), c.String("master-name"), master, key)
+		if err != nil {
+			return err
+		}
+		files = append(files, file{name, []byte(blob.String()), secretMode})
+	}
+	return p.writeFiles(files, c.Bool("force"))
+}
+
+func evmKeyUsage(c *cli.Context) error {
+	sources := 0
+	for _, name := range []string{"open", "from", "size"} {
+		if c.IsSet(name) {
+			sources++
+		}
+	}
+	needsMaster := c.String("blob") != "" || c.String("open") != ""
+	hasMaster := c.String("master") != "" || c.String("new-master") != ""
+	switch {
+	case c.Args().Len() > 0:
+		return conflict(fmt.Sprintf("%q is not an option, and there are no paths here", c.Args().First()), "--out FILE names the key's file")
+	case c.String("out") == "" && c.String("blob") == "":
+		return conflict("nothing says what to write", "--out FILE for the plain key, --blob FILE for the encrypted one")
+	case sources > 1:
+		return conflict("--open, --from and --size each say what the key is", "give one of them")
+	case c.String("from") == "" && c.String("open") == "" && c.String("out") == "":
+		return conflict("a new key would be in the blob only, and nothing could make labels with it", "--out FILE for the plain key")
+	case c.String("master") != "" && c.String("new-master") != "":
+		return conflict("--master and --new-master contradict each other", "give one of them")
+	case needsMaster && !hasMaster:
+		return conflict("a blob is encrypted with a master key", "--master FILE, or --new-master FILE to make one")
+	case hasMaster && !needsMaster:
+		return conflict("a master key is given, and no blob", "add --blob FILE or --open FILE")
+	case c.String("open") != "" && c.String("new-master") != "":
+		return conflict("a new master key opens no blob", "--master FILE")
+	}
+	return checkFlags(c)
+}
+
+// theEVMKey makes or finds the key. The caller clears it.
+func (p Program) theEVMKey(c *cli.Context, master []byte) ([]byte, error) {
+	if name := c.String("from"); name != "" {
+		return p.readSecret(name, evmkey.Read)
+	}
+	if name := c.String("open"); name != "" {
+		blob, err := evmkey.ReadBlob(name)
+		if err != nil {
+			return nil, err
+		}
+		key, err := blob.Open(master)
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		return key, nil
+	}
+	key, err := evmkey.New(c.Int("size"))
+	if err != nil {
+		return nil, &usageError{err: fmt.Errorf("--size: %w", err)}
+	}
+	return key, nil
+}
+
+// masterSize is the size in bytes of a new master key: that of the AES key
+// that is derived from it.
+const masterSize = 32
+
+// readSecret reads a file and says so if others can, too.
+func (p Program) readSecret(name string, read func(string) ([]byte, fs.FileMode, error)) ([]byte, error) {
+	secret, mode, err := read(name)
+	if err != nil {
+		return nil, err
+	}
+	if who := keyfile.ReadableBy(mode); who != "" {
+		p.warn("%s: %s can read this key: chmod 600 it", report.Quote(name), who)
+	}
+	return secret, nil
+}

@@ -1,0 +1,117 @@
+package host
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Config is a kernel's configuration: the value of every option that is set,
+// CONFIG_EVM and so on, to y, m, or something else.
+type Config map[string]string
+
+// Enabled reports whether an option is built in.
+func (c Config) Enabled(option string) bool { return c[option] == "y" }
+
+// ErrNoConfig says that a file is no kernel configuration.
+var ErrNoConfig = errors.New("not a kernel configuration: it has no line CONFIG_NAME=value")
+
+// maxConfig bounds a configuration; they have some 300 KiB.
+const maxConfig = 16 << 20
+
+// ReadConfig reads a configuration as /boot/config-VERSION has it, or
+// compressed as /proc/config.gz. The error is ErrNoConfig or the reader's.
+func ReadConfig(r io.Reader) (Config, error) {
+	in := bufio.NewReader(io.LimitReader(r, maxConfig))
+	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		in = bufio.NewReader(io.LimitReader(z, maxConfig))
+	}
+	c := make(Config)
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		name, value, ok := strings.Cut(lines.Text(), "=")
+		if ok && strings.HasPrefix(name, "CONFIG_") {
+			c[name] = value
+		}
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
+		return nil, err
+	}
+	if len(c) == 0 {
+		return nil, ErrNoConfig
+	}
+	return c, nil
+}
+
+// OpenConfig reads the configuration in a file. The error names it.
+func OpenConfig(name string) (Config, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	c, err := ReadConfig(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
+}
+
+// Config returns the running kernel's configuration and where it was found.
+// The error wraps fs.ErrNotExist if it is nowhere.
+func (h Host) Config() (Config, string, error) {
+	release := h.Release()
+	var err error
+	for _, name := range []string{
+		"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config",
+	} {
+		var c Config
+		if c, err = OpenConfig(filepath.Join(h.Root, name)); err == nil {
+			return c, name, nil
+		}
+	}
+	return nil, "", err
+}
+
+// Release returns the running kernel's release, as uname -r.
+func (h Host) Release() string {
+	if b, err := os.ReadFile(filepath.Join(h.Root, "/proc/sys/kernel/osrelease")); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// EVMXattrs returns the attributes that the running kernel's EVM protects, in
+// its order, and false where it does not show them. Kernel:
+// evm_read_xattrs(), security/integrity/evm/evm_secfs.c, with
+// CONFIG_EVM_ADD_XATTRS.
+func (h Host) EVMXattrs() ([]string, bool) {
+	b, err := os.ReadFile(filepath.Join(h.Root, "/sys/kernel/security/integrity/evm/evm_xattrs"))
+	if err != nil {
+		return nil, false
+	}
+	return strings.Fields(string(b)), true
+}
+
+// HMACRefused reports whether the running kernel refuses EVM HMACs from user
+// space: every kernel with EVM does, unless metadata writes are allowed.
+// Kernel: evm_inode_setxattr(), security/integrity/evm/evm_main.c.
+func (h Host) HMACRefused() bool {
+	state, ok := h.EVM()
+	return ok && state&EVMMetadataWrites == 0
+}

@@ -1,0 +1,46 @@
+package kernellab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// keep puts everything that a boot needs into a new directory below dir, with a
+// script that boots it on the terminal. Arguments of the script are appended to
+// the kernel command line.
+func (l *Lab) keep(dir, name string, c Case) (script string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making directory: %w", err)
+	}
+	kept, err := os.MkdirTemp(dir, strings.ReplaceAll(name, "/", "_")+"-*")
+	if err != nil {
+		return "", fmt.Errorf("making directory: %w", err)
+	}
+	if kept, err = filepath.Abs(kept); err != nil {
+		return "", fmt.Errorf("finding directory: %w", err)
+	}
+	if c.Image.Path != "" {
+		image := filepath.Join(kept, "image")
+		if err := copySparse(c.Image.Path, image); err != nil {
+			return "", err
+		}
+		c.Image.Path = image
+	}
+	m, err := l.assemble(kept, c)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "#!/bin/sh\n# Verdicts come to %s, and lab.shell as argument gives a shell.\nexec qemu-system-x86_64", m.report)
+	for _, arg := range m.arguments(c) {
+		fmt.Fprintf(&b, " \\\n\t'%s'", strings.ReplaceAll(arg, "'", `'\''`))
+		if strings.HasPrefix(arg, "console=") {
+			b.WriteString(`" $*"`)
+		}
+	}
+	b.WriteString(" \\\n\t-serial stdio\n")
+	script = filepath.Join(kept, "boot")
+	return script, os.WriteFile(script, []byte(b.String()), 0o755)
+}

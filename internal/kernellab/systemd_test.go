@@ -1,0 +1,83 @@
+package kernellab
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// reportUnit runs when the system is up, without delaying that.
+const reportUnit = `[Unit]
+DefaultDependencies=no
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /lab/report
+`
+
+// reportScript also tries a file that must be denied: a journal without this
+// one denial would prove nothing.
+const reportScript = `{
+	echo "multi-user: $(systemctl is-active multi-user.target)"
+	systemctl --failed --plain --no-legend | sed 's/^/failed unit: /'
+	echo new >/lab/new && echo "new file: $(cat /lab/new)"
+	getfattr --absolute-names -n security.ima -e hex /lab/new
+	cat /lab/changed
+	sleep 1
+	journalctl --sync
+	journalctl --boot --no-pager --output=short-monotonic
+	echo end of journal
+} >/dev/vdc 2>&1
+sync
+systemctl poweroff --force --force
+`
+
+var denial = regexp.MustCompile(`(?m)^.*(?:type=1800|INTEGRITY_DATA).*res=0.*$`)
+
+// TestSystemdBoot boots the labelled tree as a system: its hundreds of programs
+// and the files they rewrite must all be allowed.
+func TestSystemdBoot(t *testing.T) {
+	l := Open(t)
+	img := l.TreeImage(t, Ext4)
+	dir := img.Mount(t)
+	place(t, dir, map[string]string{
+		"lab/changed": "before", "lab/report": reportScript,
+		"etc/systemd/system/lab-report.service":           reportUnit,
+		"etc/systemd/system/multi-user.target.d/lab.conf": "[Unit]\nWants=lab-report.service\n",
+	})
+	label(t, l.Imaseal(t), "sha256", dir)
+	place(t, dir, map[string]string{"lab/changed": "after!"})
+	img.Unmount(t)
+	res := l.Boot(t, Case{
+		Kernel: l.Kernel(t, "6.12"), Image: img, Init: "/sbin/init", Timeout: 8 * time.Minute,
+		// The tree has no udev: a login on the console would wait 90 s for its device.
+		Append: EnforceTCB + " systemd.unit=multi-user.target systemd.mask=serial-getty@ttyS0.service",
+	})
+	journal := string(res.Journal)
+	for _, want := range []string{
+		"multi-user: active\n",
+		"new file: new\n",
+		"security.ima=0x0404",
+		"/lab/changed: Permission denied",
+		"end of journal\n",
+	} {
+		if !strings.Contains(journal, want) {
+			t.Errorf("the report does not contain %q", want)
+		}
+	}
+	control := 0
+	for _, line := range denial.FindAllString(journal, -1) {
+		if strings.Contains(line, `name="/lab/changed"`) && strings.Contains(line, "invalid-hash") {
+			control++
+			continue
+		}
+		t.Errorf("denied: %s", line)
+	}
+	if control == 0 {
+		t.Error("the journal does not show the denial of a changed file")
+	}
+	if t.Failed() {
+		t.Logf("the report ends:\n%s\nthe console ends:\n%s", tail(journal, 8000), tail(res.Console, 3000))
+	}
+}

@@ -1,0 +1,137 @@
+// Package wire holds what the kernel lab and its guest program say to each
+// other: a Job travels in the initramfs, Reports come back on a raw disk.
+package wire
+
+import (
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ShellOption on the kernel command line asks for an interactive shell on the
+// console before the probes.
+const ShellOption = "lab.shell"
+
+// Places inside the initramfs and devices of the guest.
+const (
+	JobPath     = "/job"
+	Root        = "/newroot"
+	RootDisk    = "/dev/vda"
+	ReportDisk  = "/dev/vdb"
+	JournalDisk = "/dev/vdc"
+)
+
+// An Op is what a probe does with its file.
+type Op string
+
+// The operations. All but Sh and Tree take Probe.Path, resolved inside the root
+// filesystem, symbolic links included.
+const (
+	Read    Op = "read"    // open for reading
+	Write   Op = "write"   // open for writing, without truncation, and close
+	Create  Op = "create"  // create, write Probe.Script into it, close
+	MapExec Op = "mapexec" // open for reading and map executable
+	Exec    Op = "exec"    // execve, killed before its first instruction
+	Sh      Op = "sh"      // run Probe.Script in the initramfs; the root is at /newroot
+	Tree    Op = "tree"    // run Probe.Script by the root filesystem's own /bin/sh, in a chroot
+)
+
+// A Probe is one thing to try. Names are for the caller alone.
+type Probe struct {
+	Name   string
+	Op     Op
+	Path   string
+	Script string
+}
+
+// A Verdict is what became of a probe.
+type Verdict struct {
+	// Errno is empty if the operation was allowed, else a name such as EACCES.
+	// For Sh and Tree it is "exit N" with the script's status.
+	Errno string `json:"errno,omitempty"`
+	// Step names the call that failed: open, write, mmap, exec.
+	Step string `json:"step,omitempty"`
+	// Output is what a script wrote to its standard output and error.
+	Output string `json:"output,omitempty"`
+	// Cause is the cause of the first integrity record with res=0 that the kernel
+	// wrote meanwhile, and Records are all integrity records, raw.
+	Cause   string   `json:"cause,omitempty"`
+	Records []string `json:"records,omitempty"`
+}
+
+// Allowed says whether the kernel let the operation through.
+func (v Verdict) Allowed() bool { return v.Errno == "" }
+
+// A Key is added to a keyring of the guest before anything is mounted.
+type Key struct {
+	Type    string // asymmetric, user, encrypted, …
+	Desc    string // may be empty for asymmetric keys
+	Payload []byte
+	Ring    string // "" is root's user keyring, else a keyring made inside it
+}
+
+// A Job is all that the guest program needs to know.
+type Job struct {
+	Modules      []string // paths in the initramfs, in loading order
+	Keys         []Key
+	Setup        string   // run by busybox sh -e, after the keys
+	Policy       []string // rules, one write each
+	EVM          []string // values for securityfs evm, one write each
+	FS           string   // type of the root filesystem; "" is no root
+	MountOptions string
+	Probes       []Probe
+	Init         string // program in the root filesystem to hand over to at the end
+}
+
+// A Report is one line of the report disk. Exactly one field is set.
+type Report struct {
+	Index   *int     `json:"index,omitempty"` // of the probe Verdict belongs to
+	Verdict *Verdict `json:"verdict,omitempty"`
+	Error   string   `json:"error,omitempty"` // the guest program gave up
+	Done    bool     `json:"done,omitempty"`  // all probes made
+}
+
+// WriteJob encodes a job.
+func WriteJob(w io.Writer, j Job) error {
+	if err := gob.NewEncoder(w).Encode(j); err != nil {
+		return fmt.Errorf("encoding job: %w", err)
+	}
+	return nil
+}
+
+// ReadJob decodes a job.
+func ReadJob(r io.Reader) (Job, error) {
+	var j Job
+	if err := gob.NewDecoder(r).Decode(&j); err != nil {
+		return Job{}, fmt.Errorf("decoding job: %w", err)
+	}
+	return j, nil
+}
+
+// ErrUnfinished says that a report stream ended without an end mark.
+var ErrUnfinished = errors.New("the guest did not finish its report")
+
+// ReadReports decodes the verdicts of n probes from a report disk. It returns
+// those that are there also beside an error.
+func ReadReports(r io.Reader, n int) ([]Verdict, error) {
+	verdicts := make([]Verdict, 0, n)
+	dec := json.NewDecoder(r)
+	for {
+		var rep Report
+		if err := dec.Decode(&rep); err != nil {
+			return verdicts, fmt.Errorf("%w: %d of %d verdicts", ErrUnfinished, len(verdicts), n)
+		}
+		switch {
+		case rep.Error != "":
+			return verdicts, fmt.Errorf("guest: %s", rep.Error)
+		case rep.Done && len(verdicts) == n:
+			return verdicts, nil
+		case rep.Verdict != nil && rep.Index != nil && *rep.Index == len(verdicts):
+			verdicts = append(verdicts, *rep.Verdict)
+		default:
+			return verdicts, fmt.Errorf("unexpected report after %d of %d verdicts", len(verdicts), n)
+		}
+	}
+}

@@ -1,0 +1,276 @@
+// Package keyring adds certificates to the keyrings of the running kernel, and
+// lists what they hold.
+//
+// Kernels with CONFIG_INTEGRITY_TRUSTED_KEYRING have the keyrings .ima and
+// .evm, made at boot, which take a certificate only if a key that the kernel
+// trusts has signed it. Others look for keyrings _ima and _evm, in those of
+// the process that happens to need one first, and keep what they have found
+// (integrity_keyring_from_id() in security/integrity/digsig.c). Root's user
+// keyring is where they should be: the processes of root find them there.
+//
+// What is in the user keyring belongs to whoever can reach that from a keyring
+// of the thread's own, which a session need not do; so each call here links
+// it there while it runs.
+package keyring
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/imaevm"
+)
+
+// An ID is the kernel's number of a key or keyring.
+type ID int32
+
+// String prints the number as keyctl takes it.
+func (id ID) String() string { return strconv.Itoa(int(id)) }
+
+// A Key is a key in a keyring.
+type Key struct {
+	ID          ID
+	Type        string // such as asymmetric, keyring or user; empty if not to be seen
+	Description string // of a certificate: the subject, and the subject key identifier
+}
+
+// KeyID returns the id by which labels name the key, and false for what is no
+// certificate. Kernel: x509_key_preparse() ends the description with the
+// subject key identifier. (That of a certificate without one ends with its
+// serial number, and no label names it.)
+func (k Key) KeyID() (imaevm.KeyID, bool) {
+	i := strings.LastIndex(k.Description, ": ")
+	if k.Type != "asymmetric" || i < 0 || len(k.Description)-i-2 < 8 {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(k.Description[len(k.Description)-8:], 16, 32)
+	return imaevm.KeyID(id), err == nil
+}
+
+// Find returns the keyring of a name, such as .ima, or of a number. A name is
+// looked for in the user keyring, then among all keyrings that the user may
+// see. The error for none is a *NotFoundError.
+func Find(name string) (ID, error) {
+	if n, err := strconv.ParseInt(name, 10, 32); err == nil && n > 0 {
+		return ID(n), nil
+	}
+	var id ID
+	err := possessing(func() error {
+		if n, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "keyring", name, 0); err == nil {
+			id = ID(n)
+			return nil
+		}
+		var err error
+		id, err = findAnywhere(name)
+		return err
+	})
+	return id, err
+}
+
+// FindOrMake is Find, and makes the keyring in the user keyring if there is
+// none and its name does not begin with a dot: those only the kernel makes.
+func FindOrMake(name string) (id ID, made bool, err error) {
+	id, err = Find(name)
+	if _, none := errors.AsType[*NotFoundError](err); !none || strings.HasPrefix(name, ".") {
+		return id, false, err
+	}
+	n, err := unix.AddKey("keyring", name, nil, unix.KEY_SPEC_USER_KEYRING)
+	if err != nil {
+		return 0, false, &Error{Op: "making the keyring " + name, Err: err}
+	}
+	return ID(n), true, nil
+}
+
+// findAnywhere looks for a keyring in /proc/keys.
+func findAnywhere(name string) (ID, error) {
+	f, err := os.Open("/proc/keys")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	list, err := io.ReadAll(f)
+	if err != nil {
+		return 0, err
+	}
+	switch ids := parseProcKeys(string(list), name); len(ids) {
+	case 0:
+		return 0, &NotFoundError{Name: name}
+	case 1:
+		return ids[0], nil
+	default:
+		return 0, &AmbiguousError{Name: name, IDs: ids}
+	}
+}
+
+// parseProcKeys returns the live keyrings of a name in the text of /proc/keys:
+//
+//	id flags usage timeout permissions uid gid type description
+//
+// The description of a keyring ends with how many keys it holds. Kernel:
+// proc_keys_show(), keyring_describe().
+func parseProcKeys(list, name string) []ID {
+	var ids []ID
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		if len(fields) < 9 || fields[7] != "keyring" || strings.ContainsAny(fields[1], "RDi") {
+			continue
+		}
+		_, description, _ := strings.Cut(line, " keyring ")
+		end := strings.LastIndex(description, ": ")
+		id, err := strconv.ParseInt(fields[0], 16, 32)
+		if end < 0 || err != nil || strings.TrimLeft(description[:end], " ") != name {
+			continue
+		}
+		ids = append(ids, ID(id))
+	}
+	return ids
+}
+
+// Import adds a certificate, in DER, to a keyring. If the keyring has one of
+// the same subject and identifier it is replaced. The error is an *Error that
+// says what the kernel objected to.
+func Import(ring ID, der []byte) (Key, error) {
+	var k Key
+	err := possessing(func() error {
+		// The same error says that there is no such keyring, and that
+		// nobody trusted has signed the certificate.
+		if _, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, int(ring)); err == unix.ENOKEY {
+			return &Error{Op: fmt.Sprintf("finding keyring %s", ring), Err: err}
+		}
+		id, err := unix.AddKey("asymmetric", "", der, int(ring))
+		if err != nil {
+			return &Error{Op: fmt.Sprintf("adding the certificate to keyring %s", ring), Err: err, adding: true}
+		}
+		k = describe(ID(id))
+		return nil
+	})
+	return k, err
+}
+
+// List returns the keys in a keyring.
+func List(ring ID) ([]Key, error) {
+	var keys []Key
+	err := possessing(func() error {
+		buf := make([]byte, 4*64)
+		for {
+			n, err := unix.KeyctlBuffer(unix.KEYCTL_READ, int(ring), buf, 0)
+			if err != nil {
+				return &Error{Op: fmt.Sprintf("reading keyring %s", ring), Err: err}
+			}
+			if n <= len(buf) {
+				buf = buf[:n]
+				break
+			}
+			buf = make([]byte, n+4*64) // keys may have been added since
+		}
+		for raw := range slices.Chunk(buf, 4) {
+			keys = append(keys, describe(ID(binary.NativeEndian.Uint32(raw))))
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// describe returns a key as far as it may be seen. Kernel:
+// keyctl_describe_key() gives "type;uid;gid;permissions;description".
+func describe(id ID) Key {
+	k := Key{ID: id}
+	if s, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, int(id)); err == nil {
+		if fields := strings.SplitN(s, ";", 5); len(fields) == 5 {
+			k.Type, k.Description = fields[0], fields[4]
+		}
+	}
+	return k
+}
+
+// possessing runs f on a thread that possesses the user keyring.
+func possessing(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const user, thread = unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_THREAD_KEYRING
+	_, err := unix.KeyctlInt(unix.KEYCTL_LINK, user, thread, 0, 0)
+	if err != nil {
+		return &Error{Op: "reaching the user keyring", Err: err}
+	}
+	defer unix.KeyctlInt(unix.KEYCTL_UNLINK, user, thread, 0, 0)
+	return f()
+}
+
+// A NotFoundError says that there is no keyring of a name that can be seen.
+type NotFoundError struct{ Name string }
+
+func (e *NotFoundError) Error() string {
+	if strings.HasPrefix(e.Name, ".") {
+		return fmt.Sprintf("no keyring %s: either this kernel has none (without CONFIG_INTEGRITY_TRUSTED_KEYRING it uses _%s), or it may not be seen", e.Name, e.Name[1:])
+	}
+	return fmt.Sprintf("no keyring %s", e.Name)
+}
+
+// An AmbiguousError says that several keyrings have the name.
+type AmbiguousError struct {
+	Name string
+	IDs  []ID
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%d keyrings are named %s: %v; use a number", len(e.IDs), e.Name, e.IDs)
+}
+
+// An Error is what the kernel answered, with what it means here.
+type Error struct {
+	Op     string
+	Err    error
+	adding bool
+}
+
+// Unwrap returns the kernel's error number.
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) Error() string {
+	errno, ok := errors.AsType[syscall.Errno](e.Err)
+	if why := explain(errno, e.adding); ok && why != "" {
+		return fmt.Sprintf("%s: %v: %s", e.Op, e.Err, why)
+	}
+	return fmt.Sprintf("%s: %v", e.Op, e.Err)
+}
+
+// explain says what an error number means. Kernel: restrict_link_by_digsig()
+// and x509_key_preparse() in crypto/asymmetric_keys, where
+// ENOENT is crypto_alloc_sig()'s for the algorithm of a self-signed
+// certificate; key_create_or_update().
+func explain(errno syscall.Errno, adding bool) string {
+	switch {
+	case errno == unix.ENOSYS:
+		return "this kernel has no key management, or a container forbids it"
+	case errno == unix.EACCES:
+		return "only its owner, usually root, may do this, unless its permissions forbid even that"
+	case errno == unix.EDQUOT:
+		return "the user's quota of keys is used up; see /proc/key-users"
+	case !adding:
+		return ""
+	}
+	switch errno {
+	case unix.ENOKEY:
+		return "no key that the kernel trusts has signed the certificate, or it is a CA, or its key usage lacks digitalSignature"
+	case unix.EKEYREJECTED:
+		return "the certificate's signature does not verify with the key of its issuer, or it is blacklisted"
+	case unix.EPERM:
+		return "the keyring takes no such certificates, or no more at all"
+	case unix.ENOPKG, unix.ENOENT:
+		return "this kernel lacks an algorithm of the certificate's key or signature"
+	case unix.EBADMSG:
+		return "the kernel cannot parse it: it is no certificate in DER, or not strict enough"
+	case unix.ENODEV:
+		return "this kernel has no asymmetric keys"
+	}
+	return ""
+}

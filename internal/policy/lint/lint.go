@@ -1,0 +1,209 @@
+// Package lint finds what is wrong or unwise about a policy: what the kernel
+// would refuse, rules that can never match, and rules that would lock out the
+// host's own programs. It sees the policy only, not the host.
+package lint
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"imaseal/internal/policy"
+)
+
+// A Severity says how bad a finding is.
+type Severity uint8
+
+// The severities.
+const (
+	Note    Severity = iota + 1 // worth knowing
+	Warning                     // probably not what was meant
+	Error                       // the kernel refuses the policy, or the host does not work under it
+)
+
+// String names the severity.
+func (s Severity) String() string {
+	return [...]string{"", "note", "warning", "error"}[s]
+}
+
+// A Finding is one remark about a policy.
+type Finding struct {
+	Severity Severity
+	Line     int    // of the rule; 0 for a built-in one
+	Rule     int    // index of the rule, or -1
+	Message  string // what is so
+	Advice   string // what to do
+}
+
+// Text checks the text of a policy.
+func Text(text string, k policy.Kernel) []Finding {
+	p, errs := policy.ParseAll(text, k)
+	l := &linter{policy: p, kernel: k}
+	for _, e := range errs {
+		message := strings.TrimPrefix(e.Error(), fmt.Sprintf("line %d, ", e.Line))
+		l.findings = append(l.findings, Finding{Error, e.Line, -1, message, "correct the line: the kernel drops the whole policy for it"})
+	}
+	l.text(text)
+	l.rules()
+	return l.sorted()
+}
+
+// Policy checks rules that have no text, such as those of the running kernel.
+func Policy(p policy.Policy, k policy.Kernel) []Finding {
+	l := &linter{policy: p, kernel: k}
+	l.rules()
+	return l.sorted()
+}
+
+type linter struct {
+	policy   policy.Policy
+	kernel   policy.Kernel
+	findings []Finding
+}
+
+// sorted puts the findings into the order of the text, the worst of a line
+// first.
+func (l *linter) sorted() []Finding {
+	slices.SortStableFunc(l.findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Rule, b.Rule), cmp.Compare(b.Severity, a.Severity))
+	})
+	return l.findings
+}
+
+func (l *linter) add(s Severity, i int, advice, format string, args ...any) {
+	l.findings = append(l.findings, Finding{s, l.policy.Rules[i].Line, i, fmt.Sprintf(format, args...), advice})
+}
+
+// name says which rule is meant.
+func (l *linter) name(i int) string {
+	r := l.policy.Rules[i]
+	if r.Line == 0 {
+		return fmt.Sprintf("rule %d (%s)", i+1, r)
+	}
+	return fmt.Sprintf("line %d (%s)", r.Line, r)
+}
+
+// text finds what the rules do not show.
+func (l *linter) text(text string) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		trimmed := strings.TrimLeft(line, " \t")
+		if !strings.HasPrefix(trimmed, "#") && strings.Contains(trimmed, "appraise_flag=") {
+			l.findings = append(l.findings, Finding{Note, number, -1, "appraise_flag is ignored: every appraise_type has the blacklist asked",
+				"leave it out"})
+		}
+		if !strings.HasSuffix(line, "\n") {
+			l.findings = append(l.findings, Finding{Warning, number, -1, "no newline behind the last line: loading the file by its path fails with EINVAL",
+				"end the file with a newline"})
+		}
+	}
+}
+
+func (l *linter) rules() {
+	for i := range l.policy.Rules {
+		l.neverMatches(i)
+		l.noEffect(i)
+		l.options(i)
+		l.lockOut(i)
+	}
+}
+
+// neverMatches finds rules that no file and no task fulfils, and rules behind
+// others that take everything they would. It does not find all of them.
+func (l *linter) neverMatches(i int) {
+	r := &l.policy.Rules[i]
+	if why := impossible(r); why != "" {
+		l.add(Warning, i, "correct the condition or leave the rule out", "this rule can never match: %s", why)
+		return
+	}
+	for j := range i {
+		earlier := &l.policy.Rules[j]
+		if r.Func == policy.SetxattrCheck {
+			if earlier.Func == policy.SetxattrCheck {
+				l.add(Warning, i, "put all algorithms into the first one", "this rule never counts: only the first SETXATTR_CHECK rule does, %s", l.name(j))
+				return
+			}
+			continue
+		}
+		if earlier.Action.Positive() == r.Action.Positive() && covers(earlier, r) {
+			l.add(Warning, i, "put it in front of the other rule, or leave it out",
+				"this rule can never match: %s takes everything it would", l.name(j))
+			return
+		}
+	}
+}
+
+// noEffect finds exclusions with nothing behind them to exclude from.
+func (l *linter) noEffect(i int) {
+	r := &l.policy.Rules[i]
+	if r.Action.IsPositive() {
+		return
+	}
+	for j := i + 1; j < len(l.policy.Rules); j++ {
+		o := l.policy.Rules[j]
+		if o.Action == r.Action.Positive() && o.Func != policy.SetxattrCheck {
+			return
+		}
+	}
+	l.add(Warning, i, fmt.Sprintf("put it in front of the %s rule it is an exception to, or leave it out", r.Action.Positive()),
+		"this rule has no effect: there is no %s rule behind it", r.Action.Positive())
+}
+
+// options finds what depends on the kernel, and options with surprises.
+func (l *linter) options(i int) {
+	r := &l.policy.Rules[i]
+	for _, lsm := range policy.LSMs() {
+		isNew := !slices.ContainsFunc(l.policy.Rules[:i], func(o policy.Rule) bool { return o.LSM[lsm] == r.LSM[lsm] })
+		if r.LSM[lsm] != "" && isNew {
+			l.add(Note, i, "load the policy after that of the security module, and try it",
+				"%s=%s must be known to the security module when the rule is loaded; else the kernel refuses it or, as a later policy, never matches it", lsm, r.LSM[lsm])
+		}
+	}
+	config := l.kernel.Config
+	if r.ModSig && config.ModSig == policy.Unknown && r.Origin == "" {
+		l.add(Note, i, "look into the kernel's configuration", "imasig|modsig needs a kernel with CONFIG_IMA_APPRAISE_MODSIG, else it is refused")
+	}
+	if r.Func == policy.KeyCheck && config.MeasureKeys == policy.Unknown {
+		l.add(Note, i, "look into the kernel's configuration", "KEY_CHECK needs a kernel with CONFIG_IMA_MEASURE_ASYMMETRIC_KEYS, else it is refused")
+	}
+	if (r.Func == policy.KeyCheck || r.Func == policy.CriticalData) && r.GID.IsSet() {
+		l.add(Warning, i, "leave it out", "%s rules ignore gid", r.Func)
+	}
+	if d := l.kernel.DefaultHash; r.Algos != 0 && d != 0 && !r.Algos.Has(d) {
+		l.add(Warning, i, fmt.Sprintf("add %s, or boot with ima_hash= one of these", d),
+			"the kernel labels new and changed files with %s, which this rule does not allow", d)
+	}
+	if (r.Func == 0 || r.Func == policy.FileCheck) && !r.MaskIn && (r.Mask == policy.MayRead || r.Mask == policy.MayWrite) {
+		l.add(Note, i, fmt.Sprintf("write mask=^%s to match them too", r.Mask),
+			"mask=%s does not match opens for reading and writing at once, nor for appending", r.Mask)
+	}
+	if r.FSMagic.Set {
+		if _, ok := policy.NameOf(uint32(r.FSMagic.Value)); !ok {
+			l.add(Note, i, "compare with include/uapi/linux/magic.h", "0x%x is the magic number of no file system known here", r.FSMagic.Value)
+		}
+	}
+	l.mixing(i)
+}
+
+// mixing: verity flags of one rule change what another demands.
+func (l *linter) mixing(i int) {
+	r := &l.policy.Rules[i]
+	if !r.Verity {
+		return
+	}
+	for j := range l.policy.Rules {
+		o := &l.policy.Rules[j]
+		if o.Action != policy.Appraise || o.Verity || o.Func == policy.SetxattrCheck || disjoint(r, o) {
+			continue
+		}
+		advice := "give both rules conditions on the file that exclude each other, such as fsuuid"
+		if r.Action == policy.Appraise {
+			l.add(Warning, i, advice, "a file that both this rule and %s take cannot meet both: one compares the fs-verity digest, the other the content's", l.name(j))
+		} else {
+			l.add(Warning, i, advice, "for a file that both rules take, %s compares the fs-verity digest too: flags of all matching rules add up", l.name(j))
+		}
+		return
+	}
+}

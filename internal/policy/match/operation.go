@@ -1,0 +1,81 @@
+package match
+
+import (
+	"slices"
+
+	"imaseal/internal/policy"
+)
+
+// An Operation is something that is done with a file.
+type Operation string
+
+// The operations, as reports name them. Reading is what an open with O_RDONLY
+// allows; writing stands for opens with O_WRONLY and O_RDWR, with O_APPEND or
+// not.
+const (
+	Read            Operation = "read"
+	Write           Operation = "write"
+	Exec            Operation = "exec"
+	Script          Operation = "script"      // run by its interpreter
+	Interpreter     Operation = "interpreter" // the dynamic loader of a program
+	Map             Operation = "mmap"        // a shared library
+	Module          Operation = "module"
+	Firmware        Operation = "firmware"
+	KexecKernel     Operation = "kexec-kernel"
+	KexecInitramfs  Operation = "kexec-initramfs"
+	LoadPolicy      Operation = "policy"
+	LoadCertificate Operation = "certificate" // x509_ima.der and x509_evm.der at boot
+)
+
+// Operations returns all of them.
+func Operations() []Operation {
+	return []Operation{Read, Write, Exec, Script, Interpreter, Map, Module, Firmware,
+		KexecKernel, KexecInitramfs, LoadPolicy, LoadCertificate}
+}
+
+// Accesses returns what the kernel asks its policy for the operation, in
+// order. The operation is denied if one of them is; of Write they are
+// different ways to open, each of which may be denied.
+//
+// Files that the kernel opens itself pass FILE_CHECK as all opens do
+// (do_open(), fs/namei.c), with the credentials of a kernel task or of the
+// caller.
+func (o Operation) Accesses(k policy.Kernel) []Access {
+	open := Access{policy.FileCheck, policy.MayRead}
+	exec := Access{policy.FileCheck, policy.MayExec}
+	bprm := Access{policy.BprmCheck, policy.MayExec}
+	creds := Access{policy.CredsCheck, policy.MayExec}
+	mmap := []Access{{policy.MmapCheckReqprot, policy.MayExec}, {policy.MmapCheck, policy.MayExec}}
+	if !k.AtLeast(6, 12) {
+		mmap = mmap[1:] // there MMAP_CHECK looks at what was requested
+	}
+	switch o {
+	case Read, LoadCertificate:
+		return []Access{open}
+	case Write:
+		const w, r, a = policy.MayWrite, policy.MayRead, policy.MayAppend
+		return []Access{{policy.FileCheck, w}, {policy.FileCheck, r | w}, {policy.FileCheck, w | a}, {policy.FileCheck, r | w | a}}
+	case Exec:
+		return slices.Concat([]Access{exec, bprm, creds}, mmap)
+	case Script:
+		if k.AtLeast(7, 2) {
+			return []Access{exec, bprm}
+		}
+		return []Access{exec, bprm, creds}
+	case Interpreter:
+		return slices.Concat([]Access{exec}, mmap)
+	case Map:
+		return slices.Concat([]Access{open}, mmap)
+	case Module:
+		return []Access{open, {policy.ModuleCheck, policy.MayRead}}
+	case Firmware:
+		return []Access{open, {policy.FirmwareCheck, policy.MayRead}}
+	case KexecKernel:
+		return []Access{open, {policy.KexecKernelCheck, policy.MayRead}}
+	case KexecInitramfs:
+		return []Access{open, {policy.KexecInitramfsCheck, policy.MayRead}}
+	case LoadPolicy:
+		return []Access{open, {policy.PolicyCheck, policy.MayRead}}
+	}
+	return nil
+}

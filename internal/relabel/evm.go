@@ -1,0 +1,165 @@
+package relabel
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"imaseal/hash"
+	"imaseal/internal/attr"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/inode"
+	"imaseal/internal/plan"
+	"imaseal/walk"
+)
+
+// An EVMView is what a target's EVM covers of a file. It is safe for
+// concurrent use.
+type EVMView struct {
+	Store attr.Store
+	// Counted are the attributes that the target's kernel was built with, in
+	// its order: those that HMACs and inode-bound signatures cover.
+	Counted []string
+	// Added are attributes that root adds at run time, in their order. They
+	// count for every kind of label.
+	Added []string
+	// UUID is that of the target's file system, nil for that of the file.
+	// NoUUID is a kernel without CONFIG_EVM_ATTR_FSUUID.
+	UUID   *[16]byte
+	NoUUID bool
+	Target imaevm.Target
+
+	mu    sync.Mutex
+	uuids map[uint64]uuidOrError // by device
+}
+
+type uuidOrError struct {
+	uuid [16]byte
+	err  error
+}
+
+// input returns what a label of the kind covers of the file, if its
+// security.ima is ima.
+func (v *EVMView) input(e *walk.Entry, kind imaevm.Type, ima []byte) ([]byte, error) {
+	attrs, err := v.attrs(e, kind, ima)
+	if err != nil {
+		return nil, err
+	}
+	meta := imaevm.Meta{Inode: e.Stat.Ino, UID: e.Stat.Uid, GID: e.Stat.Gid, Mode: e.Stat.Mode}
+	if kind != imaevm.TypePortable {
+		if meta.Generation, err = inode.Generation(e.File); err != nil {
+			return nil, err
+		}
+		if !v.NoUUID {
+			uuid, err := v.uuid(e)
+			if err != nil {
+				return nil, err
+			}
+			meta.UUID = &uuid
+		}
+	}
+	return imaevm.Input(kind, attrs, meta, v.Target)
+}
+
+// attrs returns the file's attributes that count, in the kernel's order.
+func (v *EVMView) attrs(e *walk.Entry, kind imaevm.Type, ima []byte) ([]imaevm.Attr, error) {
+	there, err := v.Store.List(e.File)
+	if err != nil {
+		return nil, err
+	}
+	names := v.Counted
+	if kind == imaevm.TypePortable {
+		names = nil
+		for _, p := range imaevm.Protected() {
+			names = append(names, p.Name)
+		}
+	}
+	var attrs []imaevm.Attr
+	for _, name := range slices.Concat(names, v.Added) {
+		if name == imaevm.AttrIMA {
+			if ima != nil {
+				attrs = append(attrs, imaevm.Attr{Name: name, Value: ima})
+			}
+			continue
+		}
+		if !slices.Contains(there, name) {
+			continue
+		}
+		value, err := v.Store.Get(e.File, name)
+		if err == attr.ErrNotSet {
+			continue // listed, but not stored: a security module shows it
+		}
+		if err != nil {
+			return nil, err
+		}
+		attrs = append(attrs, imaevm.Attr{Name: name, Value: value})
+	}
+	return attrs, nil
+}
+
+func (v *EVMView) uuid(e *walk.Entry) ([16]byte, error) {
+	if v.UUID != nil {
+		return *v.UUID, nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	known, ok := v.uuids[e.Stat.Dev]
+	if !ok {
+		known.uuid, known.err = inode.UUID(e.File)
+		if v.uuids == nil {
+			v.uuids = make(map[uint64]uuidOrError)
+		}
+		v.uuids[e.Stat.Dev] = known
+	}
+	return known.uuid, known.err
+}
+
+// EVMLabels makes EVM labels.
+type EVMLabels struct {
+	View *EVMView
+	// Kinds is the kind of label by the class of the file. A class without
+	// one gets no label.
+	Kinds map[plan.Class]imaevm.Type
+	Algo  hash.Algorithm // of signatures
+	Key   *SigningKey
+	HMAC  *imaevm.HMACKey
+}
+
+// wantEVM returns the label that the file has and the one it should have, for
+// a security.ima that will be ima. newIMA says that it will be another than it
+// was, so that no old label can fit.
+func (l *Labeller) wantEVM(e *walk.Entry, class plan.Class, ima []byte, newIMA bool) (old, want []byte, err error) {
+	if old, err = get(l.Store, e, imaevm.AttrEVM); err != nil {
+		return nil, nil, err
+	}
+	kind, ok := l.EVM.Kinds[class]
+	if !ok || !newIMA && class == plan.Hash && !l.ReplaceSignatures && kind == imaevm.TypeHMAC && isSignature(old) {
+		return old, old, nil
+	}
+	want, err = l.EVM.label(e, kind, ima, old, l.Force)
+	if err != nil {
+		return old, nil, fmt.Errorf("making security.evm: %w", err)
+	}
+	return old, want, nil
+}
+
+func isSignature(label []byte) bool {
+	_, err := imaevm.ParseSignature(label)
+	return err == nil
+}
+
+// label returns the EVM label of the kind: the old one if that is valid.
+func (m *EVMLabels) label(e *walk.Entry, kind imaevm.Type, ima, old []byte, force bool) ([]byte, error) {
+	input, err := m.View.input(e, kind, ima)
+	if err != nil {
+		return nil, err
+	}
+	if kind == imaevm.TypeHMAC {
+		return m.HMAC.Sum(input).AppendBinary(nil)
+	}
+	d, err := hash.Sum(m.Algo, input)
+	if err != nil {
+		return nil, err
+	}
+	return m.Key.label(kind, d, old, force)
+}

@@ -1,0 +1,37 @@
+package keyfile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An UnsupportedError says that a key is of a kind that cannot be used.
+type UnsupportedError struct{ Kind string }
+
+func (e *UnsupportedError) Error() string {
+	switch {
+	case e.Kind == "P-192":
+		return "P-192 keys are not supported; use P-256, P-384, P-521 or RSA"
+	case strings.HasPrefix(e.Kind, "ML-DSA"):
+		return e.Kind + " keys are not supported: kernels before 7.2 cannot verify their signatures; use RSA or P-256"
+	case e.Kind == "RSA-512":
+		return "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits"
+	case strings.HasPrefix(e.Kind, "RSA-") && e.Kind != "RSA-PSS":
+		return fmt.Sprintf("the kernel cannot verify signatures of %s keys; use 2048, 3072 or 4096 bits", e.Kind)
+	}
+	return fmt.Sprintf("the kernel cannot verify signatures of %s keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521", e.Kind)
+}
+
+// A PassphraseError says that a private key is encrypted, and could not be
+// opened: the passphrase is wrong, or there is nobody to ask for it.
+type PassphraseError struct{ Wrong bool }
+
+func (e *PassphraseError) Error() string {
+	if e.Wrong {
+		return "wrong passphrase"
+	}
+	return "the private key is encrypted, and no passphrase was given"
+}
+
+// inFile adds the file's name to an error.
+func inFile(path string, err error) error { return fmt.Errorf("%q: %w", path, err) }

@@ -1,0 +1,176 @@
+package keyfile
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"imaseal/keys/keytest"
+)
+
+func TestUnsupportedSaysWhatToDo(t *testing.T) {
+	for kind, want := range map[string]string{
+		"Ed25519":   "the kernel cannot verify signatures of Ed25519 keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521",
+		"RSA-2560":  "the kernel cannot verify signatures of RSA-2560 keys; use 2048, 3072 or 4096 bits",
+		"RSA-512":   "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits",
+		"P-192":     "P-192 keys are not supported; use P-256, P-384, P-521 or RSA",
+		"ML-DSA-44": "ML-DSA-44 keys are not supported: kernels before 7.2 cannot verify their signatures; use RSA or P-256",
+	} {
+		if got := (&UnsupportedError{Kind: kind}).Error(); got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+}
+
+func TestEncodePrivate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, passphrase := range []string{"", "secret"} {
+		data, err := EncodePrivate(key, []byte(passphrase))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := keytest.File(t, data)
+		p, err := OpenPrivate(path, func(string) ([]byte, error) { return []byte(passphrase), nil })
+		if err != nil || !key.Equal(p.Key) {
+			t.Errorf("passphrase %q: %v", passphrase, err)
+		}
+		if encrypted := strings.Contains(string(data), "ENCRYPTED"); encrypted != (passphrase != "") {
+			t.Errorf("passphrase %q gives %.30s", passphrase, data)
+		}
+		keytest.Run(t, "openssl", "pkey", "-in", path, "-passin", "pass:"+passphrase, "-noout")
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	check := func(want string, perm fs.FileMode) {
+		t.Helper()
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Errorf("%q, %v", got, err)
+		}
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode() != perm {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("the directory holds %v, %v", entries, err)
+		}
+	}
+	if err := WriteFile(path, []byte("one"), 0o600, false); err != nil {
+		t.Fatal(err)
+	}
+	check("one", 0o600)
+	err := WriteFile(path, []byte("two"), 0o644, false)
+	if !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("written over: %v", err)
+	}
+	check("one", 0o600)
+	if err := WriteFile(path, []byte("two"), 0o644, true); err != nil {
+		t.Fatal(err)
+	}
+	check("two", 0o644)
+
+	// A link is not followed: the file it names stays what it was.
+	other := keytest.File(t, []byte("other"))
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("three"), 0o600, false); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("written through a link: %v", err)
+	}
+	if err := WriteFile(path, []byte("three"), 0o600, true); err != nil {
+		t.Fatal(err)
+	}
+	check("three", 0o600)
+	if got, err := os.ReadFile(other); err != nil || string(got) != "other" {
+		t.Errorf("%q, %v", got, err)
+	}
+
+	err = WriteFile(filepath.Join(dir, "none", "key"), nil, 0o600, false)
+	if want := `writing "` + filepath.Join(dir, "none", "key") + `": no such file or directory`; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// Two files that appear at the same time: one wins, none is lost.
+func TestRenameNew(t *testing.T) {
+	dir := t.TempDir()
+	old, path := filepath.Join(dir, "old"), filepath.Join(dir, "new")
+	for _, name := range []string{old, path} {
+		if err := os.WriteFile(name, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := renameNew(old, path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("%v", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != path {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Whatever is in a file, reading it as key or as certificates does not panic,
+// and gives either something or an error.
+func FuzzFile(f *testing.F) {
+	for _, pattern := range []string{"../testdata/*.*", "../../testdata/vectors/keys/*"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			f.Fatalf("%s: %v, %v", pattern, paths, err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+			if b, _ := pem.Decode(data); b != nil {
+				f.Add(b.Bytes)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return // readFile refuses it
+		}
+		signer, certs, err := parsePrivateFile(bytes.Clone(data), "fuzz", nil)
+		if err == nil && signer == nil {
+			t.Error("neither key nor error")
+		}
+		p, err := parsePublicFile(bytes.Clone(data), "fuzz")
+		if err != nil {
+			if p != nil {
+				t.Error("both keys and an error")
+			}
+			return
+		}
+		if len(certs) > len(p.Certificates) {
+			t.Errorf("%d certificates, then %d", len(certs), len(p.Certificates))
+		}
+		for _, c := range p.Certificates {
+			if c.PublicKey == nil {
+				t.Error("a certificate without a key")
+			}
+		}
+		for _, k := range p.Keys {
+			if Kind(k) == "unknown" {
+				t.Errorf("a key of type %T", k)
+			}
+		}
+	})
+}

@@ -1,0 +1,224 @@
+package keyfile
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+
+	"imaseal/keys/pbes2"
+)
+
+// The PEM types that are looked into. Other blocks, such as EC PARAMETERS, are
+// passed over.
+const (
+	typeCertificate = "CERTIFICATE"
+	typePublic      = "PUBLIC KEY"
+	typeRSAPublic   = "RSA PUBLIC KEY"
+	typePKCS8       = "PRIVATE KEY"
+	typeEncrypted   = "ENCRYPTED PRIVATE KEY"
+	typePKCS1       = "RSA PRIVATE KEY"
+	typeSEC1        = "EC PRIVATE KEY"
+)
+
+// isPrivate reports whether a PEM type is that of a private key, of any kind.
+func isPrivate(typ string) bool {
+	return typ == typePKCS8 || strings.HasSuffix(typ, " "+typePKCS8)
+}
+
+// split returns the PEM blocks of a file, or the one that its DER stands for.
+func split(data []byte) ([]*pem.Block, error) {
+	begin := []byte("-----BEGIN ")
+	if !bytes.HasPrefix(data, begin) && !bytes.Contains(data, append([]byte("\n"), begin...)) {
+		typ, err := typeOfDER(data)
+		if err != nil {
+			return nil, err
+		}
+		return []*pem.Block{{Type: typ, Bytes: bytes.Clone(data)}}, nil
+	}
+	want := bytes.Count(data, append([]byte("\n"), begin...))
+	if bytes.HasPrefix(data, begin) {
+		want++
+	}
+	var blocks []*pem.Block
+	for rest := data; ; {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			break
+		}
+		switch b.Type {
+		case "X509 CERTIFICATE":
+			b.Type = typeCertificate
+		case "TRUSTED CERTIFICATE": // openssl's, with what it is trusted for behind it
+			var c asn1.RawValue
+			if _, err := asn1.Unmarshal(b.Bytes, &c); err == nil {
+				b.Type, b.Bytes = typeCertificate, c.FullBytes
+			}
+		}
+		blocks = append(blocks, b)
+	}
+	if len(blocks) != want {
+		return nil, errors.New("holds a damaged PEM block; has it been cut short?")
+	}
+	return blocks, nil
+}
+
+// typeOfDER returns the PEM type of a DER structure, by its first fields.
+func typeOfDER(data []byte) (string, error) {
+	var fields struct {
+		First, Second asn1.RawValue
+		Third         asn1.RawValue `asn1:"optional"`
+	}
+	rest, err := asn1.Unmarshal(data, &fields)
+	switch {
+	case data[0] != 0x30:
+		return "", errors.New("neither PEM nor DER")
+	case err != nil:
+		return "", fmt.Errorf("neither PEM nor whole DER; has it been cut short? (%w)", err)
+	case len(rest) != 0:
+		return "", fmt.Errorf("%d bytes behind the DER", len(rest))
+	}
+	first, second := fields.First.Tag, fields.Second.Tag
+	switch {
+	case first == asn1.TagSequence && second == asn1.TagSequence && fields.Third.Tag == asn1.TagBitString:
+		return typeCertificate, nil
+	case first == asn1.TagSequence && second == asn1.TagBitString:
+		return typePublic, nil
+	case first == asn1.TagSequence && second == asn1.TagOctetString:
+		return typeEncrypted, nil
+	case first == asn1.TagInteger && second == asn1.TagSequence && bytes.Equal(fields.First.Bytes, []byte{3}):
+		return "", errors.New("a PKCS#12 file; take the key out with openssl pkcs12 -nodes")
+	case first == asn1.TagInteger && second == asn1.TagSequence:
+		return typePKCS8, nil
+	case first == asn1.TagInteger && second == asn1.TagOctetString:
+		return typeSEC1, nil
+	case first == asn1.TagInteger && second == asn1.TagInteger && fields.Third.FullBytes == nil:
+		return typeRSAPublic, nil
+	case first == asn1.TagInteger && second == asn1.TagInteger:
+		return typePKCS1, nil
+	}
+	return "", errors.New("DER of neither a key nor a certificate")
+}
+
+// parsePrivate returns the private key in a block, asking for the passphrase
+// of an encrypted one.
+func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
+	typ, der := b.Type, b.Bytes
+	//lint:ignore SA1019 openssl wrote such files by default for decades
+	old := x509.IsEncryptedPEMBlock(b)
+	encrypted := old || typ == typeEncrypted
+	if encrypted {
+		plain, err := decrypt(b, old, path, ask)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(plain)
+		der = plain
+		if !old {
+			typ = typePKCS8
+		}
+	}
+	k, err := parsePrivateDER(typ, der)
+	if err == nil {
+		return k, nil
+	}
+	// What a wrong passphrase decrypts to can look well padded by chance.
+	if _, isKnown := errors.AsType[*UnsupportedError](err); encrypted && !isKnown {
+		return nil, &PassphraseError{Wrong: true}
+	}
+	return nil, err
+}
+
+// decrypt returns the DER of an encrypted block.
+func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
+	if ask == nil {
+		return nil, &PassphraseError{}
+	}
+	passphrase, err := ask(fmt.Sprintf("passphrase of %q", path))
+	if err != nil {
+		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	defer clear(passphrase)
+	if len(passphrase) == 0 {
+		return nil, &PassphraseError{}
+	}
+	var plain []byte
+	if old {
+		//lint:ignore SA1019 openssl wrote such files by default for decades
+		plain, err = x509.DecryptPEMBlock(b, passphrase)
+	} else {
+		plain, err = pbes2.Decrypt(b.Bytes, passphrase)
+	}
+	if errors.Is(err, pbes2.ErrPassphrase) || errors.Is(err, x509.IncorrectPasswordError) {
+		return nil, &PassphraseError{Wrong: true}
+	}
+	return plain, err
+}
+
+// parsePrivateDER returns the private key in the DER of a PEM type.
+func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
+	var k any
+	var err error
+	switch typ {
+	case typePKCS8:
+		if kind := pkcs8Kind(der); kind != "" {
+			return nil, &UnsupportedError{Kind: kind}
+		}
+		k, err = x509.ParsePKCS8PrivateKey(der)
+	case typePKCS1:
+		k, err = x509.ParsePKCS1PrivateKey(der)
+	case typeSEC1:
+		if kind := sec1Kind(der); kind != "" {
+			return nil, &UnsupportedError{Kind: kind}
+		}
+		k, err = x509.ParseECPrivateKey(der)
+	case "OPENSSH PRIVATE KEY":
+		return nil, errors.New("in OpenSSH's own format; convert a copy with ssh-keygen -p -m PKCS8 -f COPY")
+	case "DSA PRIVATE KEY":
+		return nil, &UnsupportedError{Kind: "DSA"}
+	default:
+		return nil, fmt.Errorf("PEM block of unknown type %q", typ)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("malformed private key (%w)", err)
+	}
+	return asSigner(k)
+}
+
+// parsePublic returns the public key in a block.
+func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
+	if b.Type == typeRSAPublic {
+		return x509.ParsePKCS1PublicKey(b.Bytes)
+	}
+	if kind := publicKind(b.Bytes); kind != "" {
+		return nil, &UnsupportedError{Kind: kind}
+	}
+	k, err := x509.ParsePKIXPublicKey(b.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	switch k.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey:
+		return k, nil
+	}
+	return nil, &UnsupportedError{Kind: Kind(k)}
+}
+
+// asSigner returns a parsed private key of a kind that can be used.
+func asSigner(v any) (crypto.Signer, error) {
+	switch k := v.(type) {
+	case *rsa.PrivateKey:
+		return k, nil
+	case *ecdsa.PrivateKey:
+		return k, nil
+	case crypto.Signer:
+		return nil, &UnsupportedError{Kind: Kind(k.Public())}
+	}
+	return nil, errors.New("not a private key for signatures")
+}

@@ -1,0 +1,192 @@
+package keys
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/binary"
+	"fmt"
+
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+	"imaseal/keys/keyfile"
+	"imaseal/sign"
+)
+
+// A Public is a public key of a kind that the kernel verifies with, and its
+// id. It is a sign.Verifier, safe for concurrent use.
+type Public struct {
+	key    crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey
+	scheme sign.Scheme
+	id     imaevm.KeyID
+	hasID  bool // false if the certificate lacks what the kernel finds it by
+	sha1   [sha1.Size]byte
+	source string // the file it came from
+
+	cert       *x509.Certificate // may be nil
+	certSource string
+}
+
+// newPublic returns the key without a certificate. The error is an
+// *keyfile.UnsupportedError.
+func newPublic(key crypto.PublicKey, source string) (*Public, error) {
+	p := &Public{key: key, source: source}
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		p.scheme = sign.RSA
+		p.sha1 = sha1.Sum(x509.MarshalPKCS1PublicKey(k))
+		// The kernel counts bytes: a modulus of 2047 bits has 256 of them.
+		switch bits := k.Size() * 8; bits {
+		case 1024, 1536, 2048, 3072, 4096:
+		default:
+			return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
+		}
+	case *ecdsa.PublicKey:
+		p.scheme = sign.ECDSA
+		point, err := k.Bytes()
+		if err != nil {
+			return nil, fmt.Errorf("EC public key: %w", err)
+		}
+		p.sha1 = sha1.Sum(point)
+		switch k.Curve {
+		case elliptic.P256(), elliptic.P384(), elliptic.P521():
+		default:
+			return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
+		}
+	default:
+		return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
+	}
+	p.id, p.hasID = tail(p.sha1[:]), true
+	return p, nil
+}
+
+// tail returns the key id that ends an identifier of at least four bytes.
+func tail(identifier []byte) imaevm.KeyID {
+	return imaevm.KeyID(binary.BigEndian.Uint32(identifier[len(identifier)-4:]))
+}
+
+// KeyID returns the id that labels name the key by.
+func (p *Public) KeyID() imaevm.KeyID { return p.id }
+
+// SHA1 returns the SHA-1 of the public key's bits, the usual subject key
+// identifier.
+func (p *Public) SHA1() [sha1.Size]byte { return p.sha1 }
+
+// Certificate returns the certificate that the key came with, or nil.
+func (p *Public) Certificate() *x509.Certificate { return p.cert }
+
+// PublicKey returns the *rsa.PublicKey or *ecdsa.PublicKey.
+func (p *Public) PublicKey() crypto.PublicKey { return p.key }
+
+// Scheme returns the kind of the key's signatures.
+func (p *Public) Scheme() sign.Scheme { return p.scheme }
+
+// Kind names the kind of the key, such as RSA-2048 or P-256.
+func (p *Public) Kind() string { return keyfile.Kind(p.key) }
+
+// Source returns the file that the key came from.
+func (p *Public) Source() string { return p.source }
+
+// String says which key it is.
+func (p *Public) String() string {
+	return fmt.Sprintf("%s key %s from %q", p.Kind(), p.id, p.source)
+}
+
+// SignatureSize returns the greatest size of the key's raw signatures.
+func (p *Public) SignatureSize() int {
+	if k, ok := p.key.(*rsa.PublicKey); ok {
+		return k.Size()
+	}
+	n := (p.key.(*ecdsa.PublicKey).Curve.Params().BitSize + 7) / 8
+	if n == 66 { // 521 bits: the first byte is 0 or 1, and needs none before it
+		return 3 + 2*(2+n)
+	}
+	return 2 + 2*(2+1+n)
+}
+
+// VerifyDigest checks a raw signature over d. The error is sign.ErrSignature
+// or a *sign.DigestError.
+func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
+	if err := p.scheme.Check(d.Algorithm()); err != nil {
+		return err
+	}
+	ok := false
+	switch k := p.key.(type) {
+	case *rsa.PublicKey:
+		h, input := rsaInput(d)
+		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
+	case *ecdsa.PublicKey:
+		ok = ecdsa.VerifyASN1(k, d.Bytes(), sig)
+	}
+	if !ok {
+		return sign.ErrSignature
+	}
+	return nil
+}
+
+// equal reports whether both are the same public key.
+func (p *Public) equal(key crypto.PublicKey) bool {
+	switch k := p.key.(type) {
+	case *rsa.PublicKey:
+		return k.Equal(key)
+	case *ecdsa.PublicKey:
+		return k.Equal(key)
+	}
+	return false
+}
+
+// useCertificate gives the key that of certs which is the key's, and its id.
+func (p *Public) useCertificate(certs []*x509.Certificate, source string) error {
+	for _, c := range certs {
+		if !p.equal(c.PublicKey) {
+			continue
+		}
+		p.setCertificate(c, source)
+		return nil
+	}
+	return &MismatchError{Key: p.source, Certificate: source}
+}
+
+// setCertificate gives the key its certificate and, if that has one, its id.
+func (p *Public) setCertificate(c *x509.Certificate, source string) {
+	p.cert, p.certSource = c, source
+	id, ok := CertificateKeyID(c)
+	if p.hasID = ok; ok {
+		p.id = id
+	}
+}
+
+// publicOf returns the key in a certificate. The error is an
+// *keyfile.UnsupportedError.
+func publicOf(c *x509.Certificate, source string) (*Public, error) {
+	p, err := newPublic(c.PublicKey, source)
+	if err != nil {
+		return nil, err
+	}
+	p.setCertificate(c, source)
+	return p, nil
+}
+
+// CertificateKeyID returns the id that the kernel finds a certificate by, and
+// false if it finds it by none, for want of a subject key identifier.
+func CertificateKeyID(c *x509.Certificate) (imaevm.KeyID, bool) {
+	if len(c.SubjectKeyId) < 4 {
+		return 0, false
+	}
+	return tail(c.SubjectKeyId), true
+}
+
+// SubjectKeyID returns the usual subject key identifier of a public key: the
+// SHA-1 of its bits (RFC 5280, section 4.2.1.2, method 1). The error is an
+// *keyfile.UnsupportedError.
+func SubjectKeyID(key crypto.PublicKey) ([]byte, error) {
+	p, err := newPublic(key, "")
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(p.sha1[:]), nil
+}

@@ -1,0 +1,78 @@
+package keys
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
+	"testing"
+
+	"imaseal/hash"
+)
+
+type rfc6979Vector struct {
+	curve   string
+	alg     hash.Algorithm
+	x, r, s string
+}
+
+// rfc6979 holds signatures over "sample" from RFC 6979, A.2.5 to A.2.7: a
+// digest of the curve's size, shorter and longer ones.
+var rfc6979 = []rfc6979Vector{
+	{"P-256", hash.SHA1, x256,
+		"61340C88C3AAEBEB4F6D667F672CA9759A6CCAA9FA8811313039EE4A35471D32",
+		"6D7F147DAC089441BB2E2FE8F7A3FA264B9C475098FDCF6E00D7C996E1B8B7EB"},
+	{"P-256", hash.SHA256, x256,
+		"EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
+		"F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8"},
+	{"P-256", hash.SHA512, x256,
+		"8496A60B5E9B47C825488827E0495B0E3FA109EC4568FD3F8D1097678EB97F00",
+		"2362AB1ADBE2B8ADF9CB9EDAB740EA6049C028114F2460F96554F61FAE3302FE"},
+	{"P-384", hash.SHA384, x384,
+		"94EDBB92A5ECB8AAD4736E56C691916B3F88140666CE9FA73D64C4EA95AD133C81A648152E44ACF96E36DD1E80FABE46",
+		"99EF4AEB15F178CEA1FE40DB2603138F130E740A19624526203B6351D0A3A94FA329C145786E679E7B82C71A38628AC8"},
+	{"P-521", hash.SHA512, x521,
+		"00C328FAFCBD79DD77850370C46325D987CB525569FB63C5D3BC53950E6D4C5F174E25A1EE9017B5D450606ADD152B534931D7D4E8455CC91F9B15BF05EC36E377FA",
+		"00617CCE7CF5064806C467F678D3B4080D6F1CC50AF26CA209417308281B68AF282623EAA63E5B5C0723D8B8C37FF0777B1A20F8CCB1DCCC43997F1EE0E44DA4A67A"},
+}
+
+const (
+	x256 = "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"
+	x384 = "6B9D3DAD2E1B8C1C05B19875B6659F4DE23C3B667BF297BA9AA47740787137D896D5724E4C70A825F872C9EA60D2EDF5"
+	x521 = "00FAD06DAA62BA3B25D2FB40133DA757205DE67F5BB0018FEE8C86E1B68C7E75CAA896EB32F1F47C70855836A6D16FCC1466F6D8FBEC67DB89EC0C08B0E996B83538"
+)
+
+func integer(t *testing.T, hex string) *big.Int {
+	t.Helper()
+	n, ok := new(big.Int).SetString(hex, 16)
+	if !ok {
+		t.Fatalf("not a number: %s", hex)
+	}
+	return n
+}
+
+// der returns the vector's private key as PKCS#8.
+func (v rfc6979Vector) der(t *testing.T) []byte {
+	t.Helper()
+	curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[v.curve]
+	size := (curve.Params().BitSize + 7) / 8
+	k, err := ecdsa.ParseRawPrivateKey(curve, integer(t, v.x).FillBytes(make([]byte, size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func (v rfc6979Vector) signature(t *testing.T) []byte {
+	t.Helper()
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{integer(t, v.r), integer(t, v.s)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}

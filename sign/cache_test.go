@@ -1,0 +1,131 @@
+package sign
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+)
+
+// counter is a Signer that takes a while, counts, and fails while told to.
+type counter struct {
+	mu    sync.Mutex
+	calls int
+	err   error
+}
+
+func (*counter) KeyID() imaevm.KeyID { return 0x01020304 }
+
+func (c *counter) SignDigest(d hash.Digest) ([]byte, error) {
+	time.Sleep(time.Second)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	if c.err != nil {
+		return nil, c.err
+	}
+	return []byte("signature of " + d.String()), nil
+}
+
+func digest(t *testing.T, content string) hash.Digest {
+	t.Helper()
+	d, err := hash.Sum(hash.SHA256, []byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestCacheSignsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := &counter{}
+		c := NewCache(key)
+		if c.KeyID() != key.KeyID() {
+			t.Errorf("key id %s", c.KeyID())
+		}
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				d := digest(t, strconv.Itoa(i%4))
+				sig, err := c.SignDigest(d)
+				if err != nil || string(sig) != "signature of "+d.String() {
+					t.Errorf("%q, %v", sig, err)
+				}
+				clear(sig) // the caller's: the others must not see it
+			})
+		}
+		wg.Wait()
+		if _, err := c.SignDigest(digest(t, "0")); err != nil {
+			t.Fatal(err)
+		}
+		if key.calls != 4 {
+			t.Errorf("%d private-key operations for 4 digests", key.calls)
+		}
+	})
+}
+
+func TestCacheForgetsErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := &counter{err: errors.New("token gone")}
+		c := NewCache(key)
+		d := digest(t, "")
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if _, err := c.SignDigest(d); err == nil {
+					t.Error("no error")
+				}
+			})
+		}
+		wg.Wait()
+		if key.calls != 1 {
+			t.Errorf("%d operations, want the one shared", key.calls)
+		}
+		key.err = nil
+		if _, err := c.SignDigest(d); err != nil {
+			t.Errorf("error remembered: %v", err)
+		}
+	})
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := &counter{}
+		size := entryOverhead + len("signature of ") + len(digest(t, "").String())
+		c := newCache(key, 3*size)
+		for _, content := range []string{"a", "b", "c", "a", "d", "a", "b"} {
+			if _, err := c.SignDigest(digest(t, content)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// a is used again before d pushes b out.
+		if key.calls != 5 {
+			t.Errorf("%d operations, want 5", key.calls)
+		}
+		if len(c.entries) != 3 || c.recent.Len() != 3 || c.bytes != 3*size {
+			t.Errorf("%d entries, %d in the list, %d bytes", len(c.entries), c.recent.Len(), c.bytes)
+		}
+		if len(c.flights) != 0 {
+			t.Errorf("%d flights left", len(c.flights))
+		}
+	})
+}
+
+func TestCacheSmallerThanOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(&counter{}, 1)
+		for range 2 {
+			if _, err := c.SignDigest(digest(t, "a")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(c.entries) != 0 || c.bytes != 0 {
+			t.Errorf("%d entries, %d bytes", len(c.entries), c.bytes)
+		}
+	})
+}

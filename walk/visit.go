@@ -1,0 +1,124 @@
+package walk
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// files opens some files of a directory, then hands them over one by one.
+func (r *reader) files(d *dir, names []name) {
+	w := r.w
+	at, err := w.use(d)
+	entries := make([]Entry, 0, len(names))
+	for _, n := range names {
+		e := d.child(n.text)
+		e.Err, e.walker, e.dir = err, w, d
+		switch {
+		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
+			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):
+			e.Err, e.Skip = nil, Filtered
+		case err == nil:
+			if fd := r.openFile(d, at, n.text, &e); fd >= 0 {
+				r.adviser.advise(fd, e.Stat.Size)
+				e.File = &File{fd: fd, name: e.Path}
+			}
+		}
+		entries = append(entries, e)
+	}
+	if err == nil {
+		w.unuse(d)
+	}
+	w.visitAll(entries)
+}
+
+// visitAll hands entries over, until the walk is stopped.
+func (w *walker) visitAll(entries []Entry) {
+	for i := range entries {
+		if w.stopped() {
+			if f := entries[i].File; f != nil {
+				f.Close()
+			}
+			continue
+		}
+		w.report(entries[i])
+	}
+}
+
+// openFile opens a file and fills in the entry: an error, a reason to skip
+// it, or neither, with the descriptor unless files are only counted.
+func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
+	var fd int
+	if r.w.cfg.CountOnly {
+		fd = -1
+		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			e.Skip = Special
+		}
+	} else if fd, e.Err = openToRead(at, name, unix.O_NONBLOCK|unix.O_NOFOLLOW); e.Err == nil {
+		e.Err = fstat(fd, &e.Stat)
+		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
+		}
+	} else if fstatat(at, name, &e.Stat) == nil && e.Stat.Mode&unix.S_IFMT == unix.S_IFREG && r.otherOwner(&e.Stat) {
+		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
+		return -1
+	}
+	if e.Err == nil && e.Skip == "" {
+		e.Skip = r.skipFile(&e.Stat, d)
+	}
+	e.Err = changedType(e.Err)
+	if fd >= 0 && (e.Err != nil || e.Skip != "") {
+		unix.Close(fd)
+		return -1
+	}
+	return fd
+}
+
+func (r *reader) otherOwner(st *unix.Stat_t) bool {
+	return r.w.cfg.Owner != nil && !r.w.cfg.Owner(st.Uid)
+}
+
+func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
+	w := r.w
+	switch {
+	case r.otherOwner(st):
+		return OtherOwner
+	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems:
+		return OtherFilesystem
+	case w.isOwn(st):
+		return OwnOutput
+	case w.roots[InodeOf(st)] != nil:
+		return OwnPath
+	case w.seen(st):
+		return HardLink
+	}
+	return ""
+}
+
+// An adviser starts reading files that will soon be read in full. Where the
+// last files were in memory already, it asks for one in adviseEvery only, to
+// find out whether the next are.
+type adviser struct{ warm int }
+
+const (
+	adviseEvery = 16
+	// coldAdvice is how long advice takes at least if something has to be
+	// read: pages have to be allocated and a request to be made. Where all
+	// is in memory the call takes a microsecond or two.
+	coldAdvice = 15 * time.Microsecond
+)
+
+func (a *adviser) advise(fd int, size int64) {
+	if size == 0 {
+		return
+	}
+	if a.warm > 0 {
+		a.warm--
+		return
+	}
+	start := time.Now()
+	unix.Fadvise(fd, 0, min(size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
+	if time.Since(start) < coldAdvice {
+		a.warm = adviseEvery - 1
+	}
+}
