@@ -165,7 +165,7 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	known := make(map[string]bool)
 	for _, a := range imaevm.Protected() {
 		known[a.Name] = true
-		if config == nil && a.Option != extraSmack || config.Enabled(a.Option) || a.Option == "" {
+		if config == nil && !slices.Contains(rare, a.Option) || config.Enabled(a.Option) || a.Option == "" {
 			v.Counted = append(v.Counted, a.Name)
 		}
 	}
@@ -195,8 +195,9 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	return v, nil
 }
 
-// extraSmack is off in the kernels of distributions.
-const extraSmack = "CONFIG_EVM_EXTRA_SMACK_XATTRS"
+// rare are options that are off in the kernels of most distributions: Debian,
+// Fedora and those made from them have no Smack.
+var rare = []string{"CONFIG_SECURITY_SMACK", "CONFIG_EVM_EXTRA_SMACK_XATTRS"}
 
 // kernelConfig returns the configuration of the target's kernel and in words
 // whose it is; nil stands for what distributions have.
