@@ -88,19 +88,35 @@ func usesKind(kinds map[plan.Class]imaevm.Type, want ...imaevm.Type) bool {
 	return false
 }
 
+// checkEVM refuses options of EVM labels that do not go together, before a key
+// is opened and its passphrase asked for.
+func checkEVM(c *cli.Context, rules plan.Rules) error {
+	kinds, err := evmKinds(c.String("evm"), rules)
+	if err != nil {
+		return err
+	}
+	if kinds == nil {
+		return refuseUnused(c, "--evm", "evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
+	}
+	if usesKind(kinds, imaevm.TypePortable, imaevm.TypeSignature) && c.String("key") == "" {
+		return conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
+	}
+	if !usesKind(kinds, imaevm.TypeHMAC) {
+		return refuseUnused(c, "--evm hmac", "evm-key")
+	}
+	if c.String("evm-key") == "" {
+		return conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
+	}
+	return nil
+}
+
 // evmLabels makes ready what --evm asks for, nil for nothing.
 func (p Program) evmLabels(c *cli.Context, store attr.Store, rules plan.Rules, algo hash.Algorithm, key *relabel.SigningKey) (*relabel.EVMLabels, error) {
 	kinds, err := evmKinds(c.String("evm"), rules)
-	if err != nil {
+	if err != nil || kinds == nil {
 		return nil, err
 	}
-	if kinds == nil {
-		return nil, refuseUnused(c, "--evm", "evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
-	}
 	m := &relabel.EVMLabels{Kinds: kinds, Algo: algo, Key: key}
-	if usesKind(kinds, imaevm.TypePortable, imaevm.TypeSignature) && key == nil {
-		return nil, conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
-	}
 	if usesKind(kinds, imaevm.TypeHMAC) {
 		if m.HMAC, err = p.openHMAC(c); err != nil {
 			return nil, err
@@ -108,8 +124,6 @@ func (p Program) evmLabels(c *cli.Context, store attr.Store, rules plan.Rules, a
 		if p.Host.HMACRefused() && !c.Bool("dry-run") && c.String("namespace") == "security" {
 			return nil, errHMACRefused
 		}
-	} else if err := refuseUnused(c, "--evm hmac", "evm-key"); err != nil {
-		return nil, err
 	}
 	if rules.Uses(plan.Hash) && kinds[plan.Hash] == 0 {
 		p.warn("files of class hash get no EVM label with --evm %s: a kernel with EVM active will deny them (--evm %[1]s,hmac labels them too)", c.String("evm"))
@@ -121,11 +135,7 @@ func (p Program) evmLabels(c *cli.Context, store attr.Store, rules plan.Rules, a
 
 // openHMAC reads the HMAC key.
 func (p Program) openHMAC(c *cli.Context) (*imaevm.HMACKey, error) {
-	file := c.String("evm-key")
-	if file == "" {
-		return nil, conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
-	}
-	key, err := p.readSecret(file, evmkey.Read)
+	key, err := p.readSecret(c.String("evm-key"), evmkey.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +179,7 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	}
 	for _, name := range added {
 		if !strings.HasPrefix(name, "security.") || name == imaevm.AttrEVM {
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: EVM protects attributes whose names begin with security.", name)}
+			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {
 			known[name], v.Added = true, append(v.Added, name)

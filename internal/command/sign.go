@@ -72,6 +72,12 @@ func (p Program) sign(c *cli.Context) error {
 
 // label runs a plan that writes labels: hashes, signatures, and those of EVM.
 func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) error {
+	if err := checkSigning(c, rules); err != nil {
+		return err
+	}
+	if err := checkEVM(c, rules); err != nil {
+		return err
+	}
 	s := session{program: p, plan: request}
 	l := &relabel.Labeller{
 		Store: s.store(), Algo: request.Algo, Rules: rules, Force: request.Force,
@@ -87,9 +93,7 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) erro
 		if err := key.Scheme().Check(request.Algo); err != nil {
 			return &usageError{err: err}
 		}
-		if l.Key, err = signingKey(c, key); err != nil {
-			return err
-		}
+		l.Key = signingKey(c, key)
 		size = labelSize(key, rules, c.String("evm"))
 	}
 	var err error

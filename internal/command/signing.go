@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"imaseal/internal/imaevm"
+	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -34,6 +35,8 @@ var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWOR
 
 // errNoPassphrase says that a key is encrypted and nobody can be asked.
 var errNoPassphrase = errors.New("the key is encrypted, and there is no passphrase")
+
+var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
 
 // asker returns how the passphrase of a private key is found: in a file, in the
 // environment, or on the terminal. Never on the command line, which others see.
@@ -79,7 +82,7 @@ func (p Program) getenv(name string) string {
 // questionable about it. The caller closes it.
 func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 	if c.String("key") == "" {
-		return nil, conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
+		return nil, errNoKey
 	}
 	var o keys.Options
 	o.Certificate = c.String("cert")
@@ -100,13 +103,21 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 	return key, nil
 }
 
-// signingKey makes a key ready for labels: equal contents are signed once.
-func signingKey(c *cli.Context, key *keys.Key) (*relabel.SigningKey, error) {
-	version := c.Int("sig-version")
-	if version != 2 && version != 3 {
-		return nil, &usageError{err: fmt.Errorf("--sig-version %d is not 2 or 3", version)}
+// checkSigning refuses options of signatures that cannot be, before the key is
+// opened and its passphrase asked for.
+func checkSigning(c *cli.Context, rules plan.Rules) error {
+	if rules.Uses(plan.Sign) && c.String("key") == "" {
+		return errNoKey
 	}
-	return &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(version)}, nil
+	if version := c.Int("sig-version"); version != 2 && version != 3 {
+		return &usageError{err: fmt.Errorf("--sig-version %d is not 2 or 3", version)}
+	}
+	return nil
+}
+
+// signingKey makes a key ready for labels: equal contents are signed once.
+func signingKey(c *cli.Context, key *keys.Key) *relabel.SigningKey {
+	return &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
 }
 
 // refuseUnused refuses options that only count with another one.

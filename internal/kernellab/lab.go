@@ -1,6 +1,7 @@
 package kernellab
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -77,11 +78,24 @@ func equipped() error {
 			missing = append(missing, program+"="+pkg)
 		}
 	}
+	if p := lookPath("busybox"); p != "" && !isStatic(p) {
+		missing = append(missing, p+"=busybox-static") // that of package busybox wants libraries
+	}
 	if missing == nil {
 		return nil
 	}
 	slices.Sort(missing)
 	return fmt.Errorf("the kernel lab needs programs=packages %s", strings.Join(missing, " "))
+}
+
+// isStatic says whether a program runs without a dynamic loader.
+func isStatic(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // lookPath finds a program also where only root's path leads, "" if nowhere.
