@@ -78,8 +78,11 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	res.Class = string(class)
 	var change undo.File
 	err = unchanging(e, func() error { return l.try(ctx, w, e, class, &res, &change) })
-	if err != nil && len(change.Changes) > 0 {
-		err = errors.Join(err, l.Writer.takeBack(e, change))
+	var half *halfError
+	if err != nil && !errors.As(err, &half) {
+		if backErr := l.Writer.takeBack(e, change); backErr != nil {
+			err = fmt.Errorf("%v; %w", err, backErr) // to be reported even where the first is not
+		}
 	}
 	if err != nil {
 		res.Outcome, res.Reason, res.Err = report.Failed, "", err
@@ -133,18 +136,20 @@ func (l *Labeller) try(ctx context.Context, w *Worker, e *walk.Entry, class plan
 		}
 	}
 	if l.SigFiles && class == plan.Sign {
-		if err := l.Writer.sigFile(e, ima); err != nil {
+		if err := l.Writer.sigFile(w, e, ima); err != nil {
 			return err
 		}
 	}
-	if len(changes) == 0 {
+	if len(changes) > 0 {
+		if err := l.Writer.write(w, e, change, changes...); err != nil {
+			return err
+		}
+	}
+	if len(change.Changes) == 0 {
 		return nil
 	}
-	if err := l.Writer.write(w, e, change, changes...); err != nil {
-		return err
-	}
-	res.Outcome, res.IMA = report.Labelled, ima
-	l.warn(e, res, old)
+	res.Outcome, res.Reason, res.IMA = report.Labelled, "", ima
+	l.warn(e, res, change.Changes[0].Old)
 	return nil
 }
 

@@ -35,10 +35,13 @@ func isSigFile(e *walk.Entry) bool {
 }
 
 // sigFile writes the label to the file beside e, unless it is there.
-func (wr *Writer) sigFile(e *walk.Entry, label []byte) error {
+func (wr *Writer) sigFile(w *Worker, e *walk.Entry, label []byte) error {
 	old, err := readSigFile(e)
 	if err == nil && bytes.Equal(old, label) || wr.DryRun {
 		return nil
+	}
+	if err := w.wrote(e); err != nil {
+		return err
 	}
 	err = e.WithDir(func(at int, name string) error {
 		temp := "." + name + "." + rand.Text() + sigFileSuffix
