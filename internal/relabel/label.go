@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"imaseal/hash"
 	"imaseal/internal/attr"
@@ -104,7 +105,7 @@ func isExecutable(e *walk.Entry) (bool, error) {
 		return false, nil
 	}
 	var b [len(magic)]byte
-	if _, err := e.File.ReadAt(b[:], 0); err != nil {
+	if _, err := e.File.ReadAt(b[:], 0); err != nil && err != io.EOF { // it was cut: read will say
 		return false, fmt.Errorf("reading: %w", pathless(err))
 	}
 	return string(b[:]) == magic, nil
