@@ -14,6 +14,7 @@ func (p Program) verifyCommand() *cli.Command {
 		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "check PATH.sig instead of security.ima"},
 		namespaceFlag(labels),
+		&cli.BoolFlag{Name: "require-evm", Category: evmCategory, Usage: "files need security.evm, as on hosts with EVM active (implied by --evm-key)"},
 	}
 	return &cli.Command{
 		Name:      "verify",
@@ -23,7 +24,7 @@ func (p Program) verifyCommand() *cli.Command {
 The exit status is 0 only if every file carries a label that fits, and 4 if
 one does not. Signatures need --key: certificates or public keys, from files
 or from a directory. EVM labels are checked too, as far as there is a key
-for them.
+for them; with --require-evm or --evm-key every file needs one.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root
@@ -49,12 +50,15 @@ func (p Program) verify(c *cli.Context) error {
 	if request, err = validate(request); err != nil {
 		return err
 	}
+	if c.Bool("sigfile") && c.Bool("require-evm") {
+		return conflict("--sigfile checks no attributes, so that --require-evm asks for nothing", "leave out one of them")
+	}
 	r, err := p.prepare(c, request)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile")}
+	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile"), RequireEVM: c.Bool("require-evm") || c.IsSet("evm-key")}
 	if err := p.openChecks(c, checker); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ type Checker struct {
 	HMAC *imaevm.HMACKey
 	// View is what EVM covers; needed with Keys or HMAC.
 	View *EVMView
+	// RequireEVM says that a file without security.evm is unlabelled, as a
+	// kernel with EVM active says.
+	RequireEVM bool
 	// SigFiles checks the signature in the file beside each file instead of
 	// security.ima.
 	SigFiles bool
@@ -179,7 +182,10 @@ func verdict(err error) (report.Outcome, string) {
 
 // evm judges security.evm, as far as there is a key for what it holds.
 func (c *Checker) evm(e *walk.Entry, res *report.Result) error {
-	if c.Keys == nil && c.HMAC == nil || res.EVM == nil {
+	if res.EVM == nil && c.RequireEVM {
+		res.Outcome, res.Reason = report.Unlabelled, "no "+imaevm.AttrEVM
+	}
+	if res.EVM == nil || c.Keys == nil && c.HMAC == nil {
 		return nil
 	}
 	outcome, reason, err := c.evmVerdict(e, res.IMA, res.EVM)
