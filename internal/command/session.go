@@ -111,6 +111,16 @@ func (s *session) createLog() error {
 	return advised
 }
 
+// dropLog removes a log that nothing was written to: the next run may have its
+// name.
+func (s *session) dropLog() {
+	if s.log != nil {
+		s.log.Close()
+		os.Remove(s.plan.UndoLog)
+		s.log = nil
+	}
+}
+
 // ownFiles are the files that the run itself writes, which may be in the tree.
 func (s *session) ownFiles() []walk.Inode {
 	var own []walk.Inode

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/term"
 
 	"imaseal/internal/imaevm"
-	"imaseal/internal/relabel"
+	"imaseal/internal/plan"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
-	"imaseal/sign"
 )
 
 // keyFlags are the options of commands that sign.
@@ -31,6 +30,9 @@ func keyFlags() []cli.Flag {
 
 // Variables of the environment that hold the passphrase of a private key.
 var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWORD"}
+
+// errNoKey says that a signature is asked for, and nothing to make it with.
+var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
 
 // errNoPassphrase says that a key is encrypted and nobody can be asked.
 var errNoPassphrase = errors.New("the key is encrypted, and there is no passphrase")
@@ -78,9 +80,6 @@ func (p Program) getenv(name string) string {
 // openKey opens the private key that the options name, and prints what is
 // questionable about it. The caller closes it.
 func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
-	if c.String("key") == "" {
-		return nil, conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
-	}
 	var o keys.Options
 	o.Certificate = c.String("cert")
 	if c.IsSet("keyid") {
@@ -100,13 +99,32 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 	return key, nil
 }
 
-// signingKey makes a key ready for labels: equal contents are signed once.
-func signingKey(c *cli.Context, key *keys.Key) (*relabel.SigningKey, error) {
-	version := c.Int("sig-version")
-	if version != 2 && version != 3 {
-		return nil, &usageError{err: fmt.Errorf("--sig-version %d is not 2 or 3", version)}
+// labelUsage refuses options of hash and sign that contradict each other or
+// are of no use, before anything is opened. It returns the kinds of EVM labels.
+func labelUsage(c *cli.Context, rules plan.Rules) (map[plan.Class]imaevm.Type, error) {
+	if v := c.Int("sig-version"); v != 2 && v != 3 {
+		return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", v), "2 is for every kernel, 3 for Linux 7.2 and later")
 	}
-	return &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(version)}, nil
+	kinds, err := evmKinds(c.String("evm"), rules)
+	if err != nil {
+		return nil, err
+	}
+	if err := evmUsage(c, kinds); err != nil {
+		return nil, err
+	}
+	signs := rules.Uses(plan.Sign)
+	evmSigns := usesKind(kinds, imaevm.TypePortable, imaevm.TypeSignature)
+	switch {
+	case c.String("key") == "" && signs:
+		return nil, errNoKey
+	case c.String("key") == "" && evmSigns:
+		return nil, conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
+	case c.String("key") == "":
+		return kinds, refuseUnused(c, "--key", "cert", "keyid", "passphrase-file", "sig-version")
+	case c.Command.Name == "hash" && !evmSigns:
+		return nil, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
+	}
+	return kinds, nil
 }
 
 // refuseUnused refuses options that only count with another one.
