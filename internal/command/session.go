@@ -160,7 +160,7 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
-	errNoEVM    = errors.New("this kernel is built without EVM")
+	errNoEVM    = errors.New("a kernel without EVM: CONFIG_EVM is not set")
 	// errHMACRefused: see host.HMACRefused.
 	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )

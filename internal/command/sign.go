@@ -20,6 +20,8 @@ func (p Program) signCommand() *cli.Command {
 		&cli.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
 		&cli.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+	}
+	rewrite := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
 		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes where the rules say hash"},
 	}
@@ -45,7 +47,7 @@ Programs signed, configuration hashed, and EVM labels for all:
 
 The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
-		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewrite, writingFlags(), outputFlags()),
 		Action: p.sign,
 	}
 }

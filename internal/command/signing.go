@@ -2,11 +2,11 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -34,38 +34,79 @@ var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWOR
 // errNoKey says that a signature is asked for, and nothing to make it with.
 var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
 
-// errNoPassphrase says that a key is encrypted and nobody can be asked.
-var errNoPassphrase = errors.New("the key is encrypted, and there is no passphrase")
+// errNoPassphrase says that a passphrase is needed and nobody can be asked.
+var errNoPassphrase = errors.New("no passphrase is given, and there is no terminal to ask on")
 
-// asker returns how the passphrase of a private key is found: in a file, in the
-// environment, or on the terminal. Never on the command line, which others see.
-func (p Program) asker(file string) keyfile.Ask {
+// asker returns how the passphrases of private keys are found: in a file, in
+// the environment, or on the terminal. Never on the command line, which others
+// see.
+func (p Program) asker(c *cli.Context) keyfile.Ask {
+	given := p.givenPassphrase(c.String("passphrase-file"))
 	return func(prompt string) ([]byte, error) {
+		passphrase, err := given()
+		if passphrase == nil && err == nil {
+			passphrase, err = askTerminal(c.Context, prompt)
+		}
+		return bytes.Clone(passphrase), err
+	}
+}
+
+// givenPassphrase returns a function that returns the passphrase of a file or
+// the environment, nil for none. The file is read once, since it may be a pipe.
+func (p Program) givenPassphrase(file string) func() ([]byte, error) {
+	return sync.OnceValues(func() ([]byte, error) {
 		if file != "" {
-			return readPassphrase(file)
+			return p.readPassphrase(file)
 		}
 		for _, name := range passphraseVariables {
 			if value := p.getenv(name); value != "" {
 				return []byte(value), nil
 			}
 		}
-		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-		if err != nil {
-			return nil, errNoPassphrase
-		}
-		defer tty.Close()
-		fmt.Fprintf(tty, "%s: ", prompt)
-		defer fmt.Fprintln(tty)
-		return term.ReadPassword(int(tty.Fd()))
+		return nil, nil
+	})
+}
+
+// askTerminal reads a line without showing it. A signal ends that, and leaves
+// the terminal as it was.
+func askTerminal(ctx context.Context, prompt string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, errNoPassphrase
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, errNoPassphrase
+	}
+	fmt.Fprintf(tty, "%s: ", prompt)
+	defer fmt.Fprintln(tty)
+	type answer struct {
+		passphrase []byte
+		err        error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		passphrase, err := term.ReadPassword(fd)
+		answers <- answer{passphrase, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.passphrase, a.err
+	case <-ctx.Done():
+		term.Restore(fd, state)
+		return nil, context.Cause(ctx)
 	}
 }
 
 // readPassphrase reads a file's first line.
-func readPassphrase(file string) ([]byte, error) {
-	b, _, err := keyfile.Read(file)
+func (p Program) readPassphrase(file string) ([]byte, error) {
+	b, mode, err := keyfile.Read(file)
 	if err != nil {
 		return nil, err
 	}
+	p.warnReadable(file, mode)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
@@ -89,7 +130,7 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 		}
 		o.KeyID = &id
 	}
-	key, err := keys.Open(c.String("key"), p.asker(c.String("passphrase-file")), o)
+	key, err := keys.Open(c.String("key"), p.asker(c), o)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +178,12 @@ func refuseUnused(c *cli.Context, without string, names ...string) error {
 	return nil
 }
 
-// words splits a value at commas.
-func words(value string) []string {
-	return slices.DeleteFunc(strings.Split(value, ","), func(s string) bool { return s == "" })
+// refuseWith refuses options that contradict another one.
+func refuseWith(c *cli.Context, with string, names ...string) error {
+	for _, name := range names {
+		if c.IsSet(name) {
+			return conflict(fmt.Sprintf("--%s is of no use with --%s", name, with), "leave out one of them")
+		}
+	}
+	return nil
 }
