@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/inode"
+	"imaseal/keys/cert"
+	"imaseal/keys/keyfile"
 )
 
 // signingCommands are the script commands about keys and signatures.
@@ -50,6 +52,18 @@ var signingCommands = map[string]func(*testscript.TestScript, bool, []string){
 			ts.Check(err)
 			fmt.Fprintf(ts.Stdout(), "%s %o\n", name, info.Mode().Perm())
 		}
+	},
+	// expired CERT KEY: make a certificate for the private key in a file that
+	// was valid in 2020.
+	"expired": func(ts *testscript.TestScript, neg bool, args []string) {
+		private, err := keyfile.OpenPrivate(ts.MkAbs(args[1]), nil)
+		ts.Check(err)
+		begin := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+		der, err := cert.SelfSigned(private.Key, cert.Profile{
+			Name: pkix.Name{CommonName: "expired"}, NotBefore: begin, NotAfter: begin.AddDate(1, 0, 0),
+		})
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), der, 0o600))
 	},
 	// typing TEXT STATUS PROGRAM ARG...: like exits, on a terminal where TEXT
 	// is typed. What the terminal shows is the output.
@@ -93,32 +107,38 @@ func typing(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Stdin = slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	ts.Check(cmd.Start())
-	var shown bytes.Buffer
+	var mu sync.Mutex
+	var shown strings.Builder
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		io.Copy(&shown, master)
-	}()
-	var over atomic.Bool
-	ended := make(chan error, 1)
-	go func() {
-		ended <- cmd.Wait()
-		over.Store(true)
-	}()
-	echo := func(want bool) {
-		for echoes(slave) != want && !over.Load() {
-			time.Sleep(time.Millisecond)
+		b := make([]byte, 1024)
+		for {
+			n, err := master.Read(b)
+			mu.Lock()
+			shown.Write(b[:n])
+			mu.Unlock()
+			if err != nil {
+				return
+			}
 		}
-	}
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	limit := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
 	defer limit.Stop()
-	for line := range strings.SplitAfterSeq(text, "\n") {
-		if line != "" {
-			echo(false)
-			_, err := io.WriteString(master, line)
-			ts.Check(err)
-			echo(true)
+	asked := func(times int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Count(shown.String(), ": ") >= times && !echoes(slave)
+	}
+	times := 0
+	for line := range strings.Lines(text) {
+		for times++; !asked(times) && len(ended) == 0; {
+			time.Sleep(time.Millisecond)
 		}
+		_, err := io.WriteString(master, line)
+		ts.Check(err)
 	}
 	err = <-ended
 	if !echoes(slave) {

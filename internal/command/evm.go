@@ -70,7 +70,10 @@ func evmKinds(value string, rules plan.Rules) (map[plan.Class]imaevm.Type, error
 			signature = kind
 		}
 	}
-	kinds := map[plan.Class]imaevm.Type{plan.Sign: cmp.Or(signature, hmac), plan.Hash: hmac}
+	kinds := map[plan.Class]imaevm.Type{plan.Sign: cmp.Or(signature, hmac)}
+	if hmac != 0 {
+		kinds[plan.Hash] = hmac
+	}
 	switch {
 	case signature != 0 && hmac != 0 && !(rules.Uses(plan.Sign) && rules.Uses(plan.Hash)):
 		return nil, conflict("--evm "+value+" is by class, and all files are of the same", "name one kind, or give imaseal sign --rules")
