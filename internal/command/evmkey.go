@@ -81,6 +81,9 @@ func (p Program) evmKey(c *cli.Context) error {
 		files = append(files, keyfile.File{Path: name, Data: key, Mode: secretMode})
 	}
 	if name := c.String("blob"); name != "" {
+		if len(key) < evmkey.MinSize {
+			return fmt.Errorf("a key of %d bytes; in a blob it has %d to %d", len(key), evmkey.MinSize, evmkey.MaxSize)
+		}
 		blob, err := evmkey.NewBlob(c.String("format"), c.String("master-name"), master, key)
 		if err != nil {
 			return err
