@@ -1,77 +1,103 @@
 package walk
 
 import (
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
+	"container/list"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // maxOpenDirs bounds the directories that stay open for the sake of names in
-// them that wait. Beyond it a directory is closed and opened again by its
-// chain of names when its turn comes: trees both deep and wide need no more
-// descriptors than others.
+// them that wait. Beyond it the one that was opened first is closed, since
+// the names that came last have their turn first, and opened again when its
+// turn comes: trees both deep and wide need no more descriptors than others.
 const maxOpenDirs = 256
 
 // A dir is a directory that is read, or has names in it that wait.
 type dir struct {
 	root     *Root
-	parent   *dir // nil for the tree itself
-	name     string
-	path     string
-	rel      string // "." for the tree itself
+	parent   *dir   // nil for the tree itself
+	name     string // empty for the tree itself
 	id       Inode
 	included bool // the path or one above it is included by the filter
 
 	// Guarded by walker.mu.
-	fd   int // -1 while closed for want of descriptors
-	refs int // readers and waiting names
-	uses int // users of fd at this moment
+	fd   int           // -1 while closed for want of descriptors
+	elem *list.Element // in walker.open, while fd is not -1
+	refs int           // readers and waiting names
+	uses int           // users of fd at this moment
 }
 
-// entry returns the entry of a name in d. Rel is a part of Path, since there
-// are as many as there are files.
-func (d *dir) entry(name string) Entry {
-	path := joinPath(d.path, name)
-	rel := len(name)
-	if d.rel != "." {
-		rel += len(d.rel) + 1
+// child returns an entry with the paths of a name in d. They are put together
+// when they are needed: a directory that keeps its own path would make memory
+// grow with the square of a tree's depth.
+func (d *dir) child(name string) Entry {
+	tree := d.root.path
+	size := len(tree) + 1 + len(name)
+	for up := d; up.parent != nil; up = up.parent {
+		size += len(up.name) + 1
 	}
-	return Entry{Path: path, Rel: path[len(path)-rel:]}
+	var b strings.Builder
+	b.Grow(size)
+	b.WriteString(tree)
+	if !strings.HasSuffix(tree, "/") {
+		b.WriteByte('/')
+	}
+	rel := b.Len()
+	d.write(&b)
+	b.WriteString(name)
+	return Entry{Path: b.String(), Rel: b.String()[rel:]}
 }
 
-func joinPath(tree, rel string) string {
-	switch {
-	case rel == ".":
-		return tree
-	case tree == "/":
-		return "/" + rel
+// write writes the path of d relative to the tree, with a slash behind it.
+func (d *dir) write(b *strings.Builder) {
+	if d.parent != nil {
+		d.parent.write(b)
+		b.WriteString(d.name)
+		b.WriteByte('/')
 	}
-	return tree + "/" + rel
 }
 
-// clean is filepath.Clean, but for paths with "..": behind a link, that leads
-// elsewhere than the text says.
-func clean(name string) string {
-	if !slices.Contains(strings.Split(name, "/"), "..") {
-		return filepath.Clean(name)
+// entry returns an entry with the paths of d.
+func (d *dir) entry() Entry {
+	if d.parent == nil {
+		return Entry{Path: d.root.path, Rel: "."}
 	}
-	if short := strings.TrimRight(name, "/"); short != "" {
-		return short
-	}
-	return name
+	return d.parent.child(d.name)
 }
 
 func (w *walker) rootDir(r *Root) (*dir, error) {
-	fd, err := openat(int(r.file.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openToRead(int(r.file.Fd()), ".", unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
-	w.open++
-	return &dir{root: r, path: r.path, rel: ".", id: InodeOf(&r.stat), fd: fd, refs: 1}, nil
+	d := &dir{root: r, id: InodeOf(&r.stat), fd: -1, refs: 1}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.opened(d, fd)
+	return d, nil
+}
+
+// opened gives d its descriptor, and takes those of others if there are too
+// many. The lock is held.
+func (w *walker) opened(d *dir, fd int) {
+	d.fd = fd
+	d.elem = w.open.PushBack(d)
+	for e := w.open.Front(); e != d.elem && w.open.Len() > w.limits.openDirs; {
+		first := e.Value.(*dir)
+		e = e.Next()
+		if first.uses == 0 {
+			w.close(first)
+			w.closed++
+		}
+	}
+}
+
+// close closes d. The lock is held.
+func (w *walker) close(d *dir) {
+	unix.Close(d.fd)
+	d.fd = -1
+	w.open.Remove(d.elem)
 }
 
 // release gives up a reference and closes the directory with the last one.
@@ -79,16 +105,54 @@ func (w *walker) release(d *dir) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d.refs--
-	w.maybeClose(d)
+	switch {
+	case d.refs > 0:
+	case d.fd < 0:
+		w.closed--
+	default:
+		if w.closed > 0 {
+			w.handBack(d)
+		}
+		w.close(d)
+	}
 }
 
-// maybeClose closes d if nobody needs it, or if too many are open and nobody
-// uses it right now. The lock is held.
-func (w *walker) maybeClose(d *dir) {
-	if d.fd >= 0 && d.uses == 0 && (d.refs == 0 || w.open > w.limits.openDirs) {
-		unix.Close(d.fd)
-		d.fd = -1
-		w.open--
+// handBack opens again, before d is closed for good, the directories above it
+// that names wait in, if the nearest one is closed: the walk is likely to go
+// on there, and from d it is few steps, where reopen takes as many as the tree
+// is deep. If it fails, reopen will say why. The lock is held.
+func (w *walker) handBack(d *dir) {
+	nearest := d.parent
+	for nearest != nil && nearest.refs == 0 {
+		nearest = nearest.parent
+	}
+	if nearest == nil || nearest.fd >= 0 {
+		return
+	}
+	at, own := d.fd, false // own: at is no directory's yet
+	for up := d.parent; up != nil && up.fd < 0 && w.closed > 0 && w.open.Len() <= w.limits.openDirs/2+1; up = up.parent {
+		fd, err := openToRead(at, "..", unix.O_DIRECTORY)
+		if own {
+			unix.Close(at)
+		}
+		if err != nil {
+			return
+		}
+		at, own = fd, true
+		if up.refs == 0 {
+			continue
+		}
+		var st unix.Stat_t
+		if err := fstat(at, &st); err != nil || InodeOf(&st) != up.id {
+			break
+		}
+		own = false
+		up.fd = at
+		up.elem = w.open.PushFront(up) // it has its turn after all that are open
+		w.closed--
+	}
+	if own {
+		unix.Close(at)
 	}
 }
 
@@ -101,8 +165,8 @@ func (w *walker) use(d *dir) (int, error) {
 		if err != nil {
 			return -1, err
 		}
-		d.fd = fd
-		w.open++
+		w.closed--
+		w.opened(d, fd)
 	}
 	d.uses++
 	return d.fd, nil
@@ -112,11 +176,10 @@ func (w *walker) unuse(d *dir) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d.uses--
-	w.maybeClose(d)
 }
 
 // reopen opens a directory that was closed, from the nearest one above it that
-// is open, name by name. The lock is held: this is rare.
+// is open, name by name. The lock is held: this is rare, see handBack.
 func (w *walker) reopen(d *dir) (int, error) {
 	var chain []*dir
 	from := d
@@ -132,7 +195,7 @@ func (w *walker) reopen(d *dir) (int, error) {
 		if chain[i].parent == nil {
 			name = "."
 		}
-		fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		fd, err := openToRead(at, name, unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if own {
 			unix.Close(at)
 		}
@@ -150,95 +213,4 @@ func (w *walker) reopen(d *dir) (int, error) {
 		}
 	}
 	return at, nil
-}
-
-// A Root is a tree or a single file to walk, opened before the walk starts.
-type Root struct {
-	path string
-	file *os.File // a directory; of a file, an O_PATH descriptor
-	stat unix.Stat_t
-	fs   unix.Statfs_t
-}
-
-// A NotAFileError says that a path is neither a directory nor a regular file.
-type NotAFileError struct{ Type string }
-
-func (e *NotAFileError) Error() string {
-	return "is a " + e.Type + ", neither a directory nor a regular file"
-}
-
-// Open opens a path as a root. A symbolic link is followed. The caller closes
-// the root after the walk. The errors are of type *fs.PathError, and wrap a
-// *NotAFileError for what is neither a directory nor a regular file.
-func Open(name string) (*Root, error) {
-	r := &Root{path: clean(name)}
-	fail := func(err error) (*Root, error) {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	if name == "" {
-		return fail(unix.ENOENT)
-	}
-	fd, err := openLong(r.path, unix.O_PATH)
-	if err != nil {
-		return fail(err)
-	}
-	r.file = os.NewFile(uintptr(fd), r.path)
-	if err := fstat(fd, &r.stat); err != nil {
-		r.Close()
-		return fail(err)
-	}
-	if err := unix.Fstatfs(fd, &r.fs); err != nil {
-		r.Close()
-		return fail(err)
-	}
-	if t := r.stat.Mode & unix.S_IFMT; t != unix.S_IFDIR && t != unix.S_IFREG {
-		r.Close()
-		return fail(&NotAFileError{Type: typeName(t)})
-	}
-	return r, nil
-}
-
-// Close closes the root.
-func (r *Root) Close() error { return r.file.Close() }
-
-// Path returns the path as it was given, without what does not count in it.
-func (r *Root) Path() string { return r.path }
-
-// IsDir reports whether the root is a directory.
-func (r *Root) IsDir() bool { return r.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
-
-// Stat returns what fstat said of the root.
-func (r *Root) Stat() unix.Stat_t { return r.stat }
-
-// Magic returns the superblock magic of the root's file system, 32 bits of
-// statfs's f_type.
-func (r *Root) Magic() uint32 { return uint32(r.fs.Type) }
-
-// ReadOnly reports whether the root's file system is mounted read-only.
-func (r *Root) ReadOnly() bool { return r.fs.Flags&unix.ST_RDONLY != 0 }
-
-// Reopen opens the root for reading; the caller closes the file. The error is
-// ErrMoved if the name stands for something else by now.
-func (r *Root) Reopen() (*os.File, error) { return openNamed(r.path, 0, &r.stat) }
-
-// openNamed opens by its name the file or directory that was described by
-// want before, and fills in what fstat says of it now.
-func openNamed(name string, flags int, want *unix.Stat_t) (*os.File, error) {
-	flags |= unix.O_RDONLY | unix.O_NONBLOCK
-	fd, err := openLong(name, flags|unix.O_NOATIME)
-	if err == unix.EPERM {
-		fd, err = openLong(name, flags)
-	}
-	if err != nil {
-		return nil, changedType(err)
-	}
-	id := InodeOf(want)
-	if err = fstat(fd, want); err == nil && InodeOf(want) != id {
-		err = ErrMoved
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }

@@ -34,11 +34,11 @@ func fstatat(at int, name string, st *unix.Stat_t) error {
 	}
 }
 
-// openRegular opens for reading what should be a regular file: O_NONBLOCK, so
-// that a fifo in its place blocks nobody, and O_NOATIME where it is allowed,
-// since labelling a file is not using it.
-func openRegular(at int, name string, flags int) (int, error) {
-	flags |= unix.O_RDONLY | unix.O_NONBLOCK
+// openToRead opens for reading, with O_NOATIME where it is allowed, since
+// labelling a file is not using it. What should be a regular file is opened
+// with O_NONBLOCK, so that a fifo in its place blocks nobody.
+func openToRead(at int, name string, flags int) (int, error) {
+	flags |= unix.O_RDONLY
 	fd, err := openat(at, name, flags|unix.O_NOATIME)
 	if err == unix.EPERM {
 		fd, err = openat(at, name, flags)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"io"
 	"iter"
 	"slices"
@@ -76,92 +75,6 @@ func (r *reader) take(it item) {
 	}
 }
 
-// openDir opens a directory below another, or reports why not.
-func (r *reader) openDir(parent *dir, name string) *dir {
-	w := r.w
-	e := parent.entry(name)
-	if w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel) {
-		e.Skip = Filtered
-		w.report(e)
-		return nil
-	}
-	at, err := w.use(parent)
-	if err != nil {
-		e.Err = err
-		w.report(e)
-		return nil
-	}
-	defer w.unuse(parent)
-	fd := -1
-	if e.Skip, err = r.mayEnter(parent, at, name); err == nil && e.Skip == "" {
-		fd, err = openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	}
-	if err == nil && e.Skip == "" {
-		if err = fstat(fd, &e.Stat); err != nil {
-			unix.Close(fd)
-		}
-	}
-	if err != nil || e.Skip != "" {
-		e.Err = changedType(err)
-		w.report(e)
-		return nil
-	}
-	w.mu.Lock()
-	w.open++
-	w.mu.Unlock()
-	return &dir{
-		root: parent.root, parent: parent, name: name, path: e.Path, rel: e.Rel, id: InodeOf(&e.Stat),
-		included: parent.included || w.cfg.Include == nil || w.cfg.Include(e.Rel),
-		fd:       fd, refs: 1,
-	}
-}
-
-// mayEnter looks at a directory before it is opened, since opening can mount
-// (autofs) or hang (a dead network file system).
-func (r *reader) mayEnter(parent *dir, at int, name string) (Reason, error) {
-	var st unix.Stat_t
-	if err := fstatat(at, name, &st); err != nil {
-		return "", err
-	}
-	id := InodeOf(&st)
-	if other := r.w.roots[id]; other != nil && other != parent.root && other.IsDir() {
-		return OwnPath, nil
-	}
-	if id.Dev == parent.id.Dev {
-		return "", nil
-	}
-	if !r.w.cfg.CrossFilesystems {
-		return OtherFilesystem, nil
-	}
-	fd, err := openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return "", err
-	}
-	if r.w.cfg.Pseudo != nil && r.w.cfg.Pseudo(uint32(fs.Type)) {
-		return PseudoFS, nil
-	}
-	return "", nil
-}
-
-// changedType makes the errors of opening without following links say what
-// happened.
-func changedType(err error) error {
-	switch {
-	case errors.Is(err, unix.ELOOP):
-		return &ChangedTypeError{To: "symbolic link"}
-	case errors.Is(err, unix.ENOTDIR):
-		return &ChangedTypeError{To: "file or symbolic link"}
-	case errors.Is(err, unix.ENXIO):
-		return &ChangedTypeError{To: "socket or device"}
-	}
-	return err
-}
-
 // read reads a directory and gives up the caller's reference on it.
 func (r *reader) read(d *dir) {
 	defer r.w.release(d)
@@ -171,7 +84,9 @@ func (r *reader) read(d *dir) {
 	for {
 		more, err := r.fill(d, c, &at)
 		if err != nil {
-			r.w.report(Entry{Path: d.path, Rel: d.rel, Err: err})
+			e := d.entry()
+			e.Err = err
+			r.w.report(e)
 		}
 		if r.lexical {
 			r.handOverLexically(d, c)
@@ -269,7 +184,7 @@ func (r *reader) handOver(d *dir, c *chunk) {
 			r.skipType(d, n.text, n.typ == unix.DT_LNK)
 		}
 	}
-	for batch := range slices.Chunk(files, batchNames) {
+	for batch := range slices.Chunk(files, r.w.limits.batch) {
 		items = append(items, item{parent: d, names: batch})
 	}
 	for one := range slices.Chunk(others, 1) {
@@ -292,7 +207,7 @@ func (r *reader) handOverLexically(d *dir, c *chunk) {
 	var items []item
 	var files []name
 	flush := func() {
-		for batch := range slices.Chunk(files, batchNames) {
+		for batch := range slices.Chunk(files, r.w.limits.batch) {
 			items = append(items, item{parent: d, names: batch})
 		}
 		files = nil
@@ -338,7 +253,7 @@ func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
 }
 
 func (r *reader) skipType(d *dir, name string, link bool) {
-	e := d.entry(name)
+	e := d.child(name)
 	e.Skip = Special
 	if link {
 		e.Skip = Symlink
@@ -354,7 +269,7 @@ func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
 		r.w.unuse(d)
 	}
 	if err != nil {
-		e := d.entry(name)
+		e := d.child(name)
 		e.Err = err
 		r.w.report(e)
 		return false, false

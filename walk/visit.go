@@ -1,7 +1,6 @@
 package walk
 
 import (
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +12,7 @@ func (r *reader) files(d *dir, names []name) {
 	at, err := w.use(d)
 	entries := make([]Entry, 0, len(names))
 	for _, n := range names {
-		e := d.entry(n.text)
+		e := d.child(n.text)
 		e.Err, e.walker, e.dir = err, w, d
 		switch {
 		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
@@ -22,7 +21,7 @@ func (r *reader) files(d *dir, names []name) {
 		case err == nil:
 			if fd := r.openFile(d, at, n.text, &e); fd >= 0 {
 				r.adviser.advise(fd, e.Stat.Size)
-				e.File = os.NewFile(uintptr(fd), e.Path)
+				e.File = &File{fd: fd, name: e.Path}
 			}
 		}
 		entries = append(entries, e)
@@ -55,7 +54,7 @@ func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
 			e.Skip = Special
 		}
-	} else if fd, e.Err = openRegular(at, name, unix.O_NOFOLLOW); e.Err == nil {
+	} else if fd, e.Err = openToRead(at, name, unix.O_NONBLOCK|unix.O_NOFOLLOW); e.Err == nil {
 		e.Err = fstat(fd, &e.Stat)
 		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
 			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}

@@ -12,9 +12,9 @@
 package walk
 
 import (
+	"container/list"
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -66,7 +66,7 @@ type Entry struct {
 	// was itself given as a tree.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
-	File *os.File
+	File *File
 	// Stat is what fstat said of File after it was opened.
 	Stat unix.Stat_t
 	// Skip says why the walk does not answer for this path.
@@ -118,12 +118,12 @@ type Visitor func(Entry) error
 // and otherwise nil: what could not be opened or read is an Entry. The roots
 // stay open.
 func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
-	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries})
+	return walk(ctx, roots, cfg, visit, standard)
 }
 
 func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
 	w := &walker{
-		cfg: cfg, visit: visit, limits: bounds,
+		ctx: ctx, cfg: cfg, visit: visit, limits: bounds,
 		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
 	}
 	w.idle.L = &w.mu
@@ -150,12 +150,17 @@ const maxWaiting = 64 << 10
 
 // limits bound what a walk holds at a time. Tests lower them.
 type limits struct {
+	batch    int // batchNames
 	openDirs int // maxOpenDirs
 	waiting  int // maxWaiting
 	chunk    int // chunkEntries
 }
 
+// standard are the limits of every walk but those of tests.
+var standard = limits{batch: batchNames, openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
+
 type walker struct {
+	ctx    context.Context // the walk's, for as long as the walk lasts
 	cfg    Config
 	visit  Visitor
 	limits limits
@@ -168,7 +173,8 @@ type walker struct {
 	busy    int       // workers that may still add to pending
 	err     error
 	links   map[Inode]struct{} // inodes with several links that were visited
-	open    int                // directories with an open descriptor
+	open    list.List          // directories with a descriptor, that to close first at the front
+	closed  int                // directories without one in which names wait
 }
 
 // An item is what one worker takes at a time: a directory to read, or some
@@ -193,11 +199,7 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		w.fail(context.Cause(ctx))
-	})
+	ended := w.watch(ctx)
 	workers := max(1, w.cfg.Workers)
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
@@ -219,14 +221,25 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		})
 	}
 	wg.Wait()
-	if !stop() {
-		<-stopped // it sets w.err
-	}
+	err = ended()
 	w.drop()
-	if w.err == nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	return err
+}
+
+// watch ends the walk when ctx ends. The function it returns is called when no
+// worker is left, and returns the walk's error.
+func (w *walker) watch(ctx context.Context) (ended func() error) {
+	called := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(called)
+		w.fail(context.Cause(ctx))
+	})
+	return func() error {
+		if !stop() {
+			<-called
+		}
+		return w.err
 	}
-	return w.err
 }
 
 // next waits for an item. It returns false when the walk is over.
@@ -291,6 +304,9 @@ func (w *walker) fail(err error) {
 }
 
 func (w *walker) stopped() bool {
+	if w.ctx.Err() != nil {
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err != nil

@@ -8,10 +8,11 @@
 // evm_verify_hmac() (security/integrity/evm/evm_main.c) of 6.12 and 7.2, in
 // enforce mode, for a file that was not opened before.
 //
-// Not modelled, since it cannot be seen in a file at rest: cached verdicts,
-// digests and demands of earlier accesses, writers that have the file open or
-// mapped ("mmapped_writers"), new files, and the .blacklist keyring, which may
-// deny any file that a rule with appraise_type takes. Since 7.2 compressed
+// Not modelled, since it cannot be seen in a file at rest: what earlier
+// operations left with the inode (verdicts, digests, demands; within one
+// operation Judge follows them), writers that have the file open or mapped
+// ("mmapped_writers"), new files, and the .blacklist keyring, which may deny
+// any file that a rule with appraise_type takes. Since 7.2 compressed
 // modules that the kernel unpacks itself have no label checked but their
 // unpacked form's modsig; they are the caller's to tell apart.
 package appraise
@@ -153,17 +154,30 @@ type File struct {
 // Check decides about an access to a file that an appraise rule matches, with
 // what the rules demand. direct says that the file is opened with O_DIRECT.
 func (k *Kernel) Check(f *File, a match.Access, d match.Demands, direct bool) Verdict {
+	return k.check(f, a, d, direct, byDemand)
+}
+
+// A kind is which digest of a file counts.
+type kind uint8
+
+const (
+	byDemand  kind = iota // as the rules say: nothing was computed before
+	ofContent             // an earlier access computed it
+	ofVerity
+)
+
+func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, have kind) Verdict {
 	if !f.Regular {
 		return allowed()
 	}
 	alg := k.labelAlgorithm(f.IMA)
-	if direct && !d.Verity && !isKernelRead(a.Hook) {
+	if have == byDemand && direct && !d.Verity && !isKernelRead(a.Hook) {
 		if !d.DirectIO {
 			return denied(FailedDirectIO)
 		}
 		return k.algorithms(allowed(), alg, d)
 	}
-	digest, v := k.collect(f, alg, d)
+	digest, v := k.collect(f, alg, have == ofVerity || have == byDemand && d.Verity)
 	if v.Status == Denied {
 		if direct {
 			v.Cause = FailedDirectIO
@@ -191,8 +205,8 @@ type digester func() (hash.Digest, Verdict)
 
 // collect is ima_collect_measurement(): it denies what cannot be collected.
 // The content is read only when the digest is asked for.
-func (k *Kernel) collect(f *File, alg hash.Algorithm, d match.Demands) (digester, Verdict) {
-	if d.Verity {
+func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Verdict) {
+	if verity {
 		sum, err := f.Content.Verity()
 		switch {
 		case err != nil:

@@ -263,6 +263,8 @@ func TestCircumstances(t *testing.T) {
 			undecided("the kernel's default hash algorithm (ima_hash=) is not known")},
 		{"default not known, not needed", func(k *Kernel, _ *File) { k.DefaultHash = 0 }, readFile, match.Demands{}, false, allowed()},
 		{"cannot be read", func(_ *Kernel, f *File) { f.Content = broken{} }, readFile, match.Demands{}, false, undecided("the content's digest: no")},
+		{"cannot be read, unknown key", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, toySign(imaevm.TypeSignature, 2, 9, sha256) }, readFile, match.Demands{}, false,
+			denied(InvalidSignature)},
 		{"cannot be read, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, nil }, readFile, match.Demands{}, false, denied(MissingHash)},
 		{"cannot be computed", func(_ *Kernel, f *File) { f.IMA = append([]byte{4, 18}, make([]byte, 32)...) }, readFile, match.Demands{}, false,
 			undecided("the content's digest: " + (&hash.NotComputableError{Algorithm: hash.Streebog256}).Error())},

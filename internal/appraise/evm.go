@@ -103,6 +103,8 @@ func (k *Kernel) evmSignature(f *File) (evmStatus, string) {
 		return fail, ""
 	case k.EVM.Keys == nil:
 		return maybe, "the keys in the kernel's keyring for EVM are not known"
+	case !hasKey(k.EVM.Keys, sig.KeyID):
+		return fail, ""
 	case !portable && !f.Bound:
 		return maybe, "inode number, generation or file system UUID of the target are not known"
 	case !known:

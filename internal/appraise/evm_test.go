@@ -101,6 +101,7 @@ func TestEVM(t *testing.T) {
 		{"bound signature, copied", x509, then(bound, move), match.Demands{}, Denied, InvalidHMAC},
 		{"bound signature, target not known", x509, then(bound, unbound), match.Demands{}, Undecided, ""},
 		{"bound signature by unknown key", x509, label(imaevm.TypeSignature, 2, 9), match.Demands{}, Denied, InvalidHMAC},
+		{"bound signature by unknown key, target not known", x509, then(label(imaevm.TypeSignature, 2, 9), unbound), match.Demands{}, Denied, InvalidHMAC},
 		{"bound signature cut", x509, then(bound, func(f *File) { f.EVM = f.EVM[:9] }), match.Demands{}, Denied, InvalidHMAC},
 
 		{"portable", x509, portable, match.Demands{}, Allowed, ""},

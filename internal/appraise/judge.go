@@ -24,18 +24,19 @@ type Judgement struct {
 
 // Judge decides about an operation under a policy. It is denied if one of the
 // operation's accesses is denied for certain, and else undecided if one of
-// them is. What a rule demands counts for the operation's later accesses too,
-// as the kernel keeps it with the inode.
+// them is. What the kernel keeps with the inode between the accesses counts:
+// demands, the digest, and that the file passed. The ways of Write are taken
+// one after the other too, though a program goes one of them.
 func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subject, direct bool) Judgement {
 	best := Judgement{Verdict: allowed(), Rule: match.NoRule}
 	if !f.Regular {
 		return best
 	}
-	var sticky match.Demands
+	var h history
 	for _, a := range o.Accesses(k.Kernel) {
 		q := match.Query{Access: a, File: f.File, Subject: s}
 		outcomes := match.Appraisal(p, q)
-		j := k.judgeAccess(p, f, q, outcomes, sticky, direct)
+		j := k.judgeAccess(p, f, q, outcomes, &h, direct)
 		switch {
 		case j.Status == Denied:
 			return j
@@ -44,19 +45,61 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 		case j.Rule != match.NoRule && best.Rule == match.NoRule && best.Status == Allowed:
 			best = j
 		}
-		if len(outcomes) == 1 {
-			sticky = sticky.Or(outcomes[0].Demands)
-		}
+		h.add(p, f, q, outcomes, direct)
 	}
 	return best
 }
 
-func (k *Kernel) judgeAccess(p policy.Policy, f *File, q match.Query, outcomes []match.Outcome, sticky match.Demands, direct bool) Judgement {
+// A history is what the kernel keeps with an inode (struct ima_iint_cache).
+type history struct {
+	demands match.Demands
+	have    kind
+	passed  [policy.SetxattrCheck]bool // by slot
+}
+
+// slot is where a verdict is kept: rules without func= share that of
+// FILE_CHECK (get_subaction(), ima_policy.c).
+func slot(r *policy.Rule, h policy.Hook) policy.Hook {
+	switch {
+	case r.Func == 0:
+		return policy.FileCheck
+	case h == policy.MmapCheckReqprot:
+		return policy.MmapCheck
+	case h >= policy.ModuleCheck:
+		return policy.ModuleCheck
+	}
+	return h
+}
+
+// add notes an access that was not denied.
+func (h *history) add(p policy.Policy, f *File, q match.Query, outcomes []match.Outcome, direct bool) {
+	d, collects := match.Leaves(p, q)
+	h.demands = h.demands.Or(d)
+	if direct && !h.demands.Verity {
+		return // nothing was computed
+	}
+	if collects && h.have == byDemand {
+		h.have = ofContent
+		if h.demands.Verity {
+			h.have = ofVerity
+			if sum, err := f.Content.Verity(); err != nil || sum.IsZero() {
+				h.have = byDemand // the collection failed
+			}
+		}
+	}
+	if len(outcomes) == 1 && outcomes[0].Appraise && !direct {
+		h.passed[slot(&p.Rules[outcomes[0].Rule], q.Hook)] = true
+	}
+}
+
+func (k *Kernel) judgeAccess(p policy.Policy, f *File, q match.Query, outcomes []match.Outcome, h *history, direct bool) Judgement {
 	judge := func(o match.Outcome) Judgement {
 		j := Judgement{Verdict: allowed(), Access: q.Access, Rule: o.Rule}
 		if o.Appraise {
-			j.Demands = o.Demands.Or(sticky)
-			j.Verdict = k.Check(f, q.Access, j.Demands, direct)
+			j.Demands = o.Demands.Or(h.demands)
+			if !h.passed[slot(&p.Rules[o.Rule], q.Hook)] || q.Mask&policy.MayWrite != 0 {
+				j.Verdict = k.check(f, q.Access, j.Demands, direct, h.have)
+			}
 		}
 		return j
 	}

@@ -41,6 +41,15 @@ func TestJudge(t *testing.T) {
 		{"demands stay", "appraise func=BPRM_CHECK digest_type=verity appraise_type=sigv3;appraise func=MMAP_CHECK", veritys, match.Exec, Allowed, "", "BPRM_CHECK with MAY_EXEC", 0},
 		{"demands do not go back", "appraise func=BPRM_CHECK digest_type=verity appraise_type=sigv3;appraise func=FILE_CHECK", veritys, match.Exec,
 			Denied, InvalidVeritySignature, "FILE_CHECK with MAY_EXEC", 1},
+		{"the digest stays", "measure func=FILE_CHECK;appraise func=MMAP_CHECK digest_type=verity appraise_type=sigv3", veritys, match.Map,
+			Denied, InvalidVeritySignature, "MMAP_CHECK with MAY_EXEC", 1},
+		{"the verity digest stays", "measure func=FILE_CHECK digest_type=verity;appraise func=MMAP_CHECK", hashed, match.Map,
+			Denied, InvalidHash, "MMAP_CHECK with MAY_EXEC", 1},
+		{"the verdict stays", "measure func=MMAP_CHECK digest_type=verity;appraise", hashed, match.Map, Allowed, "", "FILE_CHECK with MAY_READ", 1},
+		{"the verdict stays against stricter rules without func", "appraise func=FILE_CHECK;appraise appraise_type=imasig", hashed, match.Map,
+			Allowed, "", "FILE_CHECK with MAY_READ", 0},
+		{"the verdict of another slot does not", "appraise func=FILE_CHECK;appraise func=MMAP_CHECK appraise_type=imasig", hashed, match.Map,
+			Denied, SignatureRequired, "MMAP_CHECK with MAY_EXEC", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, k := range []*Kernel{kernel(6, 12), kernel(7, 2)} {

@@ -150,6 +150,9 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case k.Keys == nil:
 		return undecided("the keys in the kernel's keyring for files are not known"), cannotTell
 	}
+	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
+		return denied(cause), noKey // whatever the content is
+	}
 	sum, v := digest()
 	if v.Status != Allowed {
 		return v, cannotTell
@@ -194,6 +197,13 @@ const (
 	noKey
 	cannotTell // several keys with the id, or a kind that is not implemented
 )
+
+// hasKey reports whether the keyring may hold a key with the id.
+func hasKey(keys sign.Verifiers, id imaevm.KeyID) bool {
+	_, err := keys.Verifier(id)
+	var unknown *sign.UnknownKeyError
+	return !errors.As(err, &unknown)
+}
 
 // check: the kernel takes the first of several keys with an id; which one that
 // is cannot be told.

@@ -1,17 +1,21 @@
-// Package attr reads and writes the extended attributes of open files.
+// Package attr reads and writes extended attributes of open files, and reads
+// those of files that cannot be opened.
 package attr
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/pkg/xattr"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNotSet says that a file does not have the attribute.
 var ErrNotSet = errors.New("attribute is not set")
+
+// A File is what an attribute belongs to: an open descriptor.
+type File interface{ Fd() uintptr }
 
 // A Store gets and sets the attributes of open files. Its methods are safe for
 // concurrent use on different files. A file system that cannot hold attributes
@@ -20,52 +24,98 @@ var ErrNotSet = errors.New("attribute is not set")
 type Store interface {
 	// Get returns the value, of any size and possibly empty. The error is
 	// ErrNotSet, unwrapped, if there is no such attribute.
-	Get(f *os.File, name string) ([]byte, error)
+	Get(f File, name string) ([]byte, error)
 	// Set sets the value and replaces one that is there, in one step.
-	Set(f *os.File, name string, value []byte) error
+	Set(f File, name string, value []byte) error
 	// Remove removes the attribute. The error is ErrNotSet, unwrapped, if
 	// there was none.
-	Remove(f *os.File, name string) error
+	Remove(f File, name string) error
 	// List returns the names of the attributes, in no order.
-	List(f *os.File) ([]string, error)
+	List(f File) ([]string, error)
 }
 
 // FS is the Store of the kernel: fgetxattr(2) and its siblings.
 type FS struct{}
 
+// usualSize is more than most values and lists of names have: one call does
+// for them.
+const usualSize = 256
+
 // Get implements Store.
-func (FS) Get(f *os.File, name string) ([]byte, error) {
-	value, err := xattr.FGet(f, name)
+func (FS) Get(f File, name string) ([]byte, error) {
+	value, err := grow(func(b []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, b) })
 	return value, cause("reading", name, err)
 }
 
 // Set implements Store.
-func (FS) Set(f *os.File, name string, value []byte) error {
-	return cause("writing", name, xattr.FSet(f, name, value))
+func (FS) Set(f File, name string, value []byte) error {
+	return cause("writing", name, retry(func() error { return unix.Fsetxattr(int(f.Fd()), name, value, 0) }))
 }
 
 // Remove implements Store.
-func (FS) Remove(f *os.File, name string) error {
-	return cause("removing", name, xattr.FRemove(f, name))
+func (FS) Remove(f File, name string) error {
+	return cause("removing", name, retry(func() error { return unix.Fremovexattr(int(f.Fd()), name) }))
 }
 
 // List implements Store.
-func (FS) List(f *os.File) ([]string, error) {
-	names, err := xattr.FList(f)
-	return names, cause("listing", "attributes", err)
+func (FS) List(f File) ([]string, error) {
+	b, err := grow(func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) })
+	if err != nil || len(b) == 0 {
+		return nil, cause("listing", "attributes", err)
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-// cause says what was tried and drops the file's name, which the report
-// prints once.
-func cause(doing, what string, err error) error {
-	if err == nil {
-		return nil
+// retry calls f until no signal interrupts it, which FUSE and CIFS let happen.
+func retry(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
 	}
+}
+
+// grow calls call with more and more room, until it suffices.
+func grow(call func([]byte) (int, error)) ([]byte, error) {
+	read := func(b []byte) (n int, err error) {
+		err = retry(func() error {
+			n, err = call(b)
+			return err
+		})
+		return n, err
+	}
+	var usual [usualSize]byte
+	n, err := read(usual[:])
+	if err == nil {
+		return append([]byte{}, usual[:n]...), nil
+	}
+	for size := 2 * usualSize; errors.Is(err, unix.ERANGE); size *= 2 {
+		b := make([]byte, size)
+		if n, err = read(b); err == nil {
+			return b[:n:n], nil
+		}
+	}
+	return nil, err
+}
+
+// ByPath reads an attribute of a file by its path, following links: of one
+// that cannot be opened too, as an enforcing kernel may have it. Its results
+// are those of Store.Get, but the error names the file if there is none.
+func ByPath(path, name string) ([]byte, error) {
+	value, err := xattr.Get(path, name)
 	var x *xattr.Error
 	if errors.As(err, &x) {
 		err = x.Err
 	}
-	if errors.Is(err, xattr.ENOATTR) {
+	return value, cause("reading", name, err)
+}
+
+// cause says what was tried.
+func cause(doing, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENODATA):
 		return ErrNotSet
 	}
 	return fmt.Errorf("%s %s: %w", doing, what, err)
@@ -75,10 +125,10 @@ func cause(doing, what string, err error) error {
 type DryRun struct{ Store }
 
 // Set does nothing.
-func (DryRun) Set(*os.File, string, []byte) error { return nil }
+func (DryRun) Set(File, string, []byte) error { return nil }
 
 // Remove does nothing if there is such an attribute, else returns ErrNotSet.
-func (d DryRun) Remove(f *os.File, name string) error {
+func (d DryRun) Remove(f File, name string) error {
 	_, err := d.Get(f, name)
 	return err
 }
@@ -90,7 +140,8 @@ type Renamed struct {
 	From, To string // with the dot
 }
 
-func (r Renamed) name(name string) string {
+// Name returns the name under which an attribute is kept.
+func (r Renamed) Name(name string) string {
 	if rest, ok := strings.CutPrefix(name, r.From); ok {
 		return r.To + rest
 	}
@@ -98,19 +149,19 @@ func (r Renamed) name(name string) string {
 }
 
 // Get implements Store.
-func (r Renamed) Get(f *os.File, name string) ([]byte, error) { return r.Store.Get(f, r.name(name)) }
+func (r Renamed) Get(f File, name string) ([]byte, error) { return r.Store.Get(f, r.Name(name)) }
 
 // Set implements Store.
-func (r Renamed) Set(f *os.File, name string, value []byte) error {
-	return r.Store.Set(f, r.name(name), value)
+func (r Renamed) Set(f File, name string, value []byte) error {
+	return r.Store.Set(f, r.Name(name), value)
 }
 
 // Remove implements Store.
-func (r Renamed) Remove(f *os.File, name string) error { return r.Store.Remove(f, r.name(name)) }
+func (r Renamed) Remove(f File, name string) error { return r.Store.Remove(f, r.Name(name)) }
 
 // List implements Store. Attributes that are really of the From namespace are
 // left out.
-func (r Renamed) List(f *os.File) ([]string, error) {
+func (r Renamed) List(f File) ([]string, error) {
 	real, err := r.Store.List(f)
 	var names []string
 	for _, name := range real {

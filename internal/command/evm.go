@@ -165,7 +165,7 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	known := make(map[string]bool)
 	for _, a := range imaevm.Protected() {
 		known[a.Name] = true
-		if config == nil && a.Option != extraSmack || config.Enabled(a.Option) || a.Option == "" {
+		if config == nil && !slices.Contains(rare, a.Option) || config.Enabled(a.Option) || a.Option == "" {
 			v.Counted = append(v.Counted, a.Name)
 		}
 	}
@@ -182,8 +182,11 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 		added = slices.Concat(names, added)
 	}
 	for _, name := range added {
-		if !strings.HasPrefix(name, "security.") || name == imaevm.AttrEVM {
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: EVM protects attributes whose names begin with security.", name)}
+		switch {
+		case name == imaevm.AttrEVM:
+			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
+		case !strings.HasPrefix(name, "security."):
+			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {
 			known[name], v.Added = true, append(v.Added, name)
@@ -199,8 +202,9 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	return v, nil
 }
 
-// extraSmack is off in the kernels of distributions.
-const extraSmack = "CONFIG_EVM_EXTRA_SMACK_XATTRS"
+// rare are options that are off in the kernels of most distributions: Debian,
+// Fedora and those made from them have no Smack.
+var rare = []string{"CONFIG_SECURITY_SMACK", "CONFIG_EVM_EXTRA_SMACK_XATTRS"}
 
 // kernelConfig returns the configuration of the target's kernel and in words
 // whose it is; nil stands for what distributions have.

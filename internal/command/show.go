@@ -14,7 +14,6 @@ import (
 
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
-	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/walk"
 )
@@ -45,10 +44,10 @@ func (p Program) show(c *cli.Context) error {
 	if c.Args().Len() == 0 {
 		return &usageError{err: errors.New("no FILE is given"), advice: "name one or more files"}
 	}
-	s := session{program: p, plan: plan.Plan{Writing: plan.Writing{Namespace: c.String("namespace")}}}
+	rename := attr.Renamed{From: "security.", To: c.String("namespace") + "."}.Name
 	failed, hinted := false, make(map[string]bool)
 	for _, name := range c.Args().Slice() {
-		shown, err := readLabels(s.store(), name)
+		shown, err := readLabels(name, rename)
 		if err != nil {
 			failed = true
 			p.complain(err, hinted)
@@ -96,7 +95,7 @@ type shownLabel struct {
 
 var errDirectory = errors.New("is a directory, and only regular files carry labels")
 
-func readLabels(store attr.Store, name string) (shownFile, error) {
+func readLabels(name string, rename func(string) string) (shownFile, error) {
 	shown := shownFile{Path: name}
 	if !utf8.ValidString(name) {
 		shown.PathBase64 = []byte(name)
@@ -109,13 +108,8 @@ func readLabels(store attr.Store, name string) (shownFile, error) {
 	if root.IsDir() {
 		return shown, &os.PathError{Op: "show", Path: name, Err: errDirectory}
 	}
-	f, err := root.Reopen()
-	if err != nil {
-		return shown, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer f.Close()
-	if shown.IMA, err = readLabel(store, f, imaevm.AttrIMA); err == nil {
-		shown.EVM, err = readLabel(store, f, imaevm.AttrEVM)
+	if shown.IMA, err = readLabel(name, rename(imaevm.AttrIMA)); err == nil {
+		shown.EVM, err = readLabel(name, rename(imaevm.AttrEVM))
 	}
 	if err != nil {
 		return shown, &os.PathError{Op: "show", Path: name, Err: err}
@@ -123,8 +117,10 @@ func readLabels(store attr.Store, name string) (shownFile, error) {
 	return shown, nil
 }
 
-func readLabel(store attr.Store, f *os.File, name string) (*shownLabel, error) {
-	value, err := store.Get(f, name)
+// readLabel reads by path, since a kernel that enforces appraisal opens no file
+// whose label is wrong, which is when one wants to see it.
+func readLabel(path, attribute string) (*shownLabel, error) {
+	value, err := attr.ByPath(path, attribute)
 	if err == attr.ErrNotSet {
 		return nil, nil
 	}

@@ -29,19 +29,22 @@ const (
 	fsIocMeasureVerity = 0xc0046686 // _IOWR('f', 134, struct fsverity_digest)
 )
 
+// A File is an open file.
+type File interface{ Fd() uintptr }
+
 // Flags returns the inode's flags.
-func Flags(f *os.File) (uint32, error) {
+func Flags(f File) (uint32, error) {
 	return unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 }
 
 // SetFlags sets the inode's flags.
-func SetFlags(f *os.File, flags uint32) error {
+func SetFlags(f File, flags uint32) error {
 	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags))
 }
 
 // Generation returns the inode's generation, i_generation. File systems
 // without one give unix.ENOTTY.
-func Generation(f *os.File) (uint32, error) {
+func Generation(f File) (uint32, error) {
 	n, err := unix.IoctlGetUint32(int(f.Fd()), fsIocGetVersion)
 	if err != nil {
 		return 0, fmt.Errorf("asking for the inode's generation: %w", err)
@@ -56,7 +59,7 @@ var ErrNoUUID = errors.New("file system does not tell its UUID")
 // which is that of the superblock, s_uuid: from FS_IOC_GETFSUUID (Linux 6.9),
 // or from xfs's own request, or by the device's name in /dev/disk/by-uuid. The
 // error wraps ErrNoUUID.
-func UUID(f *os.File) ([16]byte, error) {
+func UUID(f File) ([16]byte, error) {
 	var id struct {
 		size uint8
 		uuid [16]byte
@@ -76,7 +79,7 @@ func UUID(f *os.File) ([16]byte, error) {
 }
 
 // byDevice looks for the name that udev gave the file's device.
-func byDevice(f *os.File) ([16]byte, error) {
+func byDevice(f File) ([16]byte, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return [16]byte{}, fmt.Errorf("%w: %w", ErrNoUUID, err)
@@ -108,7 +111,7 @@ func ParseUUID(s string) ([16]byte, error) {
 // VerityDigest returns the kernel's number of the hash algorithm of
 // fs-verity (1 is sha256, 2 sha512) and the digest of the file. A file without
 // fs-verity gives unix.ENODATA. Documentation/filesystems/fsverity.rst.
-func VerityDigest(f *os.File) (algorithm uint16, digest []byte, err error) {
+func VerityDigest(f File) (algorithm uint16, digest []byte, err error) {
 	arg := struct {
 		algorithm uint16
 		size      uint16
@@ -120,7 +123,7 @@ func VerityDigest(f *os.File) (algorithm uint16, digest []byte, err error) {
 	return arg.algorithm, arg.digest[:min(int(arg.size), len(arg.digest))], nil
 }
 
-func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
+func ioctl(f File, request uintptr, arg unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(arg))
 		switch errno {

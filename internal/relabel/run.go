@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -207,4 +206,4 @@ func (s *running) close() {
 }
 
 // fd is the descriptor of an open file, for calls that package os lacks.
-func fd(f *os.File) int { return int(f.Fd()) }
+func fd(f *walk.File) int { return int(f.Fd()) }

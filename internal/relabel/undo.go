@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
 
 	"imaseal/internal/report"
@@ -95,7 +94,7 @@ const (
 	isOther                   // a stranger's
 )
 
-func (u *Undoer) compare(f *os.File, changes []undo.Change) (labelState, error) {
+func (u *Undoer) compare(f *walk.File, changes []undo.Change) (labelState, error) {
 	state := isOld
 	for _, c := range changes {
 		value, err := get(u.Writer.Store, &walk.Entry{File: f}, c.Attr)

@@ -38,6 +38,22 @@ func Make(t testing.TB, spec string) string {
 	return root
 }
 
+// MemDir returns a temporary directory in memory, if there is a file system
+// for that: making many files elsewhere takes too long for a test.
+func MemDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "imaseal-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // Add adds entries to a tree, as Make.
 func Add(t testing.TB, root, spec string) {
 	t.Helper()
@@ -50,7 +66,7 @@ func Add(t testing.TB, root, spec string) {
 		if err != nil {
 			t.Fatalf("tree, line %d: %v", number+1, err)
 		}
-		if e.kind == "dir" && e.mode != 0 {
+		if e.kind == "dir" && e.chmod {
 			late = append(late, e)
 		}
 	}
@@ -68,7 +84,8 @@ type entry struct {
 	kind, name string
 	arg        string // target, old name, or device number
 	mode       fs.FileMode
-	owner      int // -1 for none given
+	chmod      bool // mode is given
+	owner      int  // -1 for none given
 	size       int64
 	content    string
 }
@@ -102,7 +119,7 @@ func parse(line string) (entry, error) {
 			e.content = value
 		case "mode":
 			n, err = strconv.ParseInt(value, 8, 32)
-			e.mode = unixMode(n)
+			e.mode, e.chmod = unixMode(n), true
 		case "owner":
 			e.owner, err = strconv.Atoi(value)
 		case "size":
@@ -194,7 +211,7 @@ func (e entry) makeFile(path string) error {
 			return err
 		}
 	}
-	if e.mode == 0 {
+	if !e.chmod {
 		return nil
 	}
 	return os.Chmod(path, e.mode)

@@ -173,6 +173,27 @@ func combine(have []flags, p policy.Policy, with []branch) []flags {
 	return all
 }
 
+// Leaves returns what an access leaves with the inode for later ones, whether
+// it is appraised or not: the demands of rules of all actions, and whether the
+// digest is computed, which is then not computed again. Rules that match
+// perhaps are left out.
+func Leaves(p policy.Policy, q Query) (d Demands, collects bool) {
+	for _, a := range []policy.Action{policy.Measure, policy.Appraise, policy.Audit, policy.Hash} {
+		if !asks(p, a) {
+			continue
+		}
+		b := branches(p, &q, a)
+		if len(b) != 1 || b[0].rule == NoRule {
+			continue
+		}
+		r := &p.Rules[b[0].rule]
+		d = d.Or(Demands{Signature: r.Signature, SigV3: r.SigV3, ModSig: r.ModSig, Verity: r.Verity, DirectIO: r.DirectIO,
+			Blacklist: r.ChecksBlacklist(), FailSecurely: r.Action == policy.Appraise && p.FailSecurely})
+		collects = collects || r.Action.IsPositive() && r.Action != policy.Hash
+	}
+	return d, collects
+}
+
 // Depends returns the unknown conditions that decide between the outcomes,
 // each once; none if there is one outcome.
 func Depends(outcomes []Outcome) []string {

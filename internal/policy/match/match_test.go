@@ -196,6 +196,25 @@ func TestAppraiseTCB(t *testing.T) {
 	}
 }
 
+func TestLeaves(t *testing.T) {
+	q := Query{Access{policy.FileCheck, policy.MayRead}, ext4(), Subject{}}
+	for _, c := range []struct {
+		policy   string
+		demands  Demands
+		collects bool
+	}{
+		{"appraise func=BPRM_CHECK", Demands{}, false},
+		{"hash", Demands{}, false},
+		{"audit permit_directio", Demands{DirectIO: true}, true},
+		{"measure digest_type=verity uid=0;appraise", Demands{}, true},
+		{"dont_appraise digest_type=verity;appraise", Demands{Verity: true}, false},
+	} {
+		if d, collects := Leaves(parse(t, c.policy), q); d != c.demands || collects != c.collects {
+			t.Errorf("%s: %+v, %v", c.policy, d, collects)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	p := parse(t, "dont_appraise fsmagic=0x9fa0;measure;dont_appraise uid=5;appraise func=BPRM_CHECK fowner=1;appraise fowner=0;appraise")
 	got := Explain(p, Query{Access{policy.FileCheck, policy.MayRead}, ext4(), Subject{}}, policy.Appraise)
