@@ -22,8 +22,8 @@ master key of type user to the blob that keyctl loads; nothing of this needs the
 target's kernel. With --open it takes the key out of a blob instead.
 
    imaseal keys evm-key --out evm.key --new-master kmk --blob evm.blob
-   imaseal keys evm-key --from evm.key --master kmk --blob evm.blob
-   imaseal keys evm-key --open evm.blob --master kmk --out evm.key
+   imaseal keys evm-key --from evm.key --master kmk --blob copy.blob
+   imaseal keys evm-key --open evm.blob --master kmk --out copy.key
 
 The target loads it, before EVM is switched on, with
    keyctl padd user kmk-user @u <kmk
