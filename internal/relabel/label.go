@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -97,7 +98,11 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 }
 
 func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
-	return l.Rules.Class(e.Rel, func() (bool, error) { return isExecutable(e) })
+	rel := e.Rel
+	if e.Named() { // there is no tree but that of its name
+		rel = strings.TrimLeft(path.Clean(e.Path), "/")
+	}
+	return l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
 }
 
 // isExecutable reports whether the file has an x bit or is ELF.
