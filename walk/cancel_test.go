@@ -30,7 +30,7 @@ func TestCancelAtAnyEntry(t *testing.T) {
 					cancel(errStop)
 				}
 				return v.visit(e)
-			}, limits{openDirs: 2, waiting: 2, chunk: 3})
+			}, limits{batch: 2, openDirs: 2, waiting: 2, chunk: 3})
 			after := calls.Load()
 			if !errors.Is(err, errStop) {
 				t.Errorf("%d workers, cancelled at entry %d: %v", workers, n, err)

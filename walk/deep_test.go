@@ -126,7 +126,7 @@ func TestReopen(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := treetest.Make(t, "dir a/b/c")
-			r := &reader{w: &walker{limits: standard}}
+			r := &reader{w: &walker{ctx: t.Context(), limits: standard}}
 			top, err := r.w.rootDir(open(t, root)[0])
 			if err != nil {
 				t.Fatal(err)
@@ -236,7 +236,7 @@ func TestPendingLimit(t *testing.T) {
 		}
 	}
 	for _, workers := range []int{2, 8} {
-		v := collect(t, Config{Workers: workers}, limits{openDirs: 3, waiting: 4, chunk: 2}, root)
+		v := collect(t, Config{Workers: workers}, limits{batch: 2, openDirs: 3, waiting: 4, chunk: 2}, root)
 		if got := len(v.outcomes()); got != want {
 			t.Errorf("%d workers: %d files, want %d", workers, got, want)
 		}

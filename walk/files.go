@@ -20,12 +20,12 @@ var ErrNotListed = errors.New("no such file or directory, but it is in the list"
 // error ends the walk and is returned. Of cfg, only Workers, Own and CountOnly
 // count: a file that is named itself is not filtered.
 func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor) error {
-	w := &walker{cfg: cfg, visit: visit, links: make(map[Inode]struct{})}
+	return files(ctx, names, cfg, visit, standard)
+}
+
+func files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor, bounds limits) error {
+	w := &walker{ctx: ctx, cfg: cfg, visit: visit, limits: bounds, links: make(map[Inode]struct{})}
 	w.idle.L = &w.mu
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	ended := w.watch(ctx)
 	batches := make(chan []string)
 	var workers sync.WaitGroup
 	for range max(1, cfg.Workers) {
@@ -36,14 +36,12 @@ func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 		})
 	}
 	var batch []string
+	var listErr error
 	for name, err := range names {
-		if err != nil {
-			w.fail(err)
-		}
-		if w.stopped() {
+		if listErr = err; err != nil || w.stopped() {
 			break
 		}
-		if batch = append(batch, clean(name)); len(batch) == batchNames {
+		if batch = append(batch, clean(name)); len(batch) == bounds.batch {
 			batches <- batch
 			batch = nil
 		}
@@ -53,7 +51,13 @@ func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 	}
 	close(batches)
 	workers.Wait()
-	return ended()
+	switch {
+	case w.err != nil:
+		return w.err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return listErr
 }
 
 // listedAll opens some listed files, then hands them over one by one.

@@ -99,21 +99,21 @@ func TestFilesEnds(t *testing.T) {
 				cancel(errStop)
 			}
 			return nil
-		}, errStop, 3},
+		}, errStop, 2},
 		{"the end of ctx before", before, listOf(names, nil), nil, errStop, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			calls := 0
-			err := Files(tt.ctx, tt.list, Config{}, func(e Entry) error {
+			err := files(tt.ctx, tt.list, Config{}, func(e Entry) error {
 				e.File.Close()
 				if calls++; tt.visit != nil {
 					return tt.visit(calls)
 				}
 				return nil
-			})
-			if !errors.Is(err, tt.want) || calls > tt.calls || err == nil && calls != tt.calls {
-				t.Errorf("%d calls, %v; want %d or, with an error, less, and %v", calls, err, tt.calls, tt.want)
+			}, limits{batch: 1})
+			if !errors.Is(err, tt.want) || calls != tt.calls {
+				t.Errorf("%d calls, %v; want %d, %v", calls, err, tt.calls, tt.want)
 			}
 		})
 	}

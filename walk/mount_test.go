@@ -99,7 +99,7 @@ func TestMountedDuringWalk(t *testing.T) {
 	other := treetest.Mount(t, "tmpfs", 1)
 	treetest.Add(t, other, "file x")
 	root := treetest.Make(t, "file d/inside")
-	r := &reader{w: &walker{limits: standard, visit: (&visits{t: t}).visit}}
+	r := &reader{w: &walker{ctx: t.Context(), limits: standard, visit: (&visits{t: t}).visit}}
 	top, err := r.w.rootDir(open(t, root)[0])
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestFileSystemWithoutTypes(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Mount(t, "ext4", 8, "-O ^filetype")
 	treetest.Add(t, root, "file a\nfile b/c\nlink l a\nfifo p\nchar null 1:3\nhard h a")
-	w := &walker{limits: standard}
+	w := &walker{ctx: t.Context(), limits: standard}
 	d, err := w.rootDir(open(t, root)[0])
 	if err != nil {
 		t.Fatal(err)

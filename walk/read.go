@@ -184,7 +184,7 @@ func (r *reader) handOver(d *dir, c *chunk) {
 			r.skipType(d, n.text, n.typ == unix.DT_LNK)
 		}
 	}
-	for batch := range slices.Chunk(files, batchNames) {
+	for batch := range slices.Chunk(files, r.w.limits.batch) {
 		items = append(items, item{parent: d, names: batch})
 	}
 	for one := range slices.Chunk(others, 1) {
@@ -207,7 +207,7 @@ func (r *reader) handOverLexically(d *dir, c *chunk) {
 	var items []item
 	var files []name
 	flush := func() {
-		for batch := range slices.Chunk(files, batchNames) {
+		for batch := range slices.Chunk(files, r.w.limits.batch) {
 			items = append(items, item{parent: d, names: batch})
 		}
 		files = nil

@@ -80,6 +80,9 @@ type Entry struct {
 	dir    *dir // nil for a file that was named itself
 }
 
+// Named reports whether the file was named itself, not found in a tree.
+func (e *Entry) Named() bool { return e.dir == nil }
+
 // A Reason says why a path is skipped.
 type Reason string
 
@@ -118,12 +121,12 @@ type Visitor func(Entry) error
 // and otherwise nil: what could not be opened or read is an Entry. The roots
 // stay open.
 func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
-	return walk(ctx, roots, cfg, visit, limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries})
+	return walk(ctx, roots, cfg, visit, standard)
 }
 
 func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
 	w := &walker{
-		cfg: cfg, visit: visit, limits: bounds,
+		ctx: ctx, cfg: cfg, visit: visit, limits: bounds,
 		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
 	}
 	w.idle.L = &w.mu
@@ -150,12 +153,17 @@ const maxWaiting = 64 << 10
 
 // limits bound what a walk holds at a time. Tests lower them.
 type limits struct {
+	batch    int // batchNames
 	openDirs int // maxOpenDirs
 	waiting  int // maxWaiting
 	chunk    int // chunkEntries
 }
 
+// standard are the limits of every walk but those of tests.
+var standard = limits{batch: batchNames, openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
+
 type walker struct {
+	ctx    context.Context // the walk's, for as long as the walk lasts
 	cfg    Config
 	visit  Visitor
 	limits limits
@@ -299,6 +307,9 @@ func (w *walker) fail(err error) {
 }
 
 func (w *walker) stopped() bool {
+	if w.ctx.Err() != nil {
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err != nil

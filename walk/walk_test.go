@@ -17,8 +17,6 @@ import (
 	"imaseal/internal/treetest"
 )
 
-var standard = limits{openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
-
 // visits collects what a walk hands over, and closes the files.
 type visits struct {
 	t       testing.TB
@@ -176,7 +174,7 @@ func TestEveryFileOnce(t *testing.T) {
 	root := forest(t, 100)
 	want := regularFiles(t, root)
 	slices.Sort(want)
-	tiny := limits{openDirs: 1, waiting: 1, chunk: 3}
+	tiny := limits{batch: 1, openDirs: 1, waiting: 1, chunk: 3}
 	for _, workers := range []int{1, 2, 3, 8, 64} {
 		for _, bounds := range []limits{standard, tiny} {
 			got := rels(collect(t, Config{Workers: workers}, bounds, root).entries)
@@ -207,7 +205,7 @@ func TestInodeOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	w := &walker{limits: standard}
+	w := &walker{ctx: t.Context(), limits: standard}
 	w.idle.L = &w.mu
 	d, err := w.rootDir(root)
 	if err != nil {

@@ -24,7 +24,7 @@ func (p Program) reporter(c *cli.Context) report.Handler {
 // is written all the time.
 func (p Program) bar(c *cli.Context) *report.Bar {
 	f, ok := p.Stderr.(*os.File)
-	if !ok || c.String("progress") != "auto" || !isTerminal(f) || os.Getenv("TERM") == "dumb" {
+	if !ok || c.String("progress") != "auto" || !isTerminal(f) || p.getenv("TERM") == "dumb" {
 		return nil
 	}
 	if isTerminal(p.Stdout) && (c.Bool("json") || c.Bool("verbose")) {
@@ -36,16 +36,16 @@ func (p Program) bar(c *cli.Context) *report.Bar {
 			return helpWidth
 		}
 		return width
-	}, hasUTF8())
+	}, p.hasUTF8())
 	bar.Files = c.Command.Name == "clear" || c.Command.Name == "undo"
 	return bar
 }
 
 // hasUTF8 reports whether the locale is one of UTF-8, as setlocale(3) finds
 // it. That of a rescue system or a serial console often is not.
-func hasUTF8() bool {
+func (p Program) hasUTF8() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := os.Getenv(name); v != "" {
+		if v := p.getenv(name); v != "" {
 			v = strings.ToLower(strings.ReplaceAll(v, "-", ""))
 			return strings.Contains(v, "utf8")
 		}

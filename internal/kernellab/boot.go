@@ -90,7 +90,9 @@ func (m machine) arguments(c Case) []string {
 	}
 	line := "console=ttyS0 panic=-1 quiet audit=1 audit_backlog_limit=8192 " + c.Append
 	return []string{
-		"-M", "pc", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024",
+		// One processor: with two, a kernel that patches its own code early in a boot
+		// now and then dies of "Oops: int3", since TCG runs the other one on old code.
+		"-M", "pc", "-cpu", "max", "-accel", "tcg", "-smp", "1", "-m", "1024",
 		"-display", "none", "-monitor", "none", "-no-reboot", "-net", "none",
 		"-kernel", c.Kernel.Image(), "-initrd", m.initramfs, "-append", line,
 		"-drive", "file=" + root + ",if=virtio,format=raw,cache=unsafe,snapshot=" + snapshot,

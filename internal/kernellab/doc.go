@@ -5,10 +5,11 @@
 // parameters ima_policy and ima_appraise, and plain keyrings _ima and _evm. Its
 // tests run as root with
 //
-//	IMASEAL_TEST=kernel go test ./internal/kernellab/
+//	IMASEAL_TEST=kernel go test -timeout 30m ./internal/kernellab/
 //
 // and are skipped without that word, or if a program is missing; with CI=true a
-// missing program is a failure. Nothing is emulated in the judgement: only the
+// missing program is a failure. Subtests that boot are parallel: -parallel N says
+// how many machines run at a time, each with a core and 1 GiB. Nothing is emulated in the judgement: only the
 // machine, by qemu's TCG, so that no KVM is needed.
 //
 // # A case

@@ -26,9 +26,13 @@ func TestHashedTree(t *testing.T) {
 	l := Open(t)
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			k := l.Kernel(t, series)
 			for _, fs := range Filesystems {
-				t.Run(string(fs), func(t *testing.T) { judgeHashedTree(t, l, k, fs, "sha256") })
+				t.Run(string(fs), func(t *testing.T) {
+					t.Parallel()
+					judgeHashedTree(t, l, k, fs, "sha256")
+				})
 			}
 		})
 	}
@@ -38,9 +42,13 @@ func TestHashAlgorithms(t *testing.T) {
 	l := Open(t)
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			k := l.Kernel(t, series)
 			for _, algo := range []string{"sha1", "sha512"} {
-				t.Run(algo, func(t *testing.T) { judgeHashedTree(t, l, k, Ext4, algo) })
+				t.Run(algo, func(t *testing.T) {
+					t.Parallel()
+					judgeHashedTree(t, l, k, Ext4, algo)
+				})
 			}
 		})
 	}

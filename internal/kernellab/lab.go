@@ -1,6 +1,7 @@
 package kernellab
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,11 +36,14 @@ var tools = map[string]string{
 }
 
 // A Lab is what the tests of one test function share: the cache of kernels and
-// trees, and a directory for images that goes away with the test.
+// trees, and a directory for images that goes away with the test. Its methods are
+// safe for concurrent use, by parallel subtests.
 type Lab struct {
 	cache string
 	run   string // images, initramfs files, mount points
 	probe []byte // the guest program
+
+	imaseal func() (string, error) // builds the program under test, once
 }
 
 // Open prepares the lab, or skips the test if IMASEAL_TEST does not contain the
@@ -73,11 +78,24 @@ func equipped() error {
 			missing = append(missing, program+"="+pkg)
 		}
 	}
+	if p := lookPath("busybox"); p != "" && !isStatic(p) {
+		missing = append(missing, p+"=busybox-static") // that of package busybox wants libraries
+	}
 	if missing == nil {
 		return nil
 	}
 	slices.Sort(missing)
 	return fmt.Errorf("the kernel lab needs programs=packages %s", strings.Join(missing, " "))
+}
+
+// isStatic says whether a program runs without a dynamic loader.
+func isStatic(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // lookPath finds a program also where only root's path leads, "" if nowhere.
@@ -117,6 +135,7 @@ func open(t testing.TB) (*Lab, error) {
 		unlock()
 	})
 	l := &Lab{cache: cache, run: run}
+	l.imaseal = sync.OnceValues(func() (string, error) { return l.build("imaseal") })
 	program, err := l.build("imaseal/internal/kernellab/probe")
 	if err != nil {
 		return nil, err
@@ -127,10 +146,10 @@ func open(t testing.TB) (*Lab, error) {
 	return l, nil
 }
 
-// Imaseal builds the program under test and returns its path.
+// Imaseal returns the path of the program under test.
 func (l *Lab) Imaseal(t testing.TB) string {
 	t.Helper()
-	program, err := l.build("imaseal")
+	program, err := l.imaseal()
 	if err != nil {
 		t.Fatal(err)
 	}

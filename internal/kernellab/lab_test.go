@@ -35,6 +35,7 @@ func TestTroubledBoots(t *testing.T) {
 		"hangs": {Case{Timeout: 20 * time.Second, Probes: []Probe{{Op: Sh, Script: "sleep 1000"}}}, "still running after 20s"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			test.c.Kernel = k
 			_, err := l.boot(t.Context(), test.c)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -67,6 +68,7 @@ func TestKeep(t *testing.T) {
 	}
 	for _, fs := range Filesystems {
 		t.Run(string(fs), func(t *testing.T) {
+			t.Parallel()
 			img := l.NewImage(t, fs, 0, "")
 			img.SetUUID(t, vectorUUID)
 			for _, keep := range []bool{false, true} {
@@ -104,6 +106,7 @@ func TestLogMode(t *testing.T) {
 	}
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			res := l.Boot(t, Case{
 				Kernel: l.Kernel(t, series), Image: img, Append: "ima_appraise=log", Probes: probes,
 				Policy: []string{"appraise func=FILE_CHECK fsuuid=" + vectorUUID},

@@ -2,22 +2,21 @@ package kernellab
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// vectors are made by other tools than imaseal: the lab must judge them right
-// before it may judge us.
-const vectors = "../../testdata/vectors"
+	"imaseal/internal/vectors"
+)
 
 // vectorUUID is the filesystem UUID that went into the inode-bound labels.
 const vectorUUID = "11223344-5566-7788-99aa-bbccddeeff00"
 
-// A fixture is a file with the content of hello.txt and labels from vectors.
+// A fixture is a file with the content of hello.txt and labels of the vectors.
+// Other tools than imaseal made them: the lab must judge them right before it
+// may judge us.
 type fixture struct {
 	name       string
 	attrs      string // attribute=vector, separated by blanks
@@ -31,15 +30,16 @@ func TestIMASignatures(t *testing.T) {
 	l := Open(t)
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			files := []fixture{
 				{name: "rsa", attrs: "ima=hello.txt.rsa2048.sha256.imasig", mode: 0o644},
 				{name: "hash", attrs: "ima=hello.txt.sha256.imahash", mode: 0o644, cause: "IMA-signature-required"},
 				{name: "bare", mode: 0o644, cause: "IMA-signature-required"},
 			}
-			keys := []Key{IMAKey(vector(t, "keys/rsa2048.cert.der"))}
+			keys := []Key{IMAKey(vectors.Read(t, "keys/rsa2048.cert.der"))}
 			if series != "6.1" { // it has no ECDSA
 				files = append(files, fixture{name: "p256", attrs: "ima=hello.txt.p256.sha256.imasig", mode: 0o644})
-				keys = append(keys, IMAKey(vector(t, "keys/p256.cert.der")))
+				keys = append(keys, IMAKey(vectors.Read(t, "keys/p256.cert.der")))
 			}
 			judgeFixtures(t, l, files, Case{
 				Kernel: l.Kernel(t, series), Keys: keys,
@@ -54,6 +54,7 @@ func TestPortableEVMSignatures(t *testing.T) {
 	e4 := "selinux=E4.selinux capability=E4.capability ima=E4.ima evm=E4.portable.p384.sha384.evm"
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			files := []fixture{
 				{name: "E1", attrs: "ima=E1.ima evm=E1.portable.rsa2048.sha256.evm", mode: 0o755},
 				{name: "E2", attrs: "ima=E2.ima evm=E2.portable.rsa4096.sha512.evm", mode: 0o755},
@@ -61,12 +62,12 @@ func TestPortableEVMSignatures(t *testing.T) {
 					cause: "invalid-fail-immutable"},
 				{name: "E1-bare", attrs: "ima=E1.ima", mode: 0o755, cause: "missing-HMAC"},
 			}
-			keys := []Key{EVMKey(vector(t, "keys/rsa2048.cert.der")), EVMKey(vector(t, "keys/rsa4096.cert.der")),
-				IMAKey(vector(t, "keys/rsa2048.cert.der"))}
+			keys := []Key{EVMKey(vectors.Read(t, "keys/rsa2048.cert.der")), EVMKey(vectors.Read(t, "keys/rsa4096.cert.der")),
+				IMAKey(vectors.Read(t, "keys/rsa2048.cert.der"))}
 			if series != "6.1" { // it has no ECDSA
 				files = append(files, fixture{name: "E4", attrs: e4, mode: 0o755},
 					fixture{name: "E3", attrs: "ima=E3.ima evm=E3.portable.p256.sha256.evm", mode: 0o644, uid: 1000, gid: 1000})
-				keys = append(keys, EVMKey(vector(t, "keys/p256.cert.der")), EVMKey(vector(t, "keys/p384.cert.der")))
+				keys = append(keys, EVMKey(vectors.Read(t, "keys/p256.cert.der")), EVMKey(vectors.Read(t, "keys/p384.cert.der")))
 			}
 			judgeFixtures(t, l, files, Case{
 				Kernel: l.Kernel(t, series), Keys: keys, EVM: []string{"2"},
@@ -86,13 +87,11 @@ func TestHMAC(t *testing.T) {
 		{name: "moved", attrs: "ima=H1.ima evm=H1.hmac.evm", mode: 0o644, generation: 0xdeadbeef, cause: "invalid-HMAC"},
 		{name: "bare", attrs: "ima=H1.ima", mode: 0o644, cause: "missing-HMAC"},
 	}
-	master, err := hex.DecodeString(strings.TrimSpace(string(vector(t, "evm-key/kmk-user.hex"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob := strings.TrimSpace(string(vector(t, "evm-key/evm-key.default.blob")))
+	master := vectors.ReadHex(t, "evm-key/kmk-user.hex")
+	blob := strings.TrimSpace(string(vectors.Read(t, "evm-key/evm-key.default.blob")))
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			judgeFixtures(t, l, files, Case{
 				Kernel: l.Kernel(t, series), Keys: HMACKeys(master, blob), EVM: []string{"1"},
 				Policy: []string{"appraise func=FILE_CHECK fsuuid=" + vectorUUID},
@@ -136,7 +135,7 @@ func judgeFixtures(t *testing.T, l *Lab, files []fixture, c Case) {
 // with EVM, as this machine's may be, lets nobody set an HMAC.
 func fixtures(t *testing.T, img Image, files []fixture) {
 	t.Helper()
-	content := vector(t, "files/hello.txt")
+	content := vectors.Read(t, "files/hello.txt")
 	dir := img.Mount(t)
 	for _, f := range files {
 		path := filepath.Join(dir, f.name)
@@ -154,25 +153,12 @@ func fixtures(t *testing.T, img Image, files []fixture) {
 		fmt.Fprintf(&script, "set_inode_field %s generation %d\n", f.name, f.generation)
 		for _, attr := range strings.Fields(f.attrs) {
 			name, id, _ := strings.Cut(attr, "=")
-			value, err := hex.DecodeString(strings.TrimSpace(string(vector(t, "xattrs/"+id+".hex"))))
-			if err != nil {
-				t.Fatal(err)
-			}
 			file := filepath.Join(t.TempDir(), "value")
-			if err := os.WriteFile(file, value, 0o600); err != nil {
+			if err := os.WriteFile(file, vectors.ReadHex(t, "xattrs/"+id+".hex"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			fmt.Fprintf(&script, "ea_set -f %s %s security.%s\n", file, f.name, name)
 		}
 	}
 	img.Debugfs(t, script.String())
-}
-
-func vector(t *testing.T, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(vectors, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -113,7 +113,7 @@ func (b *Bar) line(width int) string {
 	for ; len(figures) > 0; figures = figures[:len(figures)-1] {
 		text := strings.Join(figures, "  ")
 		used := utf8.RuneCountInString(text)
-		if bar := b.bar(min(barWidth, width-used-len(" 100% ")-len("[]")-2)); bar != "" {
+		if bar := b.bar(min(barWidth, width-used-len("100% ")-len("[]")-2)); bar != "" {
 			return bar + text
 		}
 		if used <= width && (len(figures) == 1 || !b.counted.Load()) {

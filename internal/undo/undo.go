@@ -33,6 +33,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/imaevm"
 )
 
 const version = 1
@@ -300,6 +302,9 @@ func parseFile(b []byte) (File, error) {
 		return File{}, errors.New("no absolute path or no changes")
 	}
 	for _, c := range line.Changes {
+		if c.Attr != imaevm.AttrIMA && c.Attr != imaevm.AttrEVM {
+			return File{}, fmt.Errorf("%q is no attribute that runs change", c.Attr)
+		}
 		old, err := decode(c.Old)
 		if err != nil {
 			return File{}, fmt.Errorf("old value: %w", err)

@@ -28,9 +28,9 @@ func files() []File {
 	return []File{
 		{Path: "/bin/cat", Inode: 12, Changes: []Change{{Attr: "security.ima", New: []byte{4, 4, 1}}}},
 		{Path: "/empty and none", Inode: 1, Changes: []Change{{Attr: "security.ima", Old: []byte{}, New: nil}, {Attr: "security.evm", Old: []byte{2}, New: []byte{}}}},
-		{Path: "/not \xff UTF-8\n", Inode: 1<<64 - 1, Changes: []Change{{Attr: "a", Old: big, New: big}}},
-		{Path: "/html <&> \u2028 \"\\", Inode: 3, Changes: []Change{{Attr: "a", New: []byte{1}}}, Again: true},
-		{Path: "/" + strings.Repeat(strings.Repeat("d", 255)+"/", 1<<14) + "deeper than PATH_MAX", Inode: 4, Changes: []Change{{Attr: "a", New: []byte{1}}}},
+		{Path: "/not \xff UTF-8\n", Inode: 1<<64 - 1, Changes: []Change{{Attr: "security.ima", Old: big, New: big}}},
+		{Path: "/html <&> \u2028 \"\\", Inode: 3, Changes: []Change{{Attr: "security.ima", New: []byte{1}}}, Again: true},
+		{Path: "/" + strings.Repeat(strings.Repeat("d", 255)+"/", 1<<14) + "deeper than PATH_MAX", Inode: 4, Changes: []Change{{Attr: "security.ima", New: []byte{1}}}},
 	}
 }
 
@@ -207,7 +207,7 @@ func TestNoLog(t *testing.T) {
 func TestBadLine(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "log")
 	write(t, name, files()[0])
-	good := `{"path":"/a","inode":1,"changes":[{"attr":"a","old":null,"new":"01"}]}`
+	good := `{"path":"/a","inode":1,"changes":[{"attr":"security.ima","old":null,"new":"01"}]}`
 	for _, bad := range []string{
 		"", "x", "{}", good + good, good + " ", " " + good,
 		strings.Replace(good, "/a", "a", 1), // relative
@@ -295,8 +295,8 @@ func FuzzParseFile(f *testing.F) {
 		}
 		f.Add(append(b, '\n'))
 	}
-	f.Add([]byte(`{"path":"/a","inode":1,"changes":[{"attr":"a","old":null,"new":""}],"again":true}` + "\n"))
-	f.Add([]byte(`{"path_base64":"L/8=","inode":1,"changes":[{"attr":"a","old":null,"new":""}]}` + "\n"))
+	f.Add([]byte(`{"path":"/a","inode":1,"changes":[{"attr":"security.ima","old":null,"new":""}],"again":true}` + "\n"))
+	f.Add([]byte(`{"path_base64":"L/8=","inode":1,"changes":[{"attr":"security.ima","old":null,"new":""}]}` + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := parseFile(b)
 		if err != nil {

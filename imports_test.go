@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A row says what the non-test files of a package may import: packages of this
+// module, by their path in it, and modules from outside.
+type row struct {
+	own, outside string
+	coming       bool // the package need not be there yet
+}
+
+// importTable is the shape of the program. An import that it does not have
+// needs a change here, in the same commit.
+var importTable = map[string]row{
+	"":                 {own: "internal/command"},
+	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
+
+	// The engine.
+	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
+	"internal/relabel": {
+		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
+			" internal/policy/match internal/report internal/undo",
+		outside: "golang.org/x/sys",
+	},
+	"walk":            {outside: "golang.org/x/sys"},
+	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
+	"internal/inode":  {outside: "golang.org/x/sys"},
+	"internal/report": {own: "hash internal/imaevm", outside: "github.com/schollz/progressbar/v3"},
+	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
+
+	// The formats, and what they are made of.
+	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
+	"internal/imaevm": {own: "hash"},
+	"sign":            {own: "hash internal/imaevm"},
+
+	// Keys. Each backend fences off its own library.
+	"keys":          {own: "hash sign internal/imaevm keys/keyfile keys/pkcs11 keys/tpm"},
+	"keys/cert":     {own: "keys"},
+	"keys/evmkey":   {own: "keys/keyfile"},
+	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/pbes2":    {outside: "golang.org/x/crypto"},
+	"keys/pkcs11":   {outside: "github.com/miekg/pkcs11", coming: true},
+	"keys/tpm":      {outside: "github.com/google/go-tpm", coming: true},
+	"keys/keytest":  {}, // for tests
+	"internal/host": {outside: "golang.org/x/sys"},
+	"internal/keyring": {
+		own: "internal/imaevm", outside: "golang.org/x/sys",
+	},
+
+	// What a kernel would say.
+	"internal/policy":         {own: "hash"},
+	"internal/policy/builtin": {own: "internal/policy"},
+	"internal/policy/lint":    {own: "internal/policy"},
+	"internal/policy/match":   {own: "internal/policy"},
+	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+
+	// For tests and benchmarks.
+	"internal/bench":           {},
+	"internal/bench/floor":     {outside: "golang.org/x/sys"},
+	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
+	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
+	"internal/kernellab/wire":  {},
+	"internal/treetest":        {outside: "golang.org/x/sys"},
+	"internal/vectors":         {own: "hash internal/imaevm"},
+}
+
+// forTests are the packages that only tests, and one another, may import.
+var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/keytest"}
+
+func isForTests(path string) bool {
+	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}
+
+func TestImports(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, "imaseal"), "/")
+		seen[path] = true
+		allowed, ok := importTable[path]
+		if !ok {
+			t.Errorf("package %s is not in the table of imports_test.go", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !allowed.allows(path, imported) {
+				t.Errorf("package %q imports %s, which is not in its row of the table", path, imported)
+			}
+		}
+	}
+	for path, r := range importTable {
+		if !seen[path] && !r.coming {
+			t.Errorf("the table has a row for %s, and there is no such package", path)
+		}
+	}
+}
+
+func (r row) allows(from, imported string) bool {
+	if own, ok := strings.CutPrefix(imported, "imaseal/"); ok {
+		if r.own == "*" {
+			return !isForTests(own) || isForTests(from)
+		}
+		return slices.Contains(strings.Fields(r.own), own)
+	}
+	first, _, _ := strings.Cut(imported, "/")
+	if !strings.Contains(first, ".") {
+		return true // the standard library
+	}
+	return slices.ContainsFunc(strings.Fields(r.outside), func(module string) bool {
+		return imported == module || strings.HasPrefix(imported, module+"/")
+	})
+}
+
+// A goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []goPackage {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %s", exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var found []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, p)
+	}
+}

@@ -1,0 +1,147 @@
+package report
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+)
+
+func TestBarFitsEveryWidth(t *testing.T) {
+	for _, counted := range []bool{false, true} {
+		for _, unicode := range []bool{false, true} {
+			b := NewBar(nil, nil, unicode)
+			for range 9106 {
+				b.Expect(24 << 10)
+			}
+			if counted {
+				b.Counted()
+			}
+			b.files, b.bytes, b.read = 4553, 109<<20, 109<<20
+			for width := range 200 {
+				line := b.line(width)
+				if n := utf8.RuneCountInString(line); n > max(0, width-1) {
+					t.Errorf("%d columns: %q", width, line)
+				}
+				if width >= 8 && !counted && !strings.HasPrefix(line, "109 MiB") {
+					t.Errorf("%d columns: %q", width, line)
+				}
+				if width >= 37 && counted && !strings.HasPrefix(line, "51% ") {
+					t.Errorf("%d columns: %q", width, line)
+				}
+			}
+		}
+	}
+}
+
+func TestBarLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBar(nil, nil, true)
+		time.Sleep(2 * time.Second)
+		check := func(want string) {
+			t.Helper()
+			if got := b.line(80); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		b.Expect(100 << 20)
+		b.Expect(100 << 20)
+		b.files, b.bytes, b.read = 1, 100<<20, 50<<20
+		check("100 MiB  1 file  25 MiB/s") // no telling how much there is
+		b.Counted()
+		check("50% ██████████░░░░░░░░░░  100 MiB / 200 MiB  1 file  25 MiB/s")
+		b.bytes = 200<<20 - 1
+		check("99% ███████████████████░  200 MiB / 200 MiB  1 file  25 MiB/s")
+		b.bytes = 300 << 20 // the files grew
+		check("100% ████████████████████  300 MiB / 300 MiB  1 file  25 MiB/s")
+
+		b = NewBar(nil, nil, true) // of empty files only
+		b.Expect(0)
+		b.Expect(0)
+		b.Counted()
+		b.files = 1
+		check("50% ██████████░░░░░░░░░░  0 B / 0 B  1 file  0 B/s")
+
+		b.Files = true
+		check("50% ██████████░░░░░░░░░░  1 / 2 files")
+	})
+}
+
+// TestBarKeepsOutOfTheWay plays a run with a bar, and removes what was erased.
+func TestBarKeepsOutOfTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var screen, want bytes.Buffer
+		results, sum := run(t)
+		play(t, &Text{Out: &want, Err: &want, Verbose: true, Hint: hint}, results, sum)
+		bar := NewBar(&screen, func() int { return 100 }, true)
+		for range results {
+			bar.Expect(1)
+		}
+		bar.Counted()
+		time.Sleep(time.Second)
+		play(t, slowly{&Text{Out: &screen, Err: &screen, Verbose: true, Hint: hint, Bar: bar}}, results, sum)
+
+		if n := strings.Count(screen.String(), "% "); n < 5 {
+			t.Errorf("the bar was drawn %d times", n)
+		}
+		var lines []string
+		final := ""
+		for line := range strings.SplitSeq(screen.String(), "\n") {
+			line = line[strings.LastIndex(line, clearLine)+1:]
+			line = strings.TrimPrefix(line, clearLine[1:])
+			if strings.HasPrefix(line, "100% ") {
+				final = line
+				continue
+			}
+			lines = append(lines, line)
+		}
+		// Errors and lines of -v come in another order where each is written
+		// at once.
+		for line := range strings.SplitSeq(want.String(), "\n") {
+			if !strings.Contains(strings.Join(lines, "\n")+"\n", line+"\n") {
+				t.Errorf("%q is not on the screen:\n%s", line, screen.String())
+			}
+		}
+		if len(lines) != strings.Count(want.String(), "\n")+1 {
+			t.Errorf("%d lines on the screen:\n%q", len(lines), lines)
+		}
+		if final != "100% ████████████████████  4 B / 4 B  10 files  1.1 MiB/s" {
+			t.Errorf("in the end, the bar is %q", final)
+		}
+	})
+}
+
+// slowly lets time pass before each result.
+type slowly struct{ Handler }
+
+func (h slowly) Result(r Result) error {
+	time.Sleep(drawEvery * 6 / 10)
+	return h.Handler.Result(r)
+}
+
+func TestBarEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := NewBar(&out, func() int { return 80 }, true)
+		b.Finish(false)
+		if out.Len() != 0 {
+			t.Errorf("a bar of nothing: %q", &out)
+		}
+		for range 4 {
+			b.Expect(10)
+		}
+		b.Counted()
+		b.Add(Result{Outcome: Skipped})
+		b.Add(Result{Outcome: Labelled, Size: 10})
+		b.Finish(true)
+		if !strings.HasSuffix(out.String(), "\r\x1b[K25% █████░░░░░░░░░░░░░░░  10 B / 40 B  1 file  0 B/s\n") {
+			t.Errorf("interrupted: %q", &out)
+		}
+	})
+	var none *Bar // a nil bar shows nothing
+	none.Add(Result{})
+	none.Clear()
+	none.Finish(false)
+}
