@@ -24,13 +24,13 @@ func TestNeed(t *testing.T) {
 		labels    Labels
 		ext4, xfs int // blocks a file
 	}{
-		{Labels{34, 0}, 0, 0},      // SHA-256
-		{Labels{66, 0}, 0, 0},      // SHA-512
-		{Labels{34, 21}, 1, 0},     // and an HMAC
-		{Labels{81, 0}, 1, 0},      // P-256
-		{Labels{81, 81}, 1, 0},     // and a portable signature
-		{Labels{265, 0}, 1, 1},     // RSA-2048
-		{Labels{521, 521}, 1, 1},   // RSA-4096, twice
+		{Labels{34, 0}, 0, 0},    // SHA-256
+		{Labels{66, 0}, 0, 0},    // SHA-512
+		{Labels{34, 21}, 1, 0},   // and an HMAC
+		{Labels{81, 0}, 1, 0},    // P-256
+		{Labels{81, 81}, 1, 0},   // and a portable signature
+		{Labels{265, 0}, 1, 1},   // RSA-2048
+		{Labels{521, 521}, 1, 1}, // RSA-4096, twice
 	}
 	const files = 64
 	for _, fstype := range []string{"ext4", "xfs"} {
