@@ -91,7 +91,7 @@ excluded. The exit status is 4 if there is an error among them: the kernel
 refuses the policy, or the host would not work under it.
 
    imaseal policy lint /etc/ima/ima-policy
-   imaseal policy lint --kernel-version 6.12 --kernel-config config new-policy`,
+   imaseal policy lint --kernel-config config-6.12 new-policy`,
 		Flags:  append([]cli.Flag{kernelConfigFlag()}, targetFlags()...),
 		Action: p.policyLint,
 	}
