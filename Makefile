@@ -12,8 +12,9 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
-NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 mmdebstrap=mmdebstrap \
-	/usr/bin/busybox=busybox-static keyctl=keyutils debugfs=e2fsprogs tar=tar dpkg-deb=dpkg zstd=zstd
+NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
+	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
+	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 .PHONY: all build install uninstall demo test check lint test-unit fuzz test-root test-kernel bench clean help

@@ -34,7 +34,7 @@ var importTable = map[string]row{
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm", outside: "github.com/schollz/progressbar/v3"},
-	"internal/undo":   {outside: "golang.org/x/sys"},
+	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
 
 	// The formats, and what they are made of.
 	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},

@@ -207,7 +207,10 @@ func unprivileged(ts *testscript.TestScript, neg bool, args []string) {
 		program, err := os.ReadFile(cmd.Path) // which is where only root may go
 		ts.Check(err)
 		cmd.Path = filepath.Join(filepath.Dir(ts.Getenv("WORK")), "imaseal")
-		ts.Check(os.WriteFile(cmd.Path, program, 0o755))
+		syscall.ForkLock.RLock() // a child of another script would hold the file open for writing
+		err = os.WriteFile(cmd.Path, program, 0o755)
+		syscall.ForkLock.RUnlock()
+		ts.Check(err)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	err := cmd.Run()

@@ -33,6 +33,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/imaevm"
 )
 
 const version = 1
@@ -213,6 +215,9 @@ func (r *Reader) index() error {
 	if h.Version != version {
 		return fmt.Errorf("an undo log of version %d, and only version %d is known", h.Version, version)
 	}
+	if h.Namespace != "security" && h.Namespace != "user" {
+		return fmt.Errorf("not an undo log: there is no namespace %q", h.Namespace)
+	}
 	r.Header = Header{Namespace: h.Namespace, Command: h.Command, Started: h.Started}
 	at := int64(len(first))
 	r.starts = append(r.starts, at)
@@ -285,6 +290,9 @@ func parseFile(b []byte) (File, error) {
 		return File{}, errors.New("no absolute path or no changes")
 	}
 	for _, c := range line.Changes {
+		if c.Attr != imaevm.AttrIMA && c.Attr != imaevm.AttrEVM {
+			return File{}, fmt.Errorf("%q is no attribute that runs change", c.Attr)
+		}
 		old, err := decode(c.Old)
 		if err != nil {
 			return File{}, fmt.Errorf("old value: %w", err)
