@@ -105,7 +105,7 @@ all.`,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

@@ -58,7 +58,7 @@ func (p Program) hash(c *cli.Context) error {
 	if c.String("key") != "" && c.String("evm") == "none" {
 		return conflict("hash signs nothing but EVM labels, so --key is of no use without --evm", "add --evm portable, or use imaseal sign")
 	}
-	return p.label(c, request, plan.Only(plan.Hash))
+	return p.label(c, request, plan.Only(plan.Hash), nil)
 }
 
 func parseAlgo(name string) (hash.Algorithm, error) {

@@ -123,7 +123,7 @@ func signingKey(c *cli.Context, key *keys.Key) *relabel.SigningKey {
 // refuseUnused refuses options that only count with another one.
 func refuseUnused(c *cli.Context, without string, names ...string) error {
 	for _, name := range names {
-		if c.IsSet(name) {
+		if c.IsSet(name) && !isOfPolicy(c, name) {
 			return conflict(fmt.Sprintf("--%s is given without %s", name, without), "leave it out, or add "+without)
 		}
 	}
