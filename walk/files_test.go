@@ -80,6 +80,8 @@ func TestFilesEnds(t *testing.T) {
 	root := treetest.Make(t, "file a\nfile b\nfile c")
 	names := []string{root + "/a", root + "/b", root + "/c"}
 	broken := errors.New("broken list")
+	before, cancelBefore := context.WithCancelCause(t.Context())
+	cancelBefore(errStop)
 	cancelled, cancel := context.WithCancelCause(t.Context())
 	tests := []struct {
 		name  string
@@ -98,6 +100,7 @@ func TestFilesEnds(t *testing.T) {
 			}
 			return nil
 		}, errStop, 2},
+		{"the end of ctx before", before, listOf(names, nil), nil, errStop, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,7 +111,7 @@ func TestFilesEnds(t *testing.T) {
 					return tt.visit(calls)
 				}
 				return nil
-			}, oneByOne)
+			}, limits{batch: 1})
 			if !errors.Is(err, tt.want) || calls != tt.calls {
 				t.Errorf("%d calls, %v; want %d, %v", calls, err, tt.calls, tt.want)
 			}

@@ -199,11 +199,7 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		w.fail(context.Cause(ctx))
-	})
+	ended := w.watch(ctx)
 	workers := max(1, w.cfg.Workers)
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
@@ -225,14 +221,25 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 		})
 	}
 	wg.Wait()
-	if !stop() {
-		<-stopped // it sets w.err
-	}
+	err = ended()
 	w.drop()
-	if w.err == nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	return err
+}
+
+// watch ends the walk when ctx ends. The function it returns is called when no
+// worker is left, and returns the walk's error.
+func (w *walker) watch(ctx context.Context) (ended func() error) {
+	called := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(called)
+		w.fail(context.Cause(ctx))
+	})
+	return func() error {
+		if !stop() {
+			<-called
+		}
+		return w.err
 	}
-	return w.err
 }
 
 // next waits for an item. It returns false when the walk is over.

@@ -49,12 +49,12 @@ func (FS) Get(f File, name string) ([]byte, error) {
 
 // Set implements Store.
 func (FS) Set(f File, name string, value []byte) error {
-	return cause("writing", name, unix.Fsetxattr(int(f.Fd()), name, value, 0))
+	return cause("writing", name, retry(func() error { return unix.Fsetxattr(int(f.Fd()), name, value, 0) }))
 }
 
 // Remove implements Store.
 func (FS) Remove(f File, name string) error {
-	return cause("removing", name, unix.Fremovexattr(int(f.Fd()), name))
+	return cause("removing", name, retry(func() error { return unix.Fremovexattr(int(f.Fd()), name) }))
 }
 
 // List implements Store.
@@ -66,8 +66,24 @@ func (FS) List(f File) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-// grow calls read with more and more room, until it suffices.
-func grow(read func([]byte) (int, error)) ([]byte, error) {
+// retry calls f until no signal interrupts it, which FUSE and CIFS let happen.
+func retry(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// grow calls call with more and more room, until it suffices.
+func grow(call func([]byte) (int, error)) ([]byte, error) {
+	read := func(b []byte) (n int, err error) {
+		err = retry(func() error {
+			n, err = call(b)
+			return err
+		})
+		return n, err
+	}
 	var usual [usualSize]byte
 	n, err := read(usual[:])
 	if err == nil {

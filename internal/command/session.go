@@ -111,6 +111,16 @@ func (s *session) createLog() error {
 	return advised
 }
 
+// dropLog removes a log that nothing was written to: the next run may have its
+// name.
+func (s *session) dropLog() {
+	if s.log != nil {
+		s.log.Close()
+		os.Remove(s.plan.UndoLog)
+		s.log = nil
+	}
+}
+
 // ownFiles are the files that the run itself writes, which may be in the tree.
 func (s *session) ownFiles() []walk.Inode {
 	var own []walk.Inode
@@ -150,7 +160,7 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
-	errNoEVM    = errors.New("this kernel is built without EVM")
+	errNoEVM    = errors.New("a kernel without EVM: CONFIG_EVM is not set")
 	// errHMACRefused: see host.HMACRefused.
 	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )

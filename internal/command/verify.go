@@ -1,7 +1,9 @@
 package command
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,6 +15,7 @@ func (p Program) verifyCommand() *cli.Command {
 	own := []cli.Flag{
 		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "check PATH.sig instead of security.ima"},
+		&cli.StringSliceFlag{Name: "require", Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
 		namespaceFlag(labels),
 	}
 	return &cli.Command{
@@ -23,13 +26,16 @@ func (p Program) verifyCommand() *cli.Command {
 The exit status is 0 only if every file carries a label that fits, and 4 if
 one does not. Signatures need --key: certificates or public keys, from files
 or from a directory. EVM labels are checked too, as far as there is a key
-for them.
+for them; with --require evm or --evm-key every file needs one.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root
 
 A signed tree, by all certificates in a directory:
    imaseal verify --key /etc/keys/ima /mnt/root
+
+A tree whose target has EVM active and demands signatures:
+   imaseal verify --key /etc/keys --require imasig,evm /mnt/root
 
 HMACs of the file system as it will be on its host:
    imaseal verify --evm-key evm.key --kernel-config config-6.12 /mnt/root
@@ -55,10 +61,37 @@ func (p Program) verify(c *cli.Context) error {
 	}
 	defer r.close()
 	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile")}
+	if err := demands(c, checker); err != nil {
+		return err
+	}
 	if err := p.openChecks(c, checker); err != nil {
 		return err
 	}
-	return r.do(c.Context, checker.Verify)
+	err = r.do(c.Context, checker.Verify)
+	if with, without := checker.CountEVM(); with > 0 && without > 0 && !checker.NeedEVM {
+		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
+	}
+	return err
+}
+
+// demands reads --require. Who has an HMAC key has EVM active on the target.
+func demands(c *cli.Context, checker *relabel.Checker) error {
+	checker.NeedEVM = c.String("evm-key") != ""
+	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
+		switch word {
+		case "":
+		case "imasig":
+			checker.NeedSignature = true
+		case "evm":
+			checker.NeedEVM = true
+		default:
+			return &usageError{err: fmt.Errorf("--require %q is not imasig or evm", word)}
+		}
+	}
+	if len(c.StringSlice("require")) > 0 && checker.SigFiles {
+		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
+	}
+	return nil
 }
 
 // openChecks opens the keys that the options name.

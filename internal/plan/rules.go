@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -77,7 +78,10 @@ func ParseRules(r io.Reader) (Rules, error) {
 		}
 		rules = append(rules, rule)
 	}
-	if err := in.Err(); err != nil {
+	switch err := in.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, &RuleError{Line: line + 1, What: "longer than any rule"}
+	case err != nil:
 		return nil, err
 	}
 	if len(rules) == 0 {
@@ -105,6 +109,9 @@ func parseRule(text string) (Rule, error) {
 		return Rule{}, fmt.Errorf("%q is none of @executable, @module, @firmware and @any", pattern)
 	}
 	rule.Pattern = path.Clean(strings.TrimLeft(pattern, "/"))
+	if rule.Pattern == "." || rule.Pattern == ".." || strings.HasPrefix(rule.Pattern, "../") {
+		return Rule{}, fmt.Errorf("%q matches no file; @any matches all", pattern)
+	}
 	if !doublestar.ValidatePattern(rule.Pattern) {
 		return Rule{}, fmt.Errorf("%q is not a pattern", pattern)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"imaseal/hash"
 	"imaseal/internal/attr"
@@ -27,6 +28,18 @@ type Checker struct {
 	// SigFiles checks the signature in the file beside each file instead of
 	// security.ima.
 	SigFiles bool
+	// NeedSignature refuses hashes as appraise_type=imasig does: but for those
+	// that a portable EVM signature covers. NeedEVM refuses files without
+	// security.evm, as a kernel does once EVM is active.
+	NeedSignature, NeedEVM bool
+
+	withEVM, withoutEVM atomic.Int64
+}
+
+// CountEVM returns how many files with a valid security.ima have a security.evm,
+// and how many have none.
+func (c *Checker) CountEVM() (with, without int64) {
+	return c.withEVM.Load(), c.withoutEVM.Load()
 }
 
 // Verify is a Job: it recomputes what the file's labels claim.
@@ -69,6 +82,23 @@ func (c *Checker) try(ctx context.Context, w *Worker, e *walk.Entry, res *report
 		return c.evm(e, res)
 	}
 	return nil
+}
+
+// demand judges a file whose labels are right by what else it must have.
+func (c *Checker) demand(res *report.Result) {
+	if res.EVM == nil {
+		c.withoutEVM.Add(1)
+	} else {
+		c.withEVM.Add(1)
+	}
+	kind := imaevm.Type(res.IMA[0])
+	covered := c.Keys != nil && len(res.EVM) > 0 && imaevm.Type(res.EVM[0]) == imaevm.TypePortable
+	switch {
+	case c.NeedEVM && res.EVM == nil:
+		res.Outcome, res.Reason = report.Unlabelled, "no "+imaevm.AttrEVM
+	case c.NeedSignature && kind != imaevm.TypeSignature && !covered:
+		res.Outcome, res.Reason = report.Invalid, fmt.Sprintf("a label of type %s, and a signature is required", kind)
+	}
 }
 
 // ima judges an IMA label.
@@ -180,6 +210,7 @@ func verdict(err error) (report.Outcome, string) {
 // evm judges security.evm, as far as there is a key for what it holds.
 func (c *Checker) evm(e *walk.Entry, res *report.Result) error {
 	if c.Keys == nil && c.HMAC == nil || res.EVM == nil {
+		c.demand(res)
 		return nil
 	}
 	outcome, reason, err := c.evmVerdict(e, res.IMA, res.EVM)
@@ -188,7 +219,9 @@ func (c *Checker) evm(e *walk.Entry, res *report.Result) error {
 	}
 	if outcome != report.Valid {
 		res.Outcome, res.Reason = outcome, "security.evm: "+reason
+		return nil
 	}
+	c.demand(res)
 	return nil
 }
 

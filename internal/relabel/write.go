@@ -118,7 +118,11 @@ func (wr *Writer) set(e *walk.Entry, changes []undo.Change) error {
 			err = wr.Store.Set(e.File, c.Attr, c.New)
 		}
 		if err != nil && i > 0 {
-			return fmt.Errorf("half labelled: %s is written: %w", changes[i-1].Attr, err)
+			done := "written"
+			if changes[i-1].New == nil {
+				done = "removed"
+			}
+			return fmt.Errorf("half labelled: %s is %s: %w", changes[i-1].Attr, done, err)
 		}
 		if err != nil {
 			return err

@@ -85,8 +85,9 @@ type changeLine struct {
 
 // A Log is being written. Record is safe for concurrent use.
 type Log struct {
-	mu sync.Mutex
-	f  *os.File
+	mu     sync.Mutex
+	f      *os.File
+	broken error // of a write: the last line may be torn, and must stay the last
 }
 
 // Create makes a new log, readable by its owner only: it may tell of files
@@ -127,8 +128,11 @@ func syncDir(name string) error {
 // Stat describes the log file, which a walk should leave alone.
 func (l *Log) Stat() (os.FileInfo, error) { return l.f.Stat() }
 
-// Record writes a file's line: when it returns, the kernel has it.
-func (l *Log) Record(f File) error {
+// Record writes a file's line: when it returns, the kernel has it. After an
+// error nothing more is written, and each call returns that error.
+func (l *Log) Record(f File) error { return l.write(lineOf(f)) }
+
+func lineOf(f File) fileLine {
 	line := fileLine{Path: f.Path, Inode: f.Inode, Again: f.Again}
 	if !utf8.ValidString(f.Path) {
 		line.Path, line.PathBase64 = "", []byte(f.Path)
@@ -136,7 +140,7 @@ func (l *Log) Record(f File) error {
 	for _, c := range f.Changes {
 		line.Changes = append(line.Changes, changeLine{Attr: c.Attr, Old: encode(c.Old), New: encode(c.New)})
 	}
-	return l.write(line)
+	return line
 }
 
 // write writes a line in one call, so that no line is torn by another.
@@ -147,10 +151,21 @@ func (l *Log) write(line any) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, err := l.f.Write(append(b, '\n')); err != nil {
-		return fmt.Errorf("writing the undo log: %w", err)
+	if l.broken == nil {
+		if _, err := l.f.Write(append(b, '\n')); err != nil {
+			l.broken = fmt.Errorf("writing the undo log: %w", pathless(err))
+		}
 	}
-	return nil
+	return l.broken
+}
+
+// pathless drops the log's name from an error that is about another file.
+func pathless(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // Close brings the log to the disk and closes it.
@@ -183,14 +198,14 @@ type Reader struct {
 	next   int     // index in starts of the line that comes next
 }
 
-// maxLine bounds a line: a path may have any length, two labels and their
-// predecessors at most 64 KiB each.
-const maxLine = 4 << 20
+// maxHeader bounds the first line, so that what is no log is soon found out. The
+// others have no bound: a path may have any length.
+const maxHeader = 4 << 10
 
 // Open opens a log. A torn last line is left out. The error names the file,
 // and the line if one is wrong.
 func Open(name string) (*Reader, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo would wait for a writer
 	if err != nil {
 		return nil, err
 	}
@@ -203,55 +218,50 @@ func Open(name string) (*Reader, error) {
 }
 
 func (r *Reader) index() error {
-	in := bufio.NewReaderSize(r.f, 64<<10)
-	first, err := readLine(in)
+	info, err := r.f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("not an undo log: no regular file")
+	}
+	in := bufio.NewReaderSize(r.f, maxHeader)
+	first, err := in.ReadSlice('\n')
 	if err != nil {
 		return errors.New("not an undo log: no first line")
 	}
-	var h headerLine
-	if err := unmarshal(first, &h); err != nil || h.Version == 0 {
-		return errors.New("not an undo log: the first line is none of imaseal's")
+	if r.Header, err = parseHeader(first); err != nil {
+		return err
 	}
-	if h.Version != version {
-		return fmt.Errorf("an undo log of version %d, and only version %d is known", h.Version, version)
-	}
-	if h.Namespace != "security" && h.Namespace != "user" {
-		return fmt.Errorf("not an undo log: there is no namespace %q", h.Namespace)
-	}
-	r.Header = Header{Namespace: h.Namespace, Command: h.Command, Started: h.Started}
 	at := int64(len(first))
 	r.starts = append(r.starts, at)
 	for {
-		line, err := readLine(in)
-		if errors.Is(err, io.EOF) {
-			break // at the end, or in the middle of a torn line
-		}
-		if err != nil {
+		part, err := in.ReadSlice('\n')
+		at += int64(len(part))
+		switch {
+		case err == nil:
+			r.starts = append(r.starts, at)
+		case errors.Is(err, io.EOF): // at the end, or behind a torn line
+			r.next = len(r.starts) - 2
+			return nil
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return fmt.Errorf("line %d: %w", len(r.starts)+1, err)
 		}
-		at += int64(len(line))
-		r.starts = append(r.starts, at)
 	}
-	r.next = len(r.starts) - 2
-	return nil
 }
 
-// readLine returns a line with its newline, or an error.
-func readLine(in *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		line = append(line, part...)
-		if err == nil {
-			return line, nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-		if len(line) > maxLine {
-			return nil, errors.New("line too long")
-		}
+func parseHeader(b []byte) (Header, error) {
+	var h headerLine
+	if err := json.Unmarshal(b, &h); err != nil || h.Version == 0 {
+		return Header{}, errors.New("not an undo log: the first line is none of imaseal's")
 	}
+	if h.Version != version {
+		return Header{}, fmt.Errorf("an undo log of version %d, and only version %d is known", h.Version, version)
+	}
+	if h.Namespace != "security" && h.Namespace != "user" {
+		return Header{}, fmt.Errorf("an undo log of the unknown namespace %q", h.Namespace)
+	}
+	return Header{Namespace: h.Namespace, Command: h.Command, Started: h.Started}, nil
 }
 
 // Len returns the number of lines that Prev has not returned yet.
@@ -277,9 +287,11 @@ func (r *Reader) Prev() (File, error) {
 	return f, nil
 }
 
+// parseFile parses a line. It takes only what Record writes: a line that two
+// writes ran together in, or that a hand changed, is not acted upon.
 func parseFile(b []byte) (File, error) {
 	var line fileLine
-	if err := unmarshal(b, &line); err != nil {
+	if err := json.Unmarshal(b, &line); err != nil {
 		return File{}, err
 	}
 	f := File{Path: line.Path, Inode: line.Inode, Again: line.Again}
@@ -303,13 +315,10 @@ func parseFile(b []byte) (File, error) {
 		}
 		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: new})
 	}
+	if again, err := json.Marshal(lineOf(f)); err != nil || !bytes.Equal(append(again, '\n'), b) {
+		return File{}, errors.New("not as imaseal writes it")
+	}
 	return f, nil
-}
-
-func unmarshal(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	return d.Decode(v)
 }
 
 // Close closes the log.
