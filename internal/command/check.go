@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 func (p Program) checkCommand() *cli.Command {
 	own := []cli.Flag{
+		&cli.BoolFlag{Name: "host", Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"},
 		operationFlag(),
 		&cli.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who uses the files: the `USER` by number or name, or any"},
 		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
@@ -35,7 +37,7 @@ what to do. What hangs on things that a file at rest does not show is called
 undecided. The exit status is 4 if anything would be denied.
 
 Before the reboot into ima_policy=appraise_tcb ima_appraise=enforce:
-   imaseal check /
+   imaseal check --host /
 
 An image, under a policy of its own, with the keys of its kernel:
    imaseal check --policy ima-policy --key keys/ --kernel-version 6.12 \
@@ -54,44 +56,72 @@ func (p Program) check(c *cli.Context) error {
 		return err
 	}
 	request.Owner = nil // the policy decides
-	if request, err = validate(request); err != nil {
+	onlyHost := c.Bool("host") && len(request.Paths) == 0 && request.FilesFrom == ""
+	if !onlyHost {
+		if request, err = validate(request); err != nil {
+			return err
+		}
+	}
+	judge, t, n, err := p.judge(c)
+	if err != nil {
 		return err
+	}
+	var unready error
+	if c.Bool("host") {
+		ready, err := p.checkHost(c, t, n.Policy)
+		if err != nil {
+			return err
+		}
+		if !ready {
+			unready = &verdictError{status: exitVerdict}
+		}
+	}
+	if onlyHost {
+		return unready
 	}
 	r, err := p.prepare(c, request)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	judge := &relabel.Judge{Store: r.store(), Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
-	if judge.Operations, err = operations(c); err != nil {
-		return err
-	}
-	if judge.Subject, err = parseSubject(c.String("user")); err != nil {
-		return err
-	}
-	t, err := p.target(c)
-	if err != nil {
-		return err
-	}
-	facts, err := targetFacts(c)
-	if err != nil {
-		return err
-	}
-	n, err := p.openPolicy(c.String("policy"), t)
-	if err != nil {
-		return err
-	}
-	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}
-	if err := p.judgeKeys(c, judge, t); err != nil {
-		return err
-	}
-	if err := p.judgeEVM(c, judge, t); err != nil {
-		return err
-	}
+	judge.Store = r.store()
 	if !c.Bool("quiet") && !c.Bool("json") {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
 	}
-	return r.do(c.Context, judge.Check)
+	err = r.do(c.Context, judge.Check)
+	if _, isVerdict := errors.AsType[*verdictError](err); unready != nil && (err == nil || isVerdict) {
+		return unready
+	}
+	return err
+}
+
+// judge makes ready what judges files, but for the store of their attributes.
+func (p Program) judge(c *cli.Context) (*relabel.Judge, target, namedPolicy, error) {
+	judge := &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
+	var t target
+	var n namedPolicy
+	var err error
+	if judge.Operations, err = operations(c); err != nil {
+		return nil, t, n, err
+	}
+	if judge.Subject, err = parseSubject(c.String("user")); err != nil {
+		return nil, t, n, err
+	}
+	if t, err = p.target(c); err != nil {
+		return nil, t, n, err
+	}
+	facts, err := targetFacts(c)
+	if err != nil {
+		return nil, t, n, err
+	}
+	if n, err = p.openPolicy(c.String("policy"), t); err != nil {
+		return nil, t, n, err
+	}
+	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}
+	if err = p.judgeKeys(c, judge, t); err == nil {
+		err = p.judgeEVM(c, judge, t)
+	}
+	return judge, t, n, err
 }
 
 // judgeKeys opens the keys that the options name; without any, the running
@@ -146,7 +176,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	if !e.IsActive() {
 		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
 	}
-	view, err := p.evmView(c, j.Store, false)
+	view, err := p.evmView(c, nil, false)
 	if err != nil {
 		return err
 	}
