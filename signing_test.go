@@ -65,6 +65,9 @@ var signingCommands = map[string]func(*testscript.TestScript, bool, []string){
 		ts.Check(err)
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), der, 0o600))
 	},
+	// examples DIR COMMAND...: run what the help of a command has as examples,
+	// with DIR in place of /mnt/root. What others run is left out.
+	"examples": examples,
 	// typing TEXT STATUS PROGRAM ARG...: like exits, on a terminal where TEXT
 	// is typed. What the terminal shows is the output.
 	"typing": typing,
@@ -79,6 +82,31 @@ func copyKeys(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 			ts.Check(os.WriteFile(ts.MkAbs(to), b, 0o600))
 		}
+	}
+}
+
+func examples(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(ts.Exec("imaseal", append(args[1:], "--help")...))
+	text := strings.ReplaceAll(ts.ReadFile("stdout"), "\\\n", "")
+	_, text, _ = strings.Cut(text, "DESCRIPTION:\n")
+	text, _, _ = strings.Cut(text, "\n\nOPTIONS:")
+	text, _, _ = strings.Cut(text, "\n\nSELECTING FILES:")
+	ran := 0
+	for line := range strings.Lines(text) {
+		example, ok := strings.CutPrefix(line, "      ")
+		program, _, _ := strings.Cut(example, " ")
+		if !ok || program != "imaseal" && program != "printf" {
+			continue
+		}
+		example = strings.ReplaceAll(example, "/mnt/root", args[0])
+		fmt.Fprintf(ts.Stdout(), "+ %s", example)
+		if err := ts.Exec("sh", "-ec", example); err != nil {
+			ts.Fatalf("%s: %v\n%s", example, err, ts.ReadFile("stderr"))
+		}
+		ran++
+	}
+	if ran == 0 {
+		ts.Fatalf("no examples")
 	}
 }
 

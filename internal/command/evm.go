@@ -182,10 +182,10 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 		added = slices.Concat(names, added)
 	}
 	for _, name := range added {
-		if name == imaevm.AttrEVM {
+		switch {
+		case name == imaevm.AttrEVM:
 			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
-		}
-		if !strings.HasPrefix(name, "security.") {
+		case !strings.HasPrefix(name, "security."):
 			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {

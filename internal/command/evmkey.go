@@ -22,8 +22,8 @@ master key of type user to the blob that keyctl loads; nothing of this needs the
 target's kernel. With --open it takes the key out of a blob instead.
 
    imaseal keys evm-key --out evm.key --new-master kmk --blob evm.blob
-   imaseal keys evm-key --from evm.key --master kmk --blob evm.blob
-   imaseal keys evm-key --open evm.blob --master kmk --out evm.key
+   imaseal keys evm-key --from evm.key --master kmk --blob copy.blob
+   imaseal keys evm-key --open evm.blob --master kmk --out copy.key
 
 The target loads it, before EVM is switched on, with
    keyctl padd user kmk-user @u <kmk
@@ -81,6 +81,9 @@ func (p Program) evmKey(c *cli.Context) error {
 		files = append(files, keyfile.File{Path: name, Data: key, Mode: secretMode})
 	}
 	if name := c.String("blob"); name != "" {
+		if len(key) < evmkey.MinSize {
+			return fmt.Errorf("a key of %d bytes; in a blob it has %d to %d", len(key), evmkey.MinSize, evmkey.MaxSize)
+		}
 		blob, err := evmkey.NewBlob(c.String("format"), c.String("master-name"), master, key)
 		if err != nil {
 			return err

@@ -44,8 +44,8 @@ keyrings want it, self-signed or issued by a CA. The .ima and .evm keyrings only
 take certificates whose CA the kernel trusts.
 
    imaseal keys generate --out signing
-   imaseal keys generate --out signing --new-ca ca --encrypt
-   imaseal keys generate --out signing --type p256 \
+   imaseal keys generate --out modules --new-ca ca --encrypt
+   imaseal keys generate --out programs --type p256 \
       --ca ca.pem --ca-key ca.key`,
 		Flags:  append(own, certFlags()...),
 		Action: p.generate,
@@ -234,8 +234,8 @@ func (p Program) certCommand() *cli.Command {
 		Description: `Makes a certificate, as generate does, for a private key that is there: signed
 by itself or by a CA, or a request that a CA elsewhere makes one of.
 
-   imaseal keys cert --key signing.key --out signing
-   imaseal keys cert --key signing.key --out signing \
+   imaseal keys cert --key signing.key --out renewed
+   imaseal keys cert --key signing.key --out issued \
       --ca ca.pem --ca-key ca.key
    imaseal keys cert --key signing.key --request --out signing`,
 		Flags:  append(own, certFlags()...),

@@ -42,7 +42,7 @@ With EVM signatures, which hold owner, mode and capabilities too:
 
 Programs signed, configuration hashed, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules
-   imaseal sign --key signing.key --rules rules \
+   imaseal sign --key signing.key --cert signing.der --rules rules \
       --evm portable,hmac --evm-key evm.key /mnt/root
 
 The passphrase of an encrypted key is asked for on the terminal, unless

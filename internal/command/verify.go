@@ -78,14 +78,16 @@ func (p Program) verify(c *cli.Context) error {
 func demands(c *cli.Context, checker *relabel.Checker) error {
 	checker.NeedEVM = c.String("evm-key") != ""
 	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
-		switch word {
-		case "":
-		case "imasig":
+		switch {
+		case word == "imasig":
 			checker.NeedSignature = true
-		case "evm":
+		case word == "evm":
 			checker.NeedEVM = true
-		default:
-			return &usageError{err: fmt.Errorf("--require %q is not imasig or evm", word)}
+		case c.IsSet("require"):
+			return &usageError{
+				err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				advice: didYouMean(nearest(word, []string{"imasig", "evm"}), ""),
+			}
 		}
 	}
 	if len(c.StringSlice("require")) > 0 && checker.SigFiles {

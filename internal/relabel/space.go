@@ -152,10 +152,20 @@ func (l *Labeller) need(e *walk.Entry, sizes map[plan.Class]Labels, fs *unix.Sta
 	return need - min(there, need)
 }
 
-// free is what the process may use: root has the reserved blocks too.
+// ext4Reserved is what ext4 keeps for the end of the world, even from root: a
+// fiftieth of the blocks, and at most so many. Kernel: ext4_set_resv_clusters()
+// in fs/ext4/super.c.
+const ext4Reserved = 4096
+
+// free is what the process may use: root has the blocks that are reserved for
+// it, too.
 func (u *usage) free() uint64 {
-	if os.Geteuid() == 0 {
-		return u.fs.Bfree * uint64(u.fs.Bsize)
+	if os.Geteuid() != 0 {
+		return u.fs.Bavail * uint64(u.fs.Bsize)
 	}
-	return u.fs.Bavail * uint64(u.fs.Bsize)
+	blocks := u.fs.Bfree
+	if u.fs.Type == unix.EXT4_SUPER_MAGIC {
+		blocks -= min(blocks, u.fs.Blocks/50, ext4Reserved)
+	}
+	return blocks * uint64(u.fs.Bsize)
 }
