@@ -30,9 +30,15 @@ func TestMain(m *testing.M) {
 // may use, besides testscript's own commands and those of scriptCommands:
 //
 //	$u, $any   the options --namespace=user and --owner=any
+//	$KEYS      the directory of the keys of testdata/vectors
 //	[root]     IMASEAL_TEST has the word root, and the test runs as root
+//	[generations]  the file system numbers the generations of its inodes
 func TestScripts(t *testing.T) {
 	t.Setenv("GOTMPDIR", xattrDir(t))
+	keysDir, err := filepath.Abs("testdata/vectors/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Cmds:                scriptCommands,
@@ -43,11 +49,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("u", "--namespace=user")
 			env.Setenv("any", "--owner=any")
 			env.Setenv("LANG", "C.UTF-8")
+			env.Setenv("KEYS", keysDir)
 			// An unprivileged program must be able to come here.
 			return os.Chmod(filepath.Dir(env.WorkDir), 0o711)
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "root" {
+			switch cond {
+			case "generations":
+				return hasGenerations(os.Getenv("GOTMPDIR")), nil
+			case "root":
+			default:
 				return false, fmt.Errorf("no condition %q", cond)
 			}
 			return slices.Contains(strings.Fields(os.Getenv("IMASEAL_TEST")), "root") && os.Geteuid() == 0, nil

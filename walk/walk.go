@@ -80,6 +80,9 @@ type Entry struct {
 	dir    *dir // nil for a file that was named itself
 }
 
+// Named reports whether the file was named itself, not found in a tree.
+func (e *Entry) Named() bool { return e.dir == nil }
+
 // A Reason says why a path is skipped.
 type Reason string
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -8,13 +9,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"imaseal/hash"
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
+	"imaseal/internal/report"
 	"imaseal/keys/evmkey"
 )
 
@@ -44,38 +45,63 @@ var evmWords = map[string]imaevm.Type{
 	"hmac":      imaevm.TypeHMAC,
 }
 
-// evmKinds says which class of files gets which kind of EVM label. Signatures
-// go to files of class sign, HMACs to the others, or to all if there are no
-// signatures; where there is one class only, that gets what is asked for.
+// evmKinds says which class of files gets which kind of EVM label, nil for
+// none. Signatures go to files of class sign, HMACs to the others, or to all if
+// there are no signatures; where there is one class only, that gets what is
+// asked for.
 func evmKinds(value string, rules plan.Rules) (map[plan.Class]imaevm.Type, error) {
-	given := words(value)
 	if value == "none" {
 		return nil, nil
 	}
-	kinds := make(map[plan.Class]imaevm.Type)
-	for _, word := range given {
+	var signature, hmac imaevm.Type
+	for word := range strings.SplitSeq(value, ",") {
 		kind, ok := evmWords[word]
 		switch {
 		case !ok:
-			return nil, &usageError{err: fmt.Errorf("--evm %q is not none, portable, signature or hmac", word)}
-		case kind == imaevm.TypeHMAC:
-			kinds[plan.Hash] = kind
-			if len(given) == 1 {
-				kinds[plan.Sign] = kind
+			return nil, &usageError{
+				err:    fmt.Errorf("--evm %q is not none, portable, signature or hmac", word),
+				advice: didYouMean(nearest(word, []string{"none", "portable", "signature", "hmac"}), ""),
 			}
-		case kinds[plan.Sign] != 0:
-			return nil, conflict("--evm "+value+": a file has one EVM label", "portable or signature, not both")
+		case kind == imaevm.TypeHMAC && hmac != 0, kind != imaevm.TypeHMAC && signature != 0:
+			return nil, conflict("--evm "+value+": a file has one EVM label", "portable or signature, and hmac for files that are hashed")
+		case kind == imaevm.TypeHMAC:
+			hmac = kind
 		default:
-			kinds[plan.Sign] = kind
+			signature = kind
 		}
 	}
-	if !rules.Uses(plan.Sign) {
-		if len(given) > 1 {
-			return nil, conflict("--evm "+value+" is by class, and all files are of class hash", "name one kind")
-		}
-		kinds[plan.Hash] = evmWords[given[0]]
+	kinds := map[plan.Class]imaevm.Type{plan.Sign: cmp.Or(signature, hmac)}
+	if hmac != 0 {
+		kinds[plan.Hash] = hmac
+	}
+	switch {
+	case signature != 0 && hmac != 0 && !(rules.Uses(plan.Sign) && rules.Uses(plan.Hash)):
+		return nil, conflict("--evm "+value+" is by class, and all files are of the same", "name one kind, or give imaseal sign --rules")
+	case !rules.Uses(plan.Sign):
+		kinds[plan.Hash] = cmp.Or(signature, hmac)
 	}
 	return kinds, nil
+}
+
+// evmUsage refuses options that the kinds of labels do not need.
+func evmUsage(c *cli.Context, kinds map[plan.Class]imaevm.Type) error {
+	switch {
+	case kinds == nil:
+		return refuseUnused(c, "--evm", "evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
+	case !usesKind(kinds, imaevm.TypeHMAC, imaevm.TypeSignature):
+		for _, name := range []string{"evm-uuid", "evm-no-uuid"} {
+			if c.IsSet(name) {
+				return conflict("--"+name+" is of no use: a portable signature holds on every file system", "leave it out, or add --evm signature or hmac")
+			}
+		}
+	}
+	if !usesKind(kinds, imaevm.TypeHMAC) {
+		return refuseUnused(c, "--evm hmac", "evm-key")
+	}
+	if c.String("evm-key") == "" {
+		return conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
+	}
+	return nil
 }
 
 // usesKind reports whether some class gets a label of the kind.
@@ -88,35 +114,10 @@ func usesKind(kinds map[plan.Class]imaevm.Type, want ...imaevm.Type) bool {
 	return false
 }
 
-// checkEVM refuses options of EVM labels that do not go together, before a key
-// is opened and its passphrase asked for.
-func checkEVM(c *cli.Context, rules plan.Rules) error {
-	kinds, err := evmKinds(c.String("evm"), rules)
-	if err != nil {
-		return err
-	}
-	if kinds == nil {
-		return refuseUnused(c, "--evm", "evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
-	}
-	if usesKind(kinds, imaevm.TypePortable, imaevm.TypeSignature) && c.String("key") == "" {
-		return conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
-	}
-	if !usesKind(kinds, imaevm.TypeHMAC) {
-		return refuseUnused(c, "--evm hmac", "evm-key")
-	}
-	if c.String("evm-key") == "" {
-		return conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
-	}
-	return nil
-}
-
-// evmLabels makes ready what --evm asks for, nil for nothing.
-func (p Program) evmLabels(c *cli.Context, store attr.Store, rules plan.Rules, algo hash.Algorithm, key *relabel.SigningKey) (*relabel.EVMLabels, error) {
-	kinds, err := evmKinds(c.String("evm"), rules)
-	if err != nil || kinds == nil {
-		return nil, err
-	}
-	m := &relabel.EVMLabels{Kinds: kinds, Algo: algo, Key: key}
+// evmLabels makes ready what the kinds of labels need, but the private key.
+func (p Program) evmLabels(c *cli.Context, store attr.Store, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*relabel.EVMLabels, error) {
+	m := &relabel.EVMLabels{Kinds: kinds}
+	var err error
 	if usesKind(kinds, imaevm.TypeHMAC) {
 		if m.HMAC, err = p.openHMAC(c); err != nil {
 			return nil, err
@@ -128,8 +129,7 @@ func (p Program) evmLabels(c *cli.Context, store attr.Store, rules plan.Rules, a
 	if rules.Uses(plan.Hash) && kinds[plan.Hash] == 0 {
 		p.warn("files of class hash get no EVM label with --evm %s: a kernel with EVM active will deny them (--evm %[1]s,hmac labels them too)", c.String("evm"))
 	}
-	inodeBound := usesKind(kinds, imaevm.TypeSignature, imaevm.TypeHMAC)
-	m.View, err = p.evmView(c, store, inodeBound)
+	m.View, err = p.evmView(c, store, usesKind(kinds, imaevm.TypeSignature, imaevm.TypeHMAC))
 	return m, err
 }
 
@@ -170,6 +170,10 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 		}
 	}
 	if config != nil && !config.Enabled("CONFIG_EVM_ATTR_FSUUID") {
+		if v.UUID != nil {
+			return nil, conflict("--evm-uuid is given, and EVM leaves the UUID out "+source+" (no CONFIG_EVM_ATTR_FSUUID)",
+				"leave it out, or name the target's configuration with --kernel-config")
+		}
 		v.NoUUID = true
 	}
 	added := c.StringSlice("evm-xattr")
@@ -178,7 +182,10 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 		added = slices.Concat(names, added)
 	}
 	for _, name := range added {
-		if !strings.HasPrefix(name, "security.") || name == imaevm.AttrEVM {
+		switch {
+		case name == imaevm.AttrEVM:
+			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
+		case !strings.HasPrefix(name, "security."):
 			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {
@@ -207,7 +214,7 @@ func (p Program) kernelConfig(c *cli.Context) (host.Config, string, error) {
 		if err == nil && !config.Enabled("CONFIG_EVM") {
 			err = &fs.PathError{Op: "read", Path: file, Err: errNoEVM}
 		}
-		return config, file + " says", err
+		return config, "in the kernel of " + report.Quote(file), err
 	}
 	if config, _, err := p.Host.Config(); err == nil && config.Enabled("CONFIG_EVM") {
 		return config, "in the running kernel " + p.Host.Release(), nil

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,8 +22,8 @@ master key of type user to the blob that keyctl loads; nothing of this needs the
 target's kernel. With --open it takes the key out of a blob instead.
 
    imaseal keys evm-key --out evm.key --new-master kmk --blob evm.blob
-   imaseal keys evm-key --from evm.key --master kmk --blob evm.blob
-   imaseal keys evm-key --open evm.blob --master kmk --out evm.key
+   imaseal keys evm-key --from evm.key --master kmk --blob copy.blob
+   imaseal keys evm-key --open evm.blob --master kmk --out copy.key
 
 The target loads it, before EVM is switched on, with
    keyctl padd user kmk-user @u <kmk
@@ -33,14 +34,14 @@ Files of keys hold their bytes as they are. A file of hexadecimal digits that
 ends with a newline stands for what the digits mean.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write the plain key to `FILE`, mode 0600"},
-			&cli.IntFlag{Name: "size", Value: evmkey.DefaultSize, Usage: "of a new key, a `NUMBER` of bytes"},
+			&cli.IntFlag{Name: "size", Value: evmkey.DefaultSize, Usage: "`NUMBER` of bytes of a new key"},
 			&cli.StringFlag{Name: "from", Usage: "take the plain key in `FILE` instead of a new one"},
 			&cli.StringFlag{Name: "blob", Usage: "write the encrypted key to `FILE`"},
 			&cli.StringFlag{Name: "open", Usage: "open the encrypted key in `FILE`"},
 			&cli.StringFlag{Name: "master", Usage: "`FILE` with the master key, exactly as the kernel has it"},
 			&cli.StringFlag{Name: "new-master", Usage: "make a master key and write it to `FILE`, mode 0600"},
 			&cli.StringFlag{Name: "master-name", Value: "kmk-user", Usage: "`NAME` of the master key in the kernel"},
-			&cli.StringFlag{Name: "format", Value: evmkey.FormatDefault, Usage: "of the blob"},
+			&cli.StringFlag{Name: "format", Value: evmkey.FormatDefault, Usage: "`FORMAT` of the blob: default, or enc32"},
 			&cli.BoolFlag{Name: "force", Usage: "overwrite files"},
 		},
 		Action: p.evmKey,
@@ -51,14 +52,20 @@ func (p Program) evmKey(c *cli.Context) error {
 	if err := evmKeyUsage(c); err != nil {
 		return err
 	}
-	var files []file
+	names := []string{c.String("new-master"), c.String("out"), c.String("blob")}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	reads := []string{c.String("master"), c.String("from"), c.String("open")}
+	err := mayWrite(names, reads, c.Bool("force"))
+	if err != nil {
+		return err
+	}
+	var files []keyfile.File
 	var master []byte
-	var err error
 	switch {
 	case c.String("new-master") != "":
 		master = make([]byte, masterSize)
 		rand.Read(master)
-		files = append(files, file{c.String("new-master"), master, secretMode})
+		files = append(files, keyfile.File{Path: c.String("new-master"), Data: master, Mode: secretMode})
 	case c.String("master") != "":
 		if master, err = p.readSecret(c.String("master"), evmkey.ReadSecret); err != nil {
 			return err
@@ -71,14 +78,17 @@ func (p Program) evmKey(c *cli.Context) error {
 	}
 	defer clear(key)
 	if name := c.String("out"); name != "" {
-		files = append(files, file{name, key, secretMode})
+		files = append(files, keyfile.File{Path: name, Data: key, Mode: secretMode})
 	}
 	if name := c.String("blob"); name != "" {
+		if len(key) < evmkey.MinSize {
+			return fmt.Errorf("a key of %d bytes; in a blob it has %d to %d", len(key), evmkey.MinSize, evmkey.MaxSize)
+		}
 		blob, err := evmkey.NewBlob(c.String("format"), c.String("master-name"), master, key)
 		if err != nil {
 			return err
 		}
-		files = append(files, file{name, []byte(blob.String()), secretMode})
+		files = append(files, keyfile.File{Path: name, Data: []byte(blob.String()), Mode: secretMode})
 	}
 	return p.writeFiles(files, c.Bool("force"))
 }
@@ -109,6 +119,15 @@ func evmKeyUsage(c *cli.Context) error {
 		return conflict("a master key is given, and no blob", "add --blob FILE or --open FILE")
 	case c.String("open") != "" && c.String("new-master") != "":
 		return conflict("a new master key opens no blob", "--master FILE")
+	case c.String("open") != "" && c.String("out") == "":
+		return conflict("nothing says where to write the key of the blob to", "--out FILE")
+	case c.String("open") != "" && c.String("blob") != "":
+		return conflict("--open and --blob: a blob is opened or made", "open it first, then --from FILE --blob FILE")
+	}
+	if c.String("blob") == "" {
+		if err := refuseUnused(c, "--blob", "master-name", "format"); err != nil {
+			return err
+		}
 	}
 	return checkFlags(c)
 }
@@ -146,8 +165,13 @@ func (p Program) readSecret(name string, read func(string) ([]byte, fs.FileMode,
 	if err != nil {
 		return nil, err
 	}
-	if who := keyfile.ReadableBy(mode); who != "" {
-		p.warn("%s: %s can read this key: chmod 600 it", report.Quote(name), who)
-	}
+	p.warnReadable(name, mode)
 	return secret, nil
+}
+
+// warnReadable says so if others than the owner can read the file of a secret.
+func (p Program) warnReadable(name string, mode fs.FileMode) {
+	if who := keyfile.ReadableBy(mode); who != "" {
+		p.warn("%s: it is secret, and can be read by %s; chmod 600 it", report.Quote(name), who)
+	}
 }

@@ -12,6 +12,8 @@ import (
 func (p Program) hashCommand() *cli.Command {
 	own := []cli.Flag{
 		&cli.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it"},
+	}
+	rewrite := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
 		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes instead of keeping them"},
 	}
@@ -38,7 +40,7 @@ The files of one package:
 
 All users' files but those below var/cache, with SHA-512:
    imaseal hash --owner any --exclude var/cache --algo sha512 /mnt/root`,
-		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), rewrite, writingFlags(), outputFlags()),
 		Action: p.hash,
 	}
 }
@@ -55,10 +57,7 @@ func (p Program) hash(c *cli.Context) error {
 	if request, err = validate(request); err != nil {
 		return err
 	}
-	if c.String("key") != "" && c.String("evm") == "none" {
-		return conflict("hash signs nothing but EVM labels, so --key is of no use without --evm", "add --evm portable, or use imaseal sign")
-	}
-	return p.label(c, request, plan.Only(plan.Hash))
+	return p.label(c, request, plan.Only(plan.Hash), nil)
 }
 
 func parseAlgo(name string) (hash.Algorithm, error) {

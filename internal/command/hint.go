@@ -13,8 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/host"
+	"imaseal/internal/inode"
+	"imaseal/internal/keyring"
+	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/keys"
+	"imaseal/keys/evmkey"
+	"imaseal/keys/keyfile"
 	"imaseal/walk"
 )
 
@@ -38,13 +44,15 @@ func hint(err error) string {
 	var immutable *relabel.ImmutableError
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
-	var exists *existsError
 	var space *relabel.SpaceError
+	var demand *relabel.DemandError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
 	case errors.As(err, &advised):
 		return advised.advice
+	case errors.As(err, &demand):
+		return demand.Advice
 	case errors.As(err, &immutable):
 		return "--immutable lift lifts the flag, writes the label and puts the flag back"
 	case errors.As(err, &privilege) && privilege.Namespaced:
@@ -59,27 +67,80 @@ func hint(err error) string {
 		return "look at it with imaseal show; --force replaces it"
 	case errors.Is(err, relabel.ErrBrokenSignature):
 		return "look at it with imaseal show; --replace-signatures replaces it by a hash"
-	case errors.As(err, &exists):
-		return "name another file, or overwrite with --force"
-	case errors.Is(err, errNoPassphrase):
-		return "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+	case errors.Is(err, relabel.ErrForeignSigFile):
+		return "move that file away, or replace it with --force"
 	case errors.As(err, &space):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
-	case errors.Is(err, errHMACRefused):
-		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):
 		return "ext4, xfs, btrfs and f2fs hold security.* attributes; vfat and iso9660 do not"
 	}
+	if advice, ok := keyHint(err); ok {
+		return advice
+	}
+	if advice, ok := evmHint(err); ok {
+		return advice
+	}
 	return errnoHint(err)
+}
+
+// keyHint is hint for errors about keys, certificates and keyrings.
+func keyHint(err error) (string, bool) {
+	var exists *existsError
+	var passphrase *keyfile.PassphraseError
+	var unsupported *keyfile.UnsupportedError
+	var mismatch *keys.MismatchError
+	var kernel *keyring.Error
+	switch {
+	case errors.As(err, &exists):
+		return "name another file, or overwrite with --force", true
+	case errors.Is(err, errNoPassphrase), errors.As(err, &passphrase) && !passphrase.Wrong:
+		return "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on", true
+	case errors.As(err, &passphrase):
+		return "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed", true
+	case errors.As(err, &unsupported):
+		return "imaseal keys generate makes a key that kernels take", true
+	case errors.As(err, &mismatch):
+		return "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key", true
+	case errors.As(err, &kernel) && errors.Is(err, unix.ENOKEY):
+		return "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts", true
+	case errors.As(err, &kernel) && os.Geteuid() != 0:
+		return "run as root", true
+	case errors.As(err, &kernel):
+		return "", true // says itself what the error number means
+	}
+	return "", false
+}
+
+// evmHint is hint for errors about EVM labels, their keys and their target.
+func evmHint(err error) (string, bool) {
+	var trusted *evmkey.TrustedMasterError
+	var rule *plan.RuleError
+	switch {
+	case errors.Is(err, errHMACRefused):
+		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)", true
+	case errors.Is(err, inode.ErrNoUUID):
+		return "--evm-uuid UUID tells the UUID that the file system has on the target; --evm portable needs none", true
+	case errors.Is(err, unix.ENOTTY):
+		return "HMACs and inode-bound signatures need a file system that numbers the generations of its inodes, as ext4, xfs, btrfs and f2fs do; --evm portable does not", true
+	case errors.Is(err, evmkey.ErrMaster):
+		return "give the file that was loaded as master key, byte by byte", true
+	case errors.As(err, &trusted):
+		return "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u", true
+	case errors.Is(err, errNoEVM), errors.Is(err, host.ErrNoConfig):
+		return "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz", true
+	case errors.As(err, &rule):
+		return "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any", true
+	}
+	return "", false
 }
 
 func errnoHint(err error) string {
 	root := os.Geteuid() == 0
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "free some space, then run the same command again"
+		return "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
 	case errors.Is(err, walk.ErrNotListed):
 		return "make the list anew, or leave the name out"
 	case errors.Is(err, unix.EACCES) && root:

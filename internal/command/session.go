@@ -65,7 +65,9 @@ func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
 }
 
 // writes reports whether the run changes attributes.
-func writes(request plan.Plan) bool { return request.Command != "verify" && !request.DryRun }
+func writes(request plan.Plan) bool {
+	return request.Command != "verify" && request.Command != "check" && !request.DryRun
+}
 
 func (s *session) open() error {
 	if err := s.program.privileged(s.plan); err != nil {
@@ -111,6 +113,16 @@ func (s *session) createLog() error {
 	return advised
 }
 
+// dropLog removes a log that nothing was written to: the next run may have its
+// name.
+func (s *session) dropLog() {
+	if s.log != nil {
+		s.log.Close()
+		os.Remove(s.plan.UndoLog)
+		s.log = nil
+	}
+}
+
 // ownFiles are the files that the run itself writes, which may be in the tree.
 func (s *session) ownFiles() []walk.Inode {
 	var own []walk.Inode
@@ -150,7 +162,7 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
-	errNoEVM    = errors.New("this kernel is built without EVM")
+	errNoEVM    = errors.New("a kernel without EVM: CONFIG_EVM is not set")
 	// errHMACRefused: see host.HMACRefused.
 	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )
@@ -177,7 +189,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
-	if _, err := s.store().Get(f, "security.ima"); errors.Is(err, unix.EOPNOTSUPP) {
+	if _, err := s.store().Get(f, "security.ima"); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
 		return errNoXattr
 	}
 	return nil

@@ -8,9 +8,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
-	"imaseal/keys"
+	"imaseal/sign"
 	"imaseal/walk"
 )
 
@@ -19,6 +20,8 @@ func (p Program) signCommand() *cli.Command {
 		&cli.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
 		&cli.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+	}
+	rewrite := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
 		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes where the rules say hash"},
 	}
@@ -39,12 +42,12 @@ With EVM signatures, which hold owner, mode and capabilities too:
 
 Programs signed, configuration hashed, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules
-   imaseal sign --key signing.key --rules rules \
+   imaseal sign --key signing.key --cert signing.der --rules rules \
       --evm portable,hmac --evm-key evm.key /mnt/root
 
 The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
-		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewrite, writingFlags(), outputFlags()),
 		Action: p.sign,
 	}
 }
@@ -58,33 +61,38 @@ func (p Program) sign(c *cli.Context) error {
 		return err
 	}
 	request.ReplaceSignatures = c.Bool("replace-signatures")
+	if request, err = validate(request); err != nil {
+		return err
+	}
+	if c.String("key") == "" && c.String("rules") == "" {
+		return errNoKey
+	}
+	if err := refuseUnused(c, "--rules", "replace-signatures"); c.String("rules") == "" && err != nil {
+		return err
+	}
 	rules := plan.Only(plan.Sign)
 	if file := c.String("rules"); file != "" {
 		if rules, err = openRules(file); err != nil {
 			return err
 		}
 	}
-	if request, err = validate(request); err != nil {
-		return err
-	}
-	return p.label(c, request, rules)
+	return p.label(c, request, rules, nil)
 }
 
 // label runs a plan that writes labels: hashes, signatures, and those of EVM.
-func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) error {
-	if err := checkSigning(c, rules); err != nil {
-		return err
-	}
-	if err := checkEVM(c, rules); err != nil {
+// The policy, if there is one, selects the files.
+func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, policy *relabel.Policy) error {
+	kinds, err := labelUsage(c, rules)
+	if err != nil {
 		return err
 	}
 	s := session{program: p, plan: request}
 	l := &relabel.Labeller{
-		Store: s.store(), Algo: request.Algo, Rules: rules, Force: request.Force,
+		Store: s.store(), Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
 		ReplaceSignatures: request.ReplaceSignatures, SigFiles: c.Bool("sigfile"),
 	}
-	size := 0
-	if c.String("key") != "" || rules.Uses(plan.Sign) {
+	signature := 0 // bytes of a label
+	if c.String("key") != "" {
 		key, err := p.openKey(c)
 		if err != nil {
 			return err
@@ -93,12 +101,14 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) erro
 		if err := key.Scheme().Check(request.Algo); err != nil {
 			return &usageError{err: err}
 		}
-		l.Key = signingKey(c, key)
-		size = labelSize(key, rules, c.String("evm"))
+		l.Key = &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
+		signature = signatureHeader + key.SignatureSize()
 	}
-	var err error
-	if l.EVM, err = p.evmLabels(c, s.store(), rules, request.Algo, l.Key); err != nil {
-		return err
+	if kinds != nil {
+		if l.EVM, err = p.evmLabels(c, s.store(), kinds, rules); err != nil {
+			return err
+		}
+		l.EVM.Algo, l.EVM.Key = request.Algo, l.Key
 	}
 	r, err := p.prepare(c, request)
 	if err != nil {
@@ -106,32 +116,55 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) erro
 	}
 	defer r.close()
 	l.Writer = r.writer()
-	if size > 0 && writes(request) && request.FilesFrom != "-" {
-		if err := l.CheckSpace(c.Context, size, r.countFind); err != nil {
+	if l.Key != nil || l.EVM != nil {
+		if err := r.checkSpace(c.Context, l, labelSizes(request.Algo, signature, kinds)); err != nil {
 			return err
 		}
 	}
 	return r.do(c.Context, l.Label)
 }
 
-// labelSize is the number of bytes of signatures that a file gets.
-func labelSize(key *keys.Key, rules plan.Rules, evm string) int {
-	const header = 9
-	size, n := key.SignatureSize()+header, 0
-	if rules.Uses(plan.Sign) {
-		n++
+// What labels have besides digests and signatures, and all of an HMAC, in
+// bytes: see package imaevm.
+const signatureHeader, hashHeader, hmacLabel = 9, 2, 21
+
+// labelSizes is how many bytes of labels the files of each class get, if a
+// signature label has that many.
+func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]relabel.Labels {
+	evm := func(c plan.Class) int {
+		switch kinds[c] {
+		case 0:
+			return 0
+		case imaevm.TypeHMAC:
+			return hmacLabel
+		}
+		return signature
 	}
-	if evm != "none" && evm != "hmac" {
-		n++
+	return map[plan.Class]relabel.Labels{
+		plan.Hash: {IMA: hashHeader + algo.Size(), EVM: evm(plan.Hash)},
+		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
 	}
-	return n * size
 }
 
-// countFind finds the session's files ahead of the run.
-func (s *session) countFind(ctx context.Context, countOnly bool, visit walk.Visitor) error {
-	config := s.config
-	config.CountOnly, config.Workers = countOnly, 1
-	return s.find(ctx, config, visit)
+// checkSpace refuses a run whose labels do not fit on the file system. Of a
+// list that can be read once only, nothing can be known before.
+func (s *session) checkSpace(ctx context.Context, l *relabel.Labeller, sizes map[plan.Class]relabel.Labels) error {
+	if s.list != nil && !s.list.again() {
+		return nil
+	}
+	err := l.CheckSpace(ctx, sizes, func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+		config := s.config
+		config.CountOnly, config.Workers = countOnly, 1
+		return s.find(ctx, config, visit)
+	})
+	if err != nil && s.plan.DryRun {
+		s.program.warn("%v", err)
+		return nil
+	}
+	if err != nil {
+		s.dropLog()
+	}
+	return err
 }
 
 func openRules(file string) (plan.Rules, error) {
@@ -142,7 +175,7 @@ func openRules(file string) (plan.Rules, error) {
 	defer f.Close()
 	rules, err := plan.ParseRules(f)
 	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: file, Err: err}
+		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
 	}
 	return rules, nil
 }

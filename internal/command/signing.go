@@ -2,21 +2,19 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
-	"imaseal/sign"
 )
 
 // keyFlags are the options of commands that sign.
@@ -33,40 +31,82 @@ func keyFlags() []cli.Flag {
 // Variables of the environment that hold the passphrase of a private key.
 var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWORD"}
 
-// errNoPassphrase says that a key is encrypted and nobody can be asked.
-var errNoPassphrase = errors.New("the key is encrypted, and there is no passphrase")
-
+// errNoKey says that a signature is asked for, and nothing to make it with.
 var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
 
-// asker returns how the passphrase of a private key is found: in a file, in the
-// environment, or on the terminal. Never on the command line, which others see.
-func (p Program) asker(file string) keyfile.Ask {
+// errNoPassphrase says that a passphrase is needed and nobody can be asked.
+var errNoPassphrase = errors.New("no passphrase is given, and there is no terminal to ask on")
+
+// asker returns how the passphrases of private keys are found: in a file, in
+// the environment, or on the terminal. Never on the command line, which others
+// see.
+func (p Program) asker(c *cli.Context) keyfile.Ask {
+	given := p.givenPassphrase(c.String("passphrase-file"))
 	return func(prompt string) ([]byte, error) {
+		passphrase, err := given()
+		if passphrase == nil && err == nil {
+			passphrase, err = askTerminal(c.Context, prompt)
+		}
+		return bytes.Clone(passphrase), err
+	}
+}
+
+// givenPassphrase returns a function that returns the passphrase of a file or
+// the environment, nil for none. The file is read once, since it may be a pipe.
+func (p Program) givenPassphrase(file string) func() ([]byte, error) {
+	return sync.OnceValues(func() ([]byte, error) {
 		if file != "" {
-			return readPassphrase(file)
+			return p.readPassphrase(file)
 		}
 		for _, name := range passphraseVariables {
 			if value := p.getenv(name); value != "" {
 				return []byte(value), nil
 			}
 		}
-		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-		if err != nil {
-			return nil, errNoPassphrase
-		}
-		defer tty.Close()
-		fmt.Fprintf(tty, "%s: ", prompt)
-		defer fmt.Fprintln(tty)
-		return term.ReadPassword(int(tty.Fd()))
+		return nil, nil
+	})
+}
+
+// askTerminal reads a line without showing it. A signal ends that, and leaves
+// the terminal as it was.
+func askTerminal(ctx context.Context, prompt string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, errNoPassphrase
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, errNoPassphrase
+	}
+	fmt.Fprintf(tty, "%s: ", prompt)
+	defer fmt.Fprintln(tty)
+	type answer struct {
+		passphrase []byte
+		err        error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		passphrase, err := term.ReadPassword(fd)
+		answers <- answer{passphrase, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.passphrase, a.err
+	case <-ctx.Done():
+		term.Restore(fd, state)
+		return nil, context.Cause(ctx)
 	}
 }
 
 // readPassphrase reads a file's first line.
-func readPassphrase(file string) ([]byte, error) {
-	b, _, err := keyfile.Read(file)
+func (p Program) readPassphrase(file string) ([]byte, error) {
+	b, mode, err := keyfile.Read(file)
 	if err != nil {
 		return nil, err
 	}
+	p.warnReadable(file, mode)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
@@ -81,9 +121,6 @@ func (p Program) getenv(name string) string {
 // openKey opens the private key that the options name, and prints what is
 // questionable about it. The caller closes it.
 func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
-	if c.String("key") == "" {
-		return nil, errNoKey
-	}
 	var o keys.Options
 	o.Certificate = c.String("cert")
 	if c.IsSet("keyid") {
@@ -93,7 +130,7 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 		}
 		o.KeyID = &id
 	}
-	key, err := keys.Open(c.String("key"), p.asker(c.String("passphrase-file")), o)
+	key, err := keys.Open(c.String("key"), p.asker(c), o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,34 +140,50 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 	return key, nil
 }
 
-// checkSigning refuses options of signatures that cannot be, before the key is
-// opened and its passphrase asked for.
-func checkSigning(c *cli.Context, rules plan.Rules) error {
-	if rules.Uses(plan.Sign) && c.String("key") == "" {
-		return errNoKey
+// labelUsage refuses options of hash and sign that contradict each other or
+// are of no use, before anything is opened. It returns the kinds of EVM labels.
+func labelUsage(c *cli.Context, rules plan.Rules) (map[plan.Class]imaevm.Type, error) {
+	if v := c.Int("sig-version"); v != 2 && v != 3 {
+		return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", v), "2 is for every kernel, 3 for Linux 7.2 and later")
 	}
-	if version := c.Int("sig-version"); version != 2 && version != 3 {
-		return &usageError{err: fmt.Errorf("--sig-version %d is not 2 or 3", version)}
+	kinds, err := evmKinds(c.String("evm"), rules)
+	if err != nil {
+		return nil, err
 	}
-	return nil
-}
-
-// signingKey makes a key ready for labels: equal contents are signed once.
-func signingKey(c *cli.Context, key *keys.Key) *relabel.SigningKey {
-	return &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
+	if err := evmUsage(c, kinds); err != nil {
+		return nil, err
+	}
+	signs := rules.Uses(plan.Sign)
+	evmSigns := usesKind(kinds, imaevm.TypePortable, imaevm.TypeSignature)
+	switch {
+	case c.String("key") == "" && signs:
+		return nil, errNoKey
+	case c.String("key") == "" && evmSigns:
+		return nil, conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
+	case c.String("key") == "":
+		return kinds, refuseUnused(c, "--key", "cert", "keyid", "passphrase-file", "sig-version")
+	case c.Command.Name == "hash" && !evmSigns:
+		return nil, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
+	}
+	return kinds, nil
 }
 
 // refuseUnused refuses options that only count with another one.
 func refuseUnused(c *cli.Context, without string, names ...string) error {
 	for _, name := range names {
-		if c.IsSet(name) {
+		if c.IsSet(name) && !isOfPolicy(c, name) {
 			return conflict(fmt.Sprintf("--%s is given without %s", name, without), "leave it out, or add "+without)
 		}
 	}
 	return nil
 }
 
-// words splits a value at commas.
-func words(value string) []string {
-	return slices.DeleteFunc(strings.Split(value, ","), func(s string) bool { return s == "" })
+// refuseWith refuses options that contradict another one.
+func refuseWith(c *cli.Context, with string, names ...string) error {
+	for _, name := range names {
+		if c.IsSet(name) {
+			return conflict(fmt.Sprintf("--%s is of no use with --%s", name, with), "leave out one of them")
+		}
+	}
+	return nil
 }

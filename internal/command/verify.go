@@ -26,7 +26,7 @@ func (p Program) verifyCommand() *cli.Command {
 The exit status is 0 only if every file carries a label that fits, and 4 if
 one does not. Signatures need --key: certificates or public keys, from files
 or from a directory. EVM labels are checked too, as far as there is a key
-for them.
+for them; with --require evm or --evm-key every file needs one.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root
@@ -77,14 +77,17 @@ func (p Program) verify(c *cli.Context) error {
 // demands reads --require. Who has an HMAC key has EVM active on the target.
 func demands(c *cli.Context, checker *relabel.Checker) error {
 	checker.NeedEVM = c.String("evm-key") != ""
-	for _, word := range words(strings.Join(c.StringSlice("require"), ",")) {
-		switch word {
-		case "imasig":
+	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
+		switch {
+		case word == "imasig":
 			checker.NeedSignature = true
-		case "evm":
+		case word == "evm":
 			checker.NeedEVM = true
-		default:
-			return &usageError{err: fmt.Errorf("--require %q is not imasig or evm", word)}
+		case c.IsSet("require"):
+			return &usageError{
+				err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				advice: didYouMean(nearest(word, []string{"imasig", "evm"}), ""),
+			}
 		}
 	}
 	if len(c.StringSlice("require")) > 0 && checker.SigFiles {

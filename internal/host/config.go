@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +40,7 @@ func ReadConfig(r io.Reader) (Config, error) {
 	c := make(Config)
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		name, value, ok := strings.Cut(lines.Text(), "=")
+		name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
 		if ok && strings.HasPrefix(name, "CONFIG_") {
 			c[name] = value
 		}
@@ -62,8 +62,11 @@ func OpenConfig(name string) (Config, error) {
 	}
 	defer f.Close()
 	c, err := ReadConfig(f)
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
 	return c, nil
 }

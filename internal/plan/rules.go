@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -50,13 +51,18 @@ func DefaultRules(key bool) Rules {
 // Only returns the rules that give every file the same class.
 func Only(c Class) Rules { return Rules{{c, Any}} }
 
-// A RuleError says which line of a file of rules is wrong.
+// A RuleError says which line of a file of rules is wrong, or all of it.
 type RuleError struct {
-	Line int
+	Line int // 0 for all
 	What string
 }
 
-func (e *RuleError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.What) }
+func (e *RuleError) Error() string {
+	if e.Line == 0 {
+		return e.What
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.What)
+}
 
 // ParseRules reads rules, one a line: a class, blanks, and a pattern, which
 // goes to the end of the line. Lines that are empty or begin with # do not
@@ -77,11 +83,14 @@ func ParseRules(r io.Reader) (Rules, error) {
 		}
 		rules = append(rules, rule)
 	}
-	if err := in.Err(); err != nil {
+	switch err := in.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, &RuleError{Line: line + 1, What: "longer than any rule"}
+	case err != nil:
 		return nil, err
 	}
 	if len(rules) == 0 {
-		return nil, &RuleError{Line: line, What: "there are no rules"}
+		return nil, &RuleError{What: "there are no rules"}
 	}
 	return rules, nil
 }
@@ -105,6 +114,9 @@ func parseRule(text string) (Rule, error) {
 		return Rule{}, fmt.Errorf("%q is none of @executable, @module, @firmware and @any", pattern)
 	}
 	rule.Pattern = path.Clean(strings.TrimLeft(pattern, "/"))
+	if rule.Pattern == "." || rule.Pattern == ".." || strings.HasPrefix(rule.Pattern, "../") {
+		return Rule{}, fmt.Errorf("%q matches no file; @any matches all", pattern)
+	}
 	if !doublestar.ValidatePattern(rule.Pattern) {
 		return Rule{}, fmt.Errorf("%q is not a pattern", pattern)
 	}
@@ -134,7 +146,7 @@ func (rs Rules) Class(rel string, executable func() (bool, error)) (Class, error
 		case Any:
 			match = true
 		case Module:
-			match = isModule(rel)
+			match = IsModule(rel)
 		case Firmware:
 			match = isFirmware(rel)
 		case Executable:
@@ -163,8 +175,9 @@ func matchesBelow(pattern, rel string) bool {
 	return false
 }
 
-// isModule goes by the names that kmod loads, depmod.d(5).
-func isModule(rel string) bool {
+// IsModule reports whether a path is that of a kernel module: it goes by the
+// names that kmod loads, depmod.d(5).
+func IsModule(rel string) bool {
 	for _, packed := range []string{".gz", ".xz", ".zst"} {
 		rel = strings.TrimSuffix(rel, packed)
 	}

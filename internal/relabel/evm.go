@@ -10,6 +10,8 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
 	"imaseal/internal/plan"
+	"imaseal/internal/report"
+	"imaseal/sign"
 	"imaseal/walk"
 )
 
@@ -128,13 +130,26 @@ type EVMLabels struct {
 // wantEVM returns the label that the file has and the one it should have, for
 // a security.ima that will be ima. newIMA says that it will be another than it
 // was, so that no old label can fit.
-func (l *Labeller) wantEVM(e *walk.Entry, class plan.Class, ima []byte, newIMA bool) (old, want []byte, err error) {
+func (l *Labeller) wantEVM(e *walk.Entry, class plan.Class, ima []byte, newIMA bool, res *report.Result) (old, want []byte, err error) {
 	if old, err = get(l.Store, e, imaevm.AttrEVM); err != nil {
 		return nil, nil, err
 	}
 	kind, ok := l.EVM.Kinds[class]
-	if !ok || !newIMA && class == plan.Hash && !l.ReplaceSignatures && kind == imaevm.TypeHMAC && isSignature(old) {
+	if !ok {
 		return old, old, nil
+	}
+	if t, known := evmType(old); !known && !l.Force {
+		return old, nil, fmt.Errorf("security.evm %w: %s", ErrUnknownLabel, t)
+	}
+	if !newIMA && kind == imaevm.TypeHMAC && class == plan.Hash && !l.ReplaceSignatures {
+		keep, err := l.EVM.keeps(e, ima, old)
+		if err != nil {
+			return old, nil, fmt.Errorf("checking security.evm: %w", err)
+		}
+		if keep {
+			res.Outcome, res.Reason = report.Kept, "EVM signature"
+			return old, old, nil
+		}
 	}
 	want, err = l.EVM.label(e, kind, ima, old, l.Force)
 	if err != nil {
@@ -143,9 +158,32 @@ func (l *Labeller) wantEVM(e *walk.Entry, class plan.Class, ima []byte, newIMA b
 	return old, want, nil
 }
 
-func isSignature(label []byte) bool {
-	_, err := imaevm.ParseSignature(label)
-	return err == nil
+// evmType returns the type of a label in security.evm, and whether it is one
+// that belongs there, or there is none.
+func evmType(label []byte) (imaevm.Type, bool) {
+	if len(label) == 0 {
+		return 0, true
+	}
+	t := imaevm.Type(label[0])
+	return t, t == imaevm.TypeHMAC || t == imaevm.TypeSignature || t == imaevm.TypePortable
+}
+
+// keeps reports whether the label in place is a signature that no HMAC should
+// replace: one of another key, or one that is right.
+func (m *EVMLabels) keeps(e *walk.Entry, ima, old []byte) (bool, error) {
+	s, err := imaevm.ParseSignature(old)
+	if err != nil {
+		return false, nil
+	}
+	if m.Key == nil || s.KeyID != m.Key.Signer.KeyID() {
+		return true, nil
+	}
+	input, err := m.View.input(e, s.Kind, ima)
+	if err != nil {
+		return false, err
+	}
+	d, err := hash.Sum(s.Alg, input)
+	return err == nil && sign.Verify(s, d, m.Key.Own) == nil, nil
 }
 
 // label returns the EVM label of the kind: the old one if that is valid.

@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
 
 	"imaseal/hash"
 	"imaseal/internal/attr"
@@ -22,6 +26,8 @@ type Labeller struct {
 	Algo  hash.Algorithm
 	// Rules decide what a file should carry.
 	Rules plan.Rules
+	// Policy selects files, and may demand more than Rules; nil for neither.
+	Policy *Policy
 	// Force writes labels that are there and right, and replaces labels that
 	// are of no known type.
 	Force bool
@@ -45,7 +51,7 @@ type SigningKey struct {
 	Version uint8
 }
 
-// Errors about a label in place that a hash must not replace.
+// Errors about a label in place that is not replaced unasked.
 var (
 	ErrUnknownLabel    = errors.New("has a label of unknown type, which is left alone")
 	ErrBrokenSignature = errors.New("has a malformed signature, which is left alone")
@@ -65,6 +71,9 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	res := report.Result{Path: e.Path}
 	class, err := l.class(e)
 	switch {
+	case err == errNotAppraised:
+		res.Outcome, res.Reason = report.Skipped, NotAppraised
+		return res
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
 		return res
@@ -78,17 +87,31 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	res.Class = string(class)
 	var change undo.File
 	err = unchanging(e, func() error { return l.try(ctx, w, e, class, &res, &change) })
-	if err != nil && len(change.Changes) > 0 {
-		err = errors.Join(err, l.Writer.takeBack(e, change))
+	var half *halfError
+	if err != nil && !errors.As(err, &half) {
+		if backErr := l.Writer.takeBack(e, change); backErr != nil {
+			err = fmt.Errorf("%v; %w", err, backErr) // to be reported even where the first is not
+		}
 	}
 	if err != nil {
 		res.Outcome, res.Reason, res.Err = report.Failed, "", err
+		// What could be written, and could not be put back, is there.
+		res.IMA, _ = get(l.Store, e, imaevm.AttrIMA)
+		res.EVM, _ = get(l.Store, e, imaevm.AttrEVM)
 	}
 	return res
 }
 
 func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
-	return l.Rules.Class(e.Rel, func() (bool, error) { return isExecutable(e) })
+	rel := e.Rel
+	if e.Named() { // there is no tree but that of its name
+		rel = strings.TrimLeft(path.Clean(e.Path), "/")
+	}
+	class, err := l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
+	if err != nil || class == plan.Skip || l.Policy == nil {
+		return class, err
+	}
+	return l.Policy.class(l, e, class)
 }
 
 // isExecutable reports whether the file has an x bit or is ELF.
@@ -101,7 +124,7 @@ func isExecutable(e *walk.Entry) (bool, error) {
 		return false, nil
 	}
 	var b [len(magic)]byte
-	if _, err := e.File.ReadAt(b[:], 0); err != nil {
+	if _, err := e.File.ReadAt(b[:], 0); err != nil && err != io.EOF { // it shrinks
 		return false, fmt.Errorf("reading: %w", pathless(err))
 	}
 	return string(b[:]) == magic, nil
@@ -122,54 +145,73 @@ func (l *Labeller) try(ctx context.Context, w *Worker, e *walk.Entry, class plan
 	if !bytes.Equal(ima, old) || old == nil || l.Force && res.Outcome != report.Kept {
 		changes = append(changes, undo.Change{Attr: imaevm.AttrIMA, Old: old, New: ima})
 	}
+	var evm []byte
 	if l.EVM != nil {
-		oldEVM, evm, err := l.wantEVM(e, class, ima, len(changes) > 0)
-		if err != nil {
+		if res.EVM, evm, err = l.wantEVM(e, class, ima, len(changes) > 0, res); err != nil {
 			return err
 		}
-		res.EVM = evm
-		if !bytes.Equal(evm, oldEVM) || evm != nil && l.Force {
-			changes = append(changes, undo.Change{Attr: imaevm.AttrEVM, Old: oldEVM, New: evm})
+		if !bytes.Equal(evm, res.EVM) || evm != nil && l.Force && res.Outcome != report.Kept {
+			changes = append(changes, undo.Change{Attr: imaevm.AttrEVM, Old: res.EVM, New: evm})
 		}
 	}
-	if l.SigFiles && class == plan.Sign {
-		if err := l.Writer.sigFile(e, ima); err != nil {
+	if len(changes) > 0 {
+		if err := l.Writer.write(w, e, change, changes...); err != nil {
 			return err
 		}
+		res.IMA, res.EVM = ima, evm
 	}
-	if len(changes) == 0 {
-		return nil
+	wrote, err := l.sigFile(w, e, class, ima)
+	if len(change.Changes) > 0 { // now or in an attempt before
+		l.warn(e, class, change, res)
+		wrote = true
 	}
-	if err := l.Writer.write(w, e, change, changes...); err != nil {
-		return err
+	if wrote {
+		res.Outcome, res.Reason = report.Labelled, ""
 	}
-	res.Outcome, res.IMA = report.Labelled, ima
-	l.warn(e, res, old)
-	return nil
+	return err
+}
+
+// sigFile writes the label of a signed file to the file beside it, if that is
+// asked for, and reports whether it was another.
+func (l *Labeller) sigFile(w *Worker, e *walk.Entry, class plan.Class, label []byte) (bool, error) {
+	if !l.SigFiles || class != plan.Sign {
+		return false, nil
+	}
+	wrote, err := l.Writer.sigFile(w, e, label, l.Force)
+	if err != nil {
+		return false, fmt.Errorf("writing the detached signature: %w", err)
+	}
+	return wrote, nil
 }
 
 // warn says what the user should know of a file that was labelled.
-func (l *Labeller) warn(e *walk.Entry, res *report.Result, old []byte) {
-	if res.EVM == nil && !bytes.Equal(old, res.IMA) {
+func (l *Labeller) warn(e *walk.Entry, class plan.Class, change *undo.File, res *report.Result) {
+	var warnings []string
+	newIMA := slices.ContainsFunc(change.Changes, func(c undo.Change) bool {
+		return c.Attr == imaevm.AttrIMA && !bytes.Equal(c.Old, c.New)
+	})
+	if newIMA && (l.EVM == nil || l.EVM.Kinds[class] == 0) {
 		evm, err := get(l.Store, e, imaevm.AttrEVM)
 		if err == nil && len(evm) > 0 {
 			res.EVM = evm
-			res.Warning = "security.evm was made for the old label"
+			warnings = append(warnings, "security.evm was made for the old label")
 		}
 	}
 	if hasWriter(e) {
-		res.Warning = "open for writing: the label is stale as soon as it is written to"
+		warnings = append(warnings, "open for writing: the label is stale as soon as it is written to")
 	}
+	res.Warning = strings.Join(warnings, "; ")
 }
 
 // wantIMA returns the label that the file should carry, the old one if that is
 // right or better, and sets the outcome for a file that will not be written.
 func (l *Labeller) wantIMA(ctx context.Context, w *Worker, e *walk.Entry, class plan.Class, old []byte, res *report.Result) ([]byte, error) {
-	if class == plan.Hash {
-		if keep, err := l.keeps(old); keep || err != nil {
-			res.Outcome, res.Reason = report.Kept, "signature"
-			return old, err
+	if keep, err := l.keeps(class, old); keep || err != nil {
+		res.Outcome, res.Reason = report.Kept, "signature"
+		if s, err := imaevm.ParseSignature(old); err == nil {
+			res.KeyID, res.HasKeyID = s.KeyID, true
 		}
+		return old, err
 	}
 	digest, n, err := w.read(ctx, e, l.Algo)
 	res.Bytes += n
@@ -208,17 +250,17 @@ func (k *SigningKey) made(kind imaevm.Type, d hash.Digest, label []byte) bool {
 		s.KeyID == k.Signer.KeyID() && sign.Verify(s, d, k.Own) == nil
 }
 
-// keeps reports whether the label in place is one that a hash must not
-// replace.
-func (l *Labeller) keeps(old []byte) (bool, error) {
-	if len(old) == 0 || l.Force && l.ReplaceSignatures {
+// keeps reports whether the label in place is one that a file of the class
+// keeps. What the program does not know it neither keeps nor replaces.
+func (l *Labeller) keeps(class plan.Class, old []byte) (bool, error) {
+	if len(old) == 0 {
 		return false, nil
 	}
 	switch t := imaevm.Type(old[0]); t {
 	case imaevm.TypeHash, imaevm.TypeHashLegacy:
 		return false, nil
 	case imaevm.TypeSignature, imaevm.TypeVerity:
-		if l.ReplaceSignatures {
+		if l.ReplaceSignatures || class == plan.Sign {
 			return false, nil
 		}
 		if _, err := imaevm.Parse(old); err != nil {

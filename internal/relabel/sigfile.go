@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/imaevm"
 	"imaseal/walk"
 )
 
@@ -26,22 +27,54 @@ const (
 	maxSigFile = 64 << 10
 )
 
-// errNoSigFile says that there is no detached signature.
-var errNoSigFile = errors.New("there is no detached signature")
+// Errors about the file beside the signed one.
+var (
+	errNoSigFile = errors.New("there is no detached signature")
+	// ErrForeignSigFile says that a file in the place of a detached signature
+	// is none, but perhaps a signature of another program.
+	ErrForeignSigFile = errors.New("a file of that name holds something else, and is left alone")
+	errNotRegular     = errors.New("it is not a regular file")
+)
 
-// isSigFile reports whether the file is a signature of another one.
+// isSigFile reports whether the file is a signature of another one. By the name
+// alone it may be one of another program, and needs a label like all files.
 func isSigFile(e *walk.Entry) bool {
-	return strings.HasSuffix(e.Rel, sigFileSuffix) && e.Rel != sigFileSuffix
+	if !strings.HasSuffix(e.Rel, sigFileSuffix) || path.Base(e.Rel) == sigFileSuffix {
+		return false
+	}
+	var first [1]byte
+	n, err := e.File.ReadAt(first[:], 0)
+	return (err == nil || err == io.EOF) && holdsSignature(first[:n])
 }
 
-// sigFile writes the label to the file beside e, unless it is there.
-func (wr *Writer) sigFile(e *walk.Entry, label []byte) error {
+// holdsSignature reports whether a detached signature begins like that. One
+// that a crash left empty is one.
+func holdsSignature(b []byte) bool {
+	return len(b) == 0 || imaevm.Type(b[0]) == imaevm.TypeSignature || imaevm.Type(b[0]) == imaevm.TypeVerity
+}
+
+// sigFile writes the label to the file beside e, unless it is there, and
+// reports whether it was not. A file that is no such signature is only replaced
+// with force.
+func (wr *Writer) sigFile(w *Worker, e *walk.Entry, label []byte, force bool) (bool, error) {
 	old, err := readSigFile(e)
-	if err == nil && bytes.Equal(old, label) || wr.DryRun {
-		return nil
+	switch {
+	case err == nil && bytes.Equal(old, label):
+		return false, nil
+	case err == errNoSigFile:
+	case err != nil && !force:
+		return false, err
+	case !force && !holdsSignature(old):
+		return false, ErrForeignSigFile
+	}
+	if wr.DryRun {
+		return true, nil
+	}
+	if err := w.wrote(e); err != nil {
+		return false, err
 	}
 	err = e.WithDir(func(at int, name string) error {
-		temp := "." + name + "." + rand.Text() + sigFileSuffix
+		temp := ".imaseal-" + rand.Text() + sigFileSuffix
 		if err := writeNew(at, temp, label); err != nil {
 			return err
 		}
@@ -51,10 +84,7 @@ func (wr *Writer) sigFile(e *walk.Entry, label []byte) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("writing the detached signature: %w", err)
-	}
-	return nil
+	return err == nil, err
 }
 
 func writeNew(at int, name string, b []byte) error {
@@ -75,14 +105,20 @@ func readSigFile(e *walk.Entry) ([]byte, error) {
 	var label []byte
 	err := e.WithDir(func(at int, name string) error {
 		fd, err := unix.Openat(at, name+sigFileSuffix, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if err == unix.ENOENT {
+		switch err {
+		case nil:
+		case unix.ENOENT:
 			return errNoSigFile
-		}
-		if err != nil {
+		case unix.ELOOP: // a symbolic link, which could lead anywhere
+			return errNotRegular
+		default:
 			return err
 		}
 		f := os.NewFile(uintptr(fd), name+sigFileSuffix)
 		defer f.Close()
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return errNotRegular
+		}
 		label, err = io.ReadAll(io.LimitReader(f, maxSigFile+1))
 		if err == nil && len(label) > maxSigFile {
 			err = errors.New("file is too long for a label")

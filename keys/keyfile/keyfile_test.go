@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestEncodePrivate(t *testing.T) {
 	}
 }
 
-func TestWriteFile(t *testing.T) {
+func TestWriteFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key")
 	check := func(want string, perm fs.FileMode) {
@@ -69,16 +70,19 @@ func TestWriteFile(t *testing.T) {
 			t.Errorf("the directory holds %v, %v", entries, err)
 		}
 	}
-	if err := WriteFile(path, []byte("one"), 0o600, false); err != nil {
+	write := func(path, text string, perm fs.FileMode, force bool) error {
+		return WriteFiles([]File{{path, []byte(text), perm}}, force)
+	}
+	if err := write(path, "one", 0o600, false); err != nil {
 		t.Fatal(err)
 	}
 	check("one", 0o600)
-	err := WriteFile(path, []byte("two"), 0o644, false)
+	err := write(path, "two", 0o644, false)
 	if !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("written over: %v", err)
 	}
 	check("one", 0o600)
-	if err := WriteFile(path, []byte("two"), 0o644, true); err != nil {
+	if err := write(path, "two", 0o644, true); err != nil {
 		t.Fatal(err)
 	}
 	check("two", 0o644)
@@ -91,10 +95,10 @@ func TestWriteFile(t *testing.T) {
 	if err := os.Symlink(other, path); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(path, []byte("three"), 0o600, false); !errors.Is(err, fs.ErrExist) {
+	if err := write(path, "three", 0o600, false); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("written through a link: %v", err)
 	}
-	if err := WriteFile(path, []byte("three"), 0o600, true); err != nil {
+	if err := write(path, "three", 0o600, true); err != nil {
 		t.Fatal(err)
 	}
 	check("three", 0o600)
@@ -102,9 +106,52 @@ func TestWriteFile(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 
-	err = WriteFile(filepath.Join(dir, "none", "key"), nil, 0o600, false)
+	err = write(filepath.Join(dir, "none", "key"), "", 0o600, false)
 	if want := `writing "` + filepath.Join(dir, "none", "key") + `": no such file or directory`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// All files are written, or none, and nothing is left beside them.
+func TestWriteFilesAllOrNone(t *testing.T) {
+	dir := t.TempDir()
+	name := func(s string) string { return filepath.Join(dir, s) }
+	write := func(names ...string) error {
+		var files []File
+		for _, s := range names {
+			files = append(files, File{name(s), []byte(s), 0o600})
+		}
+		return WriteFiles(files, len(names) > 3)
+	}
+	list := func() (names []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	if err := write("a", "none/b"); err == nil || len(list()) != 0 {
+		t.Errorf("%v, and there are %q", err, list())
+	}
+	if err := write("a", "b", "a"); !errors.Is(err, fs.ErrExist) || len(list()) != 0 {
+		t.Errorf("one name twice: %v, and there are %q", err, list())
+	}
+	if err := write("a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("c", "b", "d"); !errors.Is(err, fs.ErrExist) || !slices.Equal(list(), []string{"a", "b"}) {
+		t.Errorf("%v, and there are %q", err, list())
+	}
+
+	// With force too, what is no file stays.
+	if err := os.Symlink(os.DevNull, name("null")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("a", "b", "c", "null"); err == nil || !slices.Equal(list(), []string{"a", "b", "null"}) {
+		t.Errorf("%v, and there are %q", err, list())
 	}
 }
 

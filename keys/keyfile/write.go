@@ -38,44 +38,95 @@ func EncodeCertificate(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: typeCertificate, Bytes: der})
 }
 
-// WriteFile makes a file of exactly the mode perm, whole or not at all, and
-// durable. A file of that name is kept, and fs.ErrExist returned, unless force
-// is set; then it is replaced.
-func WriteFile(path string, data []byte, perm fs.FileMode, force bool) error {
-	err := writeFile(path, data, perm, force)
-	if link, ok := errors.AsType[*os.LinkError](err); ok {
-		err = link.Err
+// A File is one to write, of exactly the mode.
+type File struct {
+	Path string
+	Data []byte
+	Mode fs.FileMode
+}
+
+// WriteFiles makes files, whole and durable: all of them or, as far as the
+// error could be foreseen, none. Files of these names are kept, and fs.ErrExist
+// returned, unless force is set; then they are replaced, if they are regular
+// files or links to such. The errors name the file.
+func WriteFiles(files []File, force bool) error {
+	var staged []string
+	defer func() {
+		for _, temp := range staged {
+			os.Remove(temp)
+		}
+	}()
+	for _, f := range files {
+		temp, err := stage(f, force)
+		if err != nil {
+			return writeError(f.Path, err)
+		}
+		staged = append(staged, temp)
 	}
-	if err != nil {
-		return fmt.Errorf("writing %w", pathError(path, err))
+	for i, f := range files {
+		if err := publish(staged[i], f.Path, force); err != nil {
+			if !force { // those before were not there
+				for _, made := range files[:i] {
+					os.Remove(made.Path)
+				}
+			}
+			return writeError(f.Path, err)
+		}
 	}
 	return nil
 }
 
-func writeFile(path string, data []byte, perm fs.FileMode, force bool) error {
-	if _, err := os.Lstat(path); err == nil && !force {
+func writeError(path string, err error) error {
+	if link, ok := errors.AsType[*os.LinkError](err); ok {
+		err = link.Err
+	}
+	return fmt.Errorf("writing %w", pathError(path, err))
+}
+
+// Replaceable returns nil if WriteFiles would write a file of the name, as far
+// as what is there can tell.
+func Replaceable(path string, force bool) error {
+	if _, err := os.Lstat(path); err != nil {
+		return nil
+	}
+	if !force {
 		return fs.ErrExist
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".imaseal-*") // of mode 0600
-	if err != nil {
-		return err
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return errors.New("is there, and not a regular file")
 	}
-	defer os.Remove(f.Name())
-	if _, err = f.Write(data); err == nil {
-		err = f.Chmod(perm)
+	return nil
+}
+
+// stage writes a file under another name beside it, which it returns.
+func stage(file File, force bool) (string, error) {
+	if err := Replaceable(file.Path, force); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file.Path), ".imaseal-*") // of mode 0600
+	if err != nil {
+		return "", err
+	}
+	if _, err = f.Write(file.Data); err == nil {
+		err = f.Chmod(file.Mode)
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+		os.Remove(f.Name())
+		return "", err
 	}
+	return f.Name(), nil
+}
+
+// publish gives a staged file its name.
+func publish(temp, path string, force bool) error {
+	rename := renameNew
 	if force {
-		err = os.Rename(f.Name(), path)
-	} else {
-		err = renameNew(f.Name(), path)
+		rename = os.Rename
 	}
-	if err != nil {
+	if err := rename(temp, path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -86,7 +137,7 @@ func writeFile(path string, data []byte, perm fs.FileMode, force bool) error {
 func renameNew(old, path string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, old, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
-		return os.Link(old, path) // the caller removes old
+		return os.Link(old, path) // WriteFiles removes old
 	}
 	return err
 }

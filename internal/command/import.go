@@ -1,0 +1,85 @@
+package command
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/keyring"
+	"imaseal/internal/report"
+	"imaseal/keys"
+	"imaseal/keys/keyfile"
+)
+
+func (p Program) importCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "add certificates to keyrings of the running kernel",
+		ArgsUsage: "CERTIFICATE...",
+		Description: `Adds certificates to a keyring: ima is .ima or, on kernels without trusted
+keyrings, _ima, which is made if there is none; evm likewise; other names and
+numbers are taken as they are.
+
+   imaseal keys import signing.der
+   imaseal keys import --keyring ima --keyring evm signing.der`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "keyring", Value: cli.NewStringSlice("ima"), Usage: "`NAME` or number of a keyring"},
+		},
+		Action: p.importCertificates,
+	}
+}
+
+func (p Program) importCertificates(c *cli.Context) error {
+	if c.Args().Len() == 0 {
+		return conflict("no CERTIFICATE is given", "name files with certificates, DER or PEM")
+	}
+	var certificates []*x509.Certificate
+	for _, name := range c.Args().Slice() {
+		found, err := keyfile.OpenCertificates(name)
+		if err != nil {
+			return err
+		}
+		for _, crt := range found {
+			for _, w := range keys.CheckCertificate(crt, time.Now()) {
+				w.Source = name
+				p.warn("%s", w)
+			}
+		}
+		certificates = append(certificates, found...)
+	}
+	for _, name := range c.StringSlice("keyring") {
+		id, full, err := findKeyring(name)
+		if err != nil {
+			return err
+		}
+		for _, crt := range certificates {
+			key, err := keyring.Import(id, crt.Raw)
+			if err != nil {
+				return fmt.Errorf("keyring %s: %w", full, err)
+			}
+			if err := p.print(fmt.Sprintf("%s: key %s, %s\n", full, key.ID, report.Quote(key.Description))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// findKeyring finds a keyring by name; ima and evm stand for the one that the
+// kernel looks into.
+func findKeyring(name string) (keyring.ID, string, error) {
+	if name != "ima" && name != "evm" {
+		id, _, err := keyring.FindOrMake(name)
+		return id, name, err
+	}
+	id, err := keyring.Find("." + name)
+	var none *keyring.NotFoundError
+	if errors.As(err, &none) {
+		id, _, err = keyring.FindOrMake("_" + name)
+		return id, "_" + name, err
+	}
+	return id, "." + name, err
+}
