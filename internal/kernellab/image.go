@@ -137,7 +137,8 @@ func (i Image) Unmount(t testing.TB) {
 // SetUUID gives an image that is not mounted another filesystem UUID.
 func (i Image) SetUUID(t testing.TB, uuid string) {
 	t.Helper()
-	program, args := "tune2fs", []string{"-f", "-U", uuid}
+	// Once mounted, a file system would have to be checked first.
+	program, args := "tune2fs", []string{"-f", "-T", "now", "-U", uuid}
 	if i.FS == XFS {
 		program, args = "xfs_admin", []string{"-U", uuid}
 	}
