@@ -108,7 +108,7 @@ func judgeHMACs(t *testing.T, l *Lab, series string, fs FS, keys map[FS]evmKey, 
 			{Name: "signed, for writing", Op: Write, Path: "/sign/plain"},
 			{Name: "portable, chmod", Op: Sh, Script: "busybox chmod 640 /newroot/portable/plain"},
 		},
-	}, "--evm-key", key.plain, "--key", rsa.cert, "--kernel-config", tr.kernel.Config())
+	}, nil, []string{"--evm-key", key.plain, "--key", rsa.cert})
 	expectAllowed(t, res, "renewed by chmod")
 	expectAllowed(t, res, "renewed by writing")
 	expectDenied(t, res, "signed, for writing", "EACCES", "")
@@ -169,7 +169,7 @@ func judgeMixed(t *testing.T, l *Lab, series string, fs FS, key evmKey, rsa sign
 			{Name: "hash, for writing", Op: Write, Path: "/portable-hmac/plain"},
 			{Name: "portable, for writing", Op: Write, Path: "/hash-portable/plain"},
 		},
-	}, "--evm-key", key.plain, "--key", rsa.cert, "--kernel-config", tr.kernel.Config())
+	}, nil, []string{"--evm-key", key.plain, "--key", rsa.cert})
 	for _, name := range []string{"bound, again", "bound, chmod", "bound, afterwards", "hash, for writing"} {
 		expectAllowed(t, res, name)
 	}

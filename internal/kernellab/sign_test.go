@@ -70,14 +70,14 @@ func judgeSigned(t *testing.T, l *Lab, series string, fs FS, keys map[string]sig
 		{Name: "changed script", Op: Tree, Script: "/portable/capability-changed"},
 		{Name: "for writing", Op: Write, Path: "/portable/plain"},
 	}}
-	args := []string{"--kernel-config", tr.kernel.Config(), "--require", "imasig,evm"}
+	var args []string
 	for name, key := range keys {
 		if name != "stranger" && (hasECDSA(series) || !strings.HasPrefix(name, "p")) {
 			c.Keys = append(c.Keys, IMAKey(key.der(t)), EVMKey(key.der(t)))
 			args = append(args, "--key", key.cert)
 		}
 	}
-	res := tr.judge(t, c, args...)
+	res := tr.judge(t, c, []string{"--require", "imasig,evm"}, args)
 	expectAllowed(t, res, "programs run")
 	expectAllowed(t, res, "executed")
 	expectAllowed(t, res, "mapped")

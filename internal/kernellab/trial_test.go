@@ -17,7 +17,8 @@ import (
 )
 
 // A trial is an image of small files that imaseal labels, that are spoilt, and
-// that a kernel and imaseal verify judge: they must agree on every file.
+// that a kernel, imaseal verify and imaseal check judge: they must agree on every
+// file, check also on the cause.
 type trial struct {
 	lab     *Lab
 	kernel  Kernel
@@ -126,8 +127,8 @@ func (tr *trial) spoil() {
 
 // A jsonResult is what imaseal --json says of a file.
 type jsonResult struct {
-	Path, Outcome, Reason string
-	Summary               json.RawMessage
+	Path, Outcome, Reason, Cause string
+	Summary                      json.RawMessage
 }
 
 // json runs imaseal with --json, which may find files wrong.
@@ -156,11 +157,17 @@ func (tr *trial) json(t *testing.T, args ...string) []jsonResult {
 }
 
 // judge boots the image, has every file opened for reading, and compares that
-// with imaseal verify, which gets the arguments. The case's own probes are made
-// last.
-func (tr *trial) judge(t *testing.T, c Case, args ...string) Result {
+// with imaseal verify, which gets the demands and the arguments, and imaseal
+// check, which gets the arguments and the rest from the case. The case's own
+// probes are made last.
+func (tr *trial) judge(t *testing.T, c Case, demands, args []string) Result {
 	t.Helper()
-	found := tr.verify(t, args...)
+	args = append(args, "--kernel-config", tr.kernel.Config())
+	found := tr.all(t, slices.Concat([]string{"verify", "--owner", "any"}, demands, args))
+	policy := filepath.Join(t.TempDir(), "policy")
+	check(t, os.WriteFile(policy, []byte(strings.Join(c.Policy, "\n")+"\n"), 0o600))
+	predicted := tr.all(t, append([]string{"check", "--policy", policy, "--operation", "read", "--kernel-version", tr.kernel.Version,
+		"--evm-state", evmStates[c.EVM[0]]}, args...))
 	tr.img.Unmount(t)
 	c.Kernel, c.Image = tr.kernel, tr.img
 	c.Append += " ima_appraise=enforce"
@@ -179,25 +186,31 @@ func (tr *trial) judge(t *testing.T, c Case, args ...string) Result {
 		if !slices.Contains(tr.kernelOnly, filepath.Dir(name)) && r.Reason != "hard link" && v.Allowed() != (r.Outcome == "valid") {
 			t.Errorf("%s: the kernel says %q, cause %q; imaseal says %s %s", name, v.Errno, v.Cause, r.Outcome, r.Reason)
 		}
+		p := predicted[name]
+		if p.Reason != "hard link" && (v.Allowed() != (p.Outcome == "allowed") || v.Cause != p.Cause) {
+			t.Errorf("%s: the kernel says %q, cause %q; imaseal check says %s %s %s", name, v.Errno, v.Cause, p.Outcome, p.Cause, p.Reason)
+		}
 	}
 	return res
 }
 
-// verify returns what imaseal verify says of the trial's files.
-func (tr *trial) verify(t *testing.T, args ...string) map[string]jsonResult {
+// evmStates are what imaseal check calls the values written to securityfs evm.
+var evmStates = map[string]string{"1": "hmac", "2": "x509", "3": "hmac,x509"}
+
+// all returns what imaseal says of the trial's files, each of them.
+func (tr *trial) all(t *testing.T, args []string) map[string]jsonResult {
 	t.Helper()
-	args = append([]string{"verify", "--owner", "any"}, args...)
 	found := make(map[string]jsonResult)
 	for _, r := range tr.json(t, append(args, tr.dir)...) {
 		found[strings.TrimPrefix(r.Path, tr.dir+"/")] = r
 	}
 	for _, name := range tr.names {
 		if _, ok := found[name]; !ok {
-			t.Errorf("verify says nothing of %s", name)
+			t.Errorf("imaseal %s says nothing of %s", args[0], name)
 		}
 	}
 	if len(found) != len(tr.names) {
-		t.Errorf("verify judges %d files of %d", len(found), len(tr.names))
+		t.Errorf("imaseal %s judges %d files of %d", args[0], len(found), len(tr.names))
 	}
 	return found
 }
