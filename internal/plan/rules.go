@@ -51,13 +51,18 @@ func DefaultRules(key bool) Rules {
 // Only returns the rules that give every file the same class.
 func Only(c Class) Rules { return Rules{{c, Any}} }
 
-// A RuleError says which line of a file of rules is wrong.
+// A RuleError says which line of a file of rules is wrong, or all of it.
 type RuleError struct {
-	Line int
+	Line int // 0 for all
 	What string
 }
 
-func (e *RuleError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.What) }
+func (e *RuleError) Error() string {
+	if e.Line == 0 {
+		return e.What
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.What)
+}
 
 // ParseRules reads rules, one a line: a class, blanks, and a pattern, which
 // goes to the end of the line. Lines that are empty or begin with # do not
@@ -85,7 +90,7 @@ func ParseRules(r io.Reader) (Rules, error) {
 		return nil, err
 	}
 	if len(rules) == 0 {
-		return nil, &RuleError{Line: line, What: "there are no rules"}
+		return nil, &RuleError{What: "there are no rules"}
 	}
 	return rules, nil
 }

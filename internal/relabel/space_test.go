@@ -1,0 +1,140 @@
+package relabel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/attr"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/plan"
+	"imaseal/internal/treetest"
+	"imaseal/walk"
+)
+
+// Labels take as much of real file systems as they are said to, or less.
+func TestNeed(t *testing.T) {
+	treetest.Root(t)
+	tests := []struct {
+		labels    Labels
+		ext4, xfs int // blocks a file
+	}{
+		{Labels{34, 0}, 0, 0},    // SHA-256
+		{Labels{66, 0}, 0, 0},    // SHA-512
+		{Labels{34, 21}, 1, 0},   // and an HMAC
+		{Labels{81, 0}, 1, 0},    // P-256
+		{Labels{81, 81}, 1, 0},   // and a portable signature
+		{Labels{265, 0}, 1, 1},   // RSA-2048
+		{Labels{521, 521}, 1, 1}, // RSA-4096, twice
+	}
+	const files = 64
+	for _, fstype := range []string{"ext4", "xfs"} {
+		t.Run(fstype, func(t *testing.T) {
+			options := []string{"-b4096"}
+			if fstype == "xfs" {
+				options = []string{"-bsize=4096"}
+			}
+			dir := treetest.Mount(t, fstype, 320, options...)
+			for i, tt := range tests {
+				var before, after unix.Statfs_t
+				below := filepath.Join(dir, fmt.Sprint(i))
+				for j := range files {
+					treetest.Add(t, below, fmt.Sprintf("file %d content=x", j))
+				}
+				free(t, dir, &before)
+				want := tt.ext4
+				if fstype == "xfs" {
+					want = tt.xfs
+				}
+				if got := tt.labels.need(&before); got != uint64(want*4096) {
+					t.Errorf("%+v are said to need %d bytes, not %d blocks", tt.labels, got, want)
+				}
+				for j := range files {
+					name := filepath.Join(below, fmt.Sprint(j))
+					for attr, size := range map[string]int{imaevm.AttrIMA: tt.labels.IMA, imaevm.AttrEVM: tt.labels.EVM} {
+						value := make([]byte, size)
+						copy(value, fmt.Sprintf("\x03 %d", j))
+						if size > 0 {
+							mustSet(t, name, attr, value)
+						}
+					}
+				}
+				free(t, dir, &after)
+				took := int(before.Bfree) - int(after.Bfree)
+				if most := want*files + files/8; took > most {
+					t.Errorf("%+v of %d files took %d blocks, more than %d", tt.labels, files, took, most)
+				}
+			}
+		})
+	}
+}
+
+func free(t *testing.T, dir string, st *unix.Statfs_t) {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Statfs(dir, st); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The reckoning counts by class, and what is there already.
+func TestNeedOfFiles(t *testing.T) {
+	root := signedTree(t, "file signed mode=0755 content=x\nfile hashed content=x\nfile skipped content=x")
+	l := &Labeller{Store: userAttrs, Rules: plan.Rules{{Class: plan.Skip, Pattern: "**/skipped"}, {Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 265, EVM: 265}, plan.Hash: {IMA: 34, EVM: 21}}
+	fs := &unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bsize: 4096}
+	need := func(name string) uint64 {
+		e := walk.OpenFile(filepath.Join(root, name))
+		defer e.File.Close()
+		return l.need(&e, sizes, fs)
+	}
+	for name, want := range map[string]uint64{"signed": 4096, "hashed": 4096, "skipped": 0} {
+		if got := need(name); got != want {
+			t.Errorf("%s: %d, not %d", name, got, want)
+		}
+	}
+	mustSet(t, filepath.Join(root, "signed"), "user.ima", make([]byte, 265))
+	if got := need("signed"); got != 0 {
+		t.Errorf("with a block already: %d", got)
+	}
+	sizes[plan.Hash] = Labels{IMA: 34}
+	if got := need("hashed"); got != 0 {
+		t.Errorf("a hash: %d", got)
+	}
+}
+
+// A file system that is full is refused with figures, unless the run ends.
+func TestCheckSpaceRefuses(t *testing.T) {
+	root := signedTree(t, "file f content=x")
+	l := &Labeller{Store: userAttrs, Rules: plan.Only(plan.Sign)}
+	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 1 << 50}}
+	find := func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+		return visit(walk.OpenFile(filepath.Join(root, "f")))
+	}
+	var space *SpaceError
+	if err := l.CheckSpace(context.Background(), sizes, find); !errors.As(err, &space) || space.Files != 1 || space.Need < 1<<50 {
+		t.Errorf("%v", err)
+	}
+	if err := l.CheckSpace(context.Background(), map[plan.Class]Labels{plan.Sign: {IMA: 34}}, find); err != nil {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := l.CheckSpace(ctx, sizes, find); err != nil {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+var _ attr.Store = hookedStore{}
