@@ -26,7 +26,7 @@ func (p Program) verifyCommand() *cli.Command {
 The exit status is 0 only if every file carries a label that fits, and 4 if
 one does not. Signatures need --key: certificates or public keys, from files
 or from a directory. EVM labels are checked too, as far as there is a key
-for them.
+for them; with --require evm or --evm-key every file needs one.
 
 Before the first boot under enforcement:
    imaseal verify /mnt/root

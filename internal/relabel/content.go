@@ -66,15 +66,37 @@ func (w *Worker) read(ctx context.Context, e *walk.Entry, a hash.Algorithm) (has
 // the attributes does not.
 func sameContent(a, b *unix.Stat_t) bool { return a.Size == b.Size && a.Mtim == b.Mtim }
 
+// sameOwner compares what labels of EVM cover besides the content.
+func sameOwner(a, b *unix.Stat_t) bool {
+	return a.Mode == b.Mode && a.Uid == b.Uid && a.Gid == b.Gid
+}
+
 // settle makes the times of e.Stat tell of every later change: if they are so
 // recent that another change could bear the same, it waits and looks again.
+// The error is a *changedError if the file was changed meanwhile.
 func settle(e *walk.Entry) error {
-	age := time.Since(time.Unix(e.Stat.Ctim.Unix()))
-	if age < 0 || age > timestampStep {
+	age := fresh(e)
+	if age == 0 {
 		return nil
 	}
-	time.Sleep(timestampStep - age)
-	return restat(e)
+	time.Sleep(age)
+	if err := restat(e); err != nil {
+		return err
+	}
+	if fresh(e) > 0 {
+		return &changedError{cause: errTimes}
+	}
+	return nil
+}
+
+// fresh returns how long it takes until another change of the file could not
+// bear the time of the last one any more.
+func fresh(e *walk.Entry) time.Duration {
+	age := time.Since(time.Unix(e.Stat.Ctim.Unix()))
+	if age < 0 || age >= timestampStep { // a time to come cannot be given again
+		return 0
+	}
+	return timestampStep - age
 }
 
 func restat(e *walk.Entry) error {
@@ -93,10 +115,10 @@ func unchanging(e *walk.Entry, try func() error) error {
 				return err
 			}
 		}
-		if err := settle(e); err != nil {
-			return err
+		err := settle(e)
+		if err == nil {
+			err = try()
 		}
-		err := try()
 		var changed *changedError
 		if !errors.As(err, &changed) {
 			return err
@@ -107,9 +129,13 @@ func unchanging(e *walk.Entry, try func() error) error {
 
 // hasWriter reports whether somebody has the file open for writing. The
 // kernel grants a read lease only if nobody has; where it cannot say, nobody
-// has. The lease ends when the file is closed, which is next. Kernel:
+// has. The lease is given up at once: whoever opens the file for writing waits
+// for it, and the descriptor may stay open to sync the file system. Kernel:
 // check_conflicting_open(), fs/locks.c.
 func hasWriter(e *walk.Entry) bool {
 	_, err := unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if err == nil {
+		unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
 	return errors.Is(err, unix.EAGAIN)
 }

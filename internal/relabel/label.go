@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"imaseal/hash"
@@ -81,8 +82,11 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	res.Class = string(class)
 	var change undo.File
 	err = unchanging(e, func() error { return l.try(ctx, w, e, class, &res, &change) })
-	if err != nil && len(change.Changes) > 0 {
-		err = errors.Join(err, l.Writer.takeBack(e, change))
+	var half *halfError
+	if err != nil && !errors.As(err, &half) {
+		if backErr := l.Writer.takeBack(e, change); backErr != nil {
+			err = fmt.Errorf("%v; %w", err, backErr) // to be reported even where the first is not
+		}
 	}
 	if err != nil {
 		res.Outcome, res.Reason, res.Err = report.Failed, "", err
@@ -146,10 +150,13 @@ func (l *Labeller) try(ctx context.Context, w *Worker, e *walk.Entry, class plan
 			return err
 		}
 		res.IMA, res.EVM = ima, evm
-		l.warn(e, class, !bytes.Equal(ima, old), res)
 	}
 	wrote, err := l.sigFile(w, e, class, ima)
-	if wrote || len(change.Changes) > 0 { // now or in an attempt before
+	if len(change.Changes) > 0 { // now or in an attempt before
+		l.warn(e, class, change, res)
+		wrote = true
+	}
+	if wrote {
 		res.Outcome, res.Reason = report.Labelled, ""
 	}
 	return err
@@ -169,8 +176,11 @@ func (l *Labeller) sigFile(w *Worker, e *walk.Entry, class plan.Class, label []b
 }
 
 // warn says what the user should know of a file that was labelled.
-func (l *Labeller) warn(e *walk.Entry, class plan.Class, newIMA bool, res *report.Result) {
+func (l *Labeller) warn(e *walk.Entry, class plan.Class, change *undo.File, res *report.Result) {
 	var warnings []string
+	newIMA := slices.ContainsFunc(change.Changes, func(c undo.Change) bool {
+		return c.Attr == imaevm.AttrIMA && !bytes.Equal(c.Old, c.New)
+	})
 	if newIMA && (l.EVM == nil || l.EVM.Kinds[class] == 0) {
 		evm, err := get(l.Store, e, imaevm.AttrEVM)
 		if err == nil && len(evm) > 0 {

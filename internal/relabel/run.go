@@ -38,6 +38,8 @@ type Run struct {
 	Job    Job
 	Report report.Handler
 	Header report.Header
+
+	syncfs func(fd int) error // unix.Syncfs, but in tests
 }
 
 // A Worker owns one file at a time, and what it takes to read it.
@@ -54,6 +56,7 @@ type running struct {
 	mu      sync.Mutex
 	written map[uint64]int // a descriptor on each file system written to
 	free    []*Worker
+	syncfs  func(fd int) error
 }
 
 // take returns a worker that nobody uses.
@@ -85,7 +88,10 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	if err := r.Report.Start(r.Header); err != nil {
 		return sum, fmt.Errorf("writing report: %w", pathless(err))
 	}
-	shared := &running{written: make(map[uint64]int)}
+	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs}
+	if shared.syncfs == nil {
+		shared.syncfs = unix.Syncfs
+	}
 	defer shared.close()
 	err := r.work(ctx, shared, &sum)
 	if syncErr := shared.sync(); err == nil {
@@ -192,7 +198,7 @@ func (w *Worker) wrote(e *walk.Entry) error {
 // sync brings every file system that was written to the disk.
 func (s *running) sync() error {
 	for _, fd := range s.written {
-		if err := unix.Syncfs(fd); err != nil {
+		if err := s.syncfs(fd); err != nil {
 			return fmt.Errorf("syncing the labels to disk: %w", err)
 		}
 	}

@@ -18,12 +18,15 @@ type Undoer struct {
 	Log    *undo.Reader
 	Writer Writer
 
-	line undo.File           // of the file that is visited
-	done map[string]struct{} // files with several lines, one of which was undone
+	line   undo.File           // of the file that is visited
+	passed bool                // an earlier line of the file has to tell
+	done   map[string]struct{} // files with earlier lines, which have their outcome
 }
 
-// Source finds the files of the log, the last line first, as Run.Source does.
+// Source finds the files of the log, the last line first, as Run.Source does. A
+// file with several lines is visited until one of them gives an outcome.
 func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
+	u.done = make(map[string]struct{})
 	for {
 		f, err := u.Log.Prev()
 		if errors.Is(err, io.EOF) {
@@ -35,9 +38,16 @@ func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		u.line = f
-		if err := visit(walk.OpenFile(f.Path)); err != nil {
-			return err
+		if _, ok := u.done[f.Path]; !ok {
+			u.line, u.passed = f, false
+			if err := visit(walk.OpenFile(f.Path)); err != nil {
+				return err
+			}
+			if f.Again && !u.passed {
+				u.done[f.Path] = struct{}{}
+			}
+		} else if !f.Again {
+			delete(u.done, f.Path)
 		}
 	}
 }
@@ -47,26 +57,18 @@ func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
 func (u *Undoer) Undo(_ context.Context, w *Worker, e *walk.Entry) report.Result {
 	res := report.Result{Path: e.Path}
 	f := u.line
-	if _, ok := u.done[f.Path]; ok {
-		if !f.Again {
-			delete(u.done, f.Path)
-		}
-		return res
-	}
 	if f.Inode != e.Stat.Ino {
 		res.Outcome, res.Reason = report.Kept, "another file has this name by now"
 		return res
 	}
-	state, err := u.compare(e.File, f.Changes)
+	state, err := u.compare(e, f.Changes)
 	switch {
 	case err != nil:
-		res.Outcome, res.Err = report.Failed, err
-		return res
 	case state == isOther && f.Again:
-		return res // the run ended before this attempt: an earlier line tells
+		u.passed = true // the run ended before this attempt
+		return report.Result{}
 	case state == isOther:
 		res.Outcome, res.Reason = report.Kept, "the label was changed since the run"
-		return res
 	case state == isOld:
 		res.Outcome, res.Reason = report.Unchanged, "was not changed by the run"
 	default:
@@ -75,12 +77,6 @@ func (u *Undoer) Undo(_ context.Context, w *Worker, e *walk.Entry) report.Result
 	}
 	if err != nil {
 		res.Outcome, res.Err = report.Failed, err
-	}
-	if f.Again {
-		if u.done == nil {
-			u.done = make(map[string]struct{})
-		}
-		u.done[f.Path] = struct{}{}
 	}
 	return res
 }
@@ -94,10 +90,10 @@ const (
 	isOther                   // a stranger's
 )
 
-func (u *Undoer) compare(f *walk.File, changes []undo.Change) (labelState, error) {
+func (u *Undoer) compare(e *walk.Entry, changes []undo.Change) (labelState, error) {
 	state := isOld
 	for _, c := range changes {
-		value, err := get(u.Writer.Store, &walk.Entry{File: f}, c.Attr)
+		value, err := get(u.Writer.Store, e, c.Attr)
 		switch {
 		case err != nil:
 			return isOther, err

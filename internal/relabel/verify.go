@@ -57,6 +57,7 @@ func (c *Checker) Verify(ctx context.Context, w *Worker, e *walk.Entry) report.R
 }
 
 func (c *Checker) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.Result) error {
+	*res = report.Result{Path: res.Path, Bytes: res.Bytes} // an earlier attempt may have found other things
 	var err error
 	if res.IMA, err = get(c.Store, e, imaevm.AttrIMA); err != nil {
 		return err

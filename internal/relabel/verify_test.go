@@ -2,153 +2,209 @@ package relabel
 
 import (
 	"bytes"
-	"path/filepath"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
+	"imaseal/hash"
+	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
-	"imaseal/internal/plan"
 	"imaseal/internal/report"
-	"imaseal/keys"
-	"imaseal/sign"
+	"imaseal/internal/treetest"
 )
 
-// flips calls f with a label whose bytes are flipped one after the other, and
-// with it cut short and made longer.
-func flips(label []byte, f func(what string, at int, b []byte)) {
-	for at := range label {
-		for _, bits := range []byte{0x01, 0x80, 0xff} {
-			b := bytes.Clone(label)
-			b[at] ^= bits
-			f("flipped", at, b)
-		}
-		f("cut", at, label[:at])
-	}
-	f("made longer", len(label), append(bytes.Clone(label), 0))
-}
-
-// No label is valid any more when a byte of it is another, or is missing.
-func TestFlippedLabels(t *testing.T) {
-	root := tree(t, "file f content=x")
-	name := filepath.Join(root, "f")
-	hmac, err := imaevm.NewHMACKey([]byte("0123456789abcdef0123456789abcdef"))
+// hashLabel returns the label of a content by any algorithm.
+func hashLabel(t *testing.T, a hash.Algorithm, content string) []byte {
+	t.Helper()
+	d, err := hash.Sum(a, []byte(content))
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := &EVMView{Store: userAttrs, Counted: []string{"security.ima"}, NoUUID: true}
-	for _, tt := range []struct {
-		key     string
-		class   plan.Class
-		evm     imaevm.Type
-		version uint8
-	}{
-		{"rsa2048", plan.Sign, imaevm.TypePortable, 2},
-		{"p256", plan.Sign, imaevm.TypePortable, 2},
-		{"p384", plan.Hash, imaevm.TypeSignature, 3},
-		{"p256", plan.Hash, imaevm.TypeHMAC, 2},
-	} {
-		key := openKey(t, tt.key)
-		store := hookedStore{Store: userAttrs, held: make(map[string][]byte)}
-		checker := &Checker{Store: store, Keys: sign.Only(key), HMAC: hmac, View: view}
-		signer, _ := newSigner(t, key, userAttrs)
-		signer.Rules, signer.Force, signer.ReplaceSignatures = plan.Only(tt.class), true, true
-		signer.Key.Version = tt.version
-		signer.EVM.View, signer.EVM.HMAC = view, hmac
-		signer.EVM.Kinds = map[plan.Class]imaevm.Type{tt.class: tt.evm}
-		made := one(t, name, signer.Label)
-		if made.Err != nil && tt.evm != imaevm.TypePortable {
-			t.Logf("%v: %v", tt.evm, made.Err) // no generations here
-			continue
-		}
-		if res := one(t, name, checker.Verify); res.Outcome != report.Valid || made.Outcome != report.Labelled {
-			t.Fatalf("%+v: %s %v, then %s %s", tt, made.Outcome, made.Err, res.Outcome, res.Reason)
-		}
-		for attr, label := range map[string][]byte{imaevm.AttrIMA: made.IMA, imaevm.AttrEVM: made.EVM} {
-			flips(label, func(what string, at int, b []byte) {
-				store.held[attr] = b
-				if res := one(t, name, checker.Verify); res.Outcome == report.Valid || res.Outcome == report.Failed {
-					t.Errorf("%+v, %s of %s at %d: %s %v", tt, what, attr, at, res.Outcome, res.Err)
-				}
-			})
-			delete(store.held, attr)
-		}
-	}
-}
-
-// A detached signature is as strict, and says what is wrong with it.
-func TestFlippedSigFile(t *testing.T) {
-	root := tree(t, "file f content=x")
-	name := filepath.Join(root, "f")
-	key := openKey(t, "p256")
-	signer, _ := newSigner(t, key, userAttrs)
-	signer.SigFiles = true
-	if res := one(t, name, signer.Label); res.Outcome != report.Labelled {
-		t.Fatal(res.Err)
-	}
-	label := mustRead(t, name+".sig")
-	if !bytes.Equal(label, mustGet(t, name, "user.ima")) {
-		t.Errorf("%x", label)
-	}
-	checker := &Checker{Store: userAttrs, Keys: sign.Only(key), SigFiles: true}
-	if res := one(t, name, checker.Verify); res.Outcome != report.Valid {
-		t.Errorf("%s %s", res.Outcome, res.Reason)
-	}
-	flips(label, func(what string, at int, b []byte) {
-		mustWrite(t, name+".sig", b)
-		if res := one(t, name, checker.Verify); res.Outcome == report.Valid || res.Outcome == report.Failed {
-			t.Errorf("%s at %d: %s %v", what, at, res.Outcome, res.Err)
-		}
-	})
-	mustWrite(t, name+".sig", bytes.Repeat([]byte{3}, maxSigFile+1))
-	if res := one(t, name, checker.Verify); res.Outcome != report.Failed {
-		t.Errorf("too long: %s", res.Outcome)
-	}
-}
-
-// Without a key for what is there, a label is neither right nor wrong.
-func TestUnverifiable(t *testing.T) {
-	root := tree(t, "file f content=x")
-	name := filepath.Join(root, "f")
-	p256, p384 := openKey(t, "p256"), openKey(t, "p384")
-	signer, _ := newSigner(t, p256, userAttrs)
-	one(t, name, signer.Label)
-	ambiguous, err := keys.OpenVerifiers("../../testdata/vectors/keys/p256.cert.der")
+	b, err := imaevm.NewHash(d).AppendBinary(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := &EVMView{Store: userAttrs}
-	v1 := []byte{3, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 8, 0xff}
+	return b
+}
+
+func TestVerify(t *testing.T) {
+	treetest.Leaks(t)
+	signature, err := imaevm.Signature{Kind: imaevm.TypeSignature, Version: 2, Alg: hash.SHA256, KeyID: 0xabcd, Raw: []byte{1}}.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	portable := bytes.Clone(signature)
+	portable[0] = byte(imaevm.TypePortable)
+	good := hashLabel(t, hash.SHA256, "x")
+	whirlpool := append([]byte{byte(imaevm.TypeHash), hash.WP512.Number()}, make([]byte, hash.WP512.Size())...)
 	tests := []struct {
-		name     string
-		ima, evm []byte
-		keys     sign.Verifiers
-		want     report.Outcome
-		reason   string
+		name    string
+		label   []byte
+		outcome report.Outcome
+		said    string // in the reason
+		warning bool
 	}{
-		{"all right", nil, nil, ambiguous, report.Valid, ""},
-		{"no key", nil, nil, nil, report.Unverifiable, "signature by key 6bca908e, and no key to check it with"},
-		{"another key", nil, nil, sign.Only(p384), report.Unverifiable, "no key with id 6bca908e"},
-		{"HMAC", nil, append([]byte{2}, make([]byte, 20)...), sign.Only(p256), report.Unverifiable, "security.evm: HMAC, and no HMAC key to check it with"},
-		{"unknown EVM label", nil, []byte{0x77}, sign.Only(p256), report.Invalid, "security.evm: unknown label type 0x77"},
-		{"hash as EVM label", nil, append([]byte{4, 4}, make([]byte, 32)...), sign.Only(p256), report.Invalid, "security.evm: a label of type hash, which the kernel refuses there"},
-		{"portable as IMA label", mustGet(t, name, "user.evm"), nil, sign.Only(p256), report.Invalid, "security.ima holds a label of type portable signature, which the kernel refuses there"},
-		{"version 1", v1, nil, sign.Only(p256), report.Unverifiable, "signature of version 1, which is not supported"},
-		{"verity", append([]byte{6, 3, 4, 0x6b, 0xca, 0x90, 0x8e, 0, 1}, 0), nil, sign.Only(p256), report.Invalid, "verity signature on a file without fs-verity"},
+		{"sha256", good, report.Valid, "", false},
+		{"sha512", hashLabel(t, hash.SHA512, "x"), report.Valid, "", false},
+		{"sha1", hashLabel(t, hash.SHA1, "x"), report.Valid, "", false},
+		{"md5", hashLabel(t, hash.MD5, "x"), report.Valid, "", false},
+		{"padded-md5", append(hashLabel(t, hash.MD5, "x"), 0, 0, 0, 0), report.Valid, "", false},
+		{"longer", append(bytes.Clone(good), 0), report.Valid, "", true},
+		{"other", hashLabel(t, hash.SHA256, "y"), report.Invalid, "the content is sha256:", false},
+		{"none", nil, report.Unlabelled, "no security.ima", false},
+		{"empty", []byte{}, report.Unlabelled, "no security.ima", false},
+		{"short", good[:20], report.Invalid, "malformed security.ima", false},
+		{"unknown", []byte{0x77}, report.Invalid, "malformed security.ima", false},
+		{"not-computable", whirlpool, report.Unverifiable, "cannot be computed", false},
+		{"signature", signature, report.Unverifiable, "by key 0000abcd, and no key", false},
+		{"broken-signature", signature[:9], report.Invalid, "malformed security.ima", false},
+		{"portable", portable, report.Invalid, "which the kernel refuses there", false},
+		{"hmac", append([]byte{2}, make([]byte, 20)...), report.Invalid, "which the kernel refuses there", false},
 	}
-	ima, evm := mustGet(t, name, "user.ima"), mustGet(t, name, "user.evm")
+	root := tree(t, "")
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			mustSet(t, name, "user.ima", ima)
-			mustSet(t, name, "user.evm", evm)
-			if tt.ima != nil {
-				mustSet(t, name, "user.ima", tt.ima)
+		treetest.Add(t, root, "file "+tt.name+" content=x")
+		if tt.label != nil {
+			setLabel(t, root+"/"+tt.name, imaevm.AttrIMA, tt.label)
+		}
+	}
+	s := &spy{Store: renamed}
+	results := run(t, (&Checker{Store: s}).Verify, 2, root)
+	for _, tt := range tests {
+		res := results[tt.name]
+		if res.Outcome != tt.outcome || !strings.Contains(res.Reason, tt.said) || (tt.said == "") != (res.Reason == "") || (res.Warning != "") != tt.warning {
+			t.Errorf("%s: %s, reason %q, warning %q", tt.name, res.Outcome, res.Reason, res.Warning)
+		}
+		if !bytes.Equal(res.IMA, tt.label) {
+			t.Errorf("%s: label %x", tt.name, res.IMA)
+		}
+	}
+	if s.sets.Load()+s.removes.Load() != 0 {
+		t.Error("verify writes")
+	}
+}
+
+// Any byte of a label that is flipped is found.
+func TestVerifyFindsEveryFlippedByte(t *testing.T) {
+	root := tree(t, "file f content=x")
+	good := hashLabel(t, hash.SHA256, "x")
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1
+		setLabel(t, root+"/f", imaevm.AttrIMA, bad)
+		if res := run(t, (&Checker{Store: renamed}).Verify, 1, root)["f"]; res.Outcome == report.Valid || res.Outcome == report.Unlabelled {
+			t.Errorf("byte %d flipped: %s", i, res.Outcome)
+		}
+	}
+}
+
+// A verdict is about one state of the file: what an attempt found out before
+// the file was changed is forgotten.
+func TestVerifyOfChangingFile(t *testing.T) {
+	treetest.Leaks(t)
+	root := tree(t, "file f content=x")
+	path := root + "/f"
+	setLabel(t, path, imaevm.AttrIMA, append(hashLabel(t, hash.SHA256, "x"), 0))
+	time.Sleep(2 * timestampStep)
+	s := &spy{Store: renamed}
+	calls := 0
+	s.before = func(op, name string) error {
+		if name == imaevm.AttrEVM {
+			if calls++; calls == 1 {
+				overwrite(t, path, "y")
+				setLabel(t, path, imaevm.AttrIMA, hashLabel(t, hash.SHA256, "y"))
 			}
-			if tt.evm != nil {
-				mustSet(t, name, "user.evm", tt.evm)
-			}
-			c := &Checker{Store: userAttrs, Keys: tt.keys, View: view}
-			if res := one(t, name, c.Verify); res.Outcome != tt.want || res.Reason != tt.reason {
-				t.Errorf("%s, %q", res.Outcome, res.Reason)
-			}
-		})
+		}
+		return nil
+	}
+	res := run(t, (&Checker{Store: s}).Verify, 1, root)["f"]
+	if res.Outcome != report.Valid || res.Warning != "" || res.Bytes != 2 {
+		t.Errorf("%+v", res)
+	}
+	s.before = func(op, name string) error {
+		overwrite(t, path, fmt.Sprint(calls%10))
+		calls++
+		return nil
+	}
+	if res := run(t, (&Checker{Store: s}).Verify, 1, root)["f"]; res.Outcome != report.Failed || res.Err != ErrChanging {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestClear(t *testing.T) {
+	treetest.Leaks(t)
+	root := tree(t, "file both\nfile ima\nfile evm\nfile none")
+	for name, attrs := range map[string]string{"both": "security.ima security.evm", "ima": "security.ima", "evm": "security.evm"} {
+		for _, a := range strings.Fields(attrs) {
+			setLabel(t, root+"/"+name, a, []byte("label"))
+		}
+	}
+	both := []string{imaevm.AttrIMA, imaevm.AttrEVM}
+	dry := attr.DryRun{Store: renamed}
+	results := run(t, (&Clearer{Attrs: both, Writer: Writer{Store: dry, DryRun: true}}).Clear, 2, root)
+	wantResults(t, results, map[string]string{"both": "cleared", "ima": "cleared", "evm": "cleared", "none": "unchanged"})
+	wantLabel(t, root+"/both", []byte("label"))
+
+	results = run(t, (&Clearer{Attrs: both[:1], Writer: Writer{Store: renamed}}).Clear, 2, root)
+	wantResults(t, results, map[string]string{"both": "cleared", "ima": "cleared", "evm": "unchanged", "none": "unchanged"})
+	s := &spy{Store: renamed}
+	for range 2 {
+		results = run(t, (&Clearer{Attrs: both, Writer: Writer{Store: s}}).Clear, 2, root)
+	}
+	wantResults(t, results, map[string]string{"both": "unchanged", "ima": "unchanged", "evm": "unchanged", "none": "unchanged"})
+	if s.removes.Load() != 2 {
+		t.Errorf("%d removes", s.removes.Load())
+	}
+	for _, name := range []string{"both", "ima", "evm", "none"} {
+		if label(t, root+"/"+name, imaevm.AttrIMA) != nil || label(t, root+"/"+name, imaevm.AttrEVM) != nil {
+			t.Errorf("%s has a label", name)
+		}
+	}
+}
+
+// A dry run says what a run would, and writes nothing.
+func TestDryRun(t *testing.T) {
+	root := tree(t, "file a content=1\nfile b content=2")
+	setLabel(t, root+"/b", imaevm.AttrIMA, right(t, []byte("2")))
+	s := attr.DryRun{Store: renamed}
+	l := labeller(s)
+	l.Writer.DryRun = true
+	results := run(t, l.Label, 1, root)
+	wantResults(t, results, map[string]string{"a": "labelled", "b": "unchanged"})
+	if !bytes.Equal(results["a"].IMA, right(t, []byte("1"))) {
+		t.Errorf("label %x", results["a"].IMA)
+	}
+	wantLabel(t, root+"/a", nil)
+	// Nor does it where the file is being changed.
+	time.Sleep(2 * timestampStep)
+	n := 0
+	spied := &spy{Store: s, before: func(string, string) error {
+		n++
+		return os.WriteFile(root+"/a", []byte(fmt.Sprint(n)), 0o644)
+	}}
+	l = labeller(spied)
+	l.Writer.DryRun = true
+	if res := run(t, l.Label, 1, root)["a"]; res.Err != ErrChanging {
+		t.Errorf("%+v", res)
+	}
+	wantLabel(t, root+"/a", nil)
+}
+
+// A file system without attributes is a failure of each file, not a tree whose
+// files have none.
+func TestNoAttributes(t *testing.T) {
+	root := treetest.Make(t, "file f")
+	store := attr.Renamed{Store: attr.FS{}, From: "security.", To: "nonsense."}
+	jobs := map[string]Job{
+		"label":  labeller(store).Label,
+		"verify": (&Checker{Store: store}).Verify,
+		"clear":  (&Clearer{Attrs: []string{imaevm.AttrIMA}, Writer: Writer{Store: store}}).Clear,
+	}
+	for name, job := range jobs {
+		if res := run(t, job, 1, root)["f"]; res.Outcome != report.Failed || !strings.Contains(fmt.Sprint(res.Err), "operation not supported") {
+			t.Errorf("%s: %s, %v", name, res.Outcome, res.Err)
+		}
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -44,21 +47,13 @@ func (e *ImmutableError) Unwrap() error { return e.Err }
 
 // write makes the changes, in their order. done is what the run changed of the
 // file in earlier attempts, and afterwards all it changed. The error is a
-// *changedError if the content is not what it was when e.Stat was taken.
+// *changedError if the file is not what it was when e.Stat was taken.
 func (wr *Writer) write(w *Worker, e *walk.Entry, done *undo.File, changes ...undo.Change) error {
-	again := len(done.Changes) > 0
-	for i := range changes {
-		for _, before := range done.Changes {
-			if before.Attr == changes[i].Attr {
-				changes[i].Old = before.Old // undo puts back what was there before the run
-			}
-		}
-	}
-	line := undo.File{Inode: e.Stat.Ino, Changes: changes, Again: again}
 	if wr.Log != nil {
+		line := undo.File{Inode: e.Stat.Ino, Changes: merge(done.Changes, changes), Again: len(done.Changes) > 0}
 		var err error
-		if line.Path, err = filepath.Abs(e.Path); err != nil {
-			return err
+		if line.Path, err = absolute(e.Path); err != nil {
+			return fmt.Errorf("writing the undo log: %w", err)
 		}
 		if err := wr.Log.Record(line); err != nil {
 			return err
@@ -69,44 +64,86 @@ func (wr *Writer) write(w *Worker, e *walk.Entry, done *undo.File, changes ...un
 			return err
 		}
 	}
-	if err := wr.apply(e, changes); err != nil {
+	n, err := wr.apply(e, changes)
+	done.Changes = merge(done.Changes, changes[:n])
+	if err != nil {
 		return err
 	}
-	*done = line
 	var st unix.Stat_t
 	if err := unix.Fstat(fd(e.File), &st); err != nil {
 		return fmt.Errorf("reading: %w", err)
 	}
-	if !sameContent(&e.Stat, &st) {
+	if !sameContent(&e.Stat, &st) || !sameOwner(&e.Stat, &st) {
 		return &changedError{cause: errTimes}
 	}
 	return nil
 }
 
-// apply sets and removes attributes.
-func (wr *Writer) apply(e *walk.Entry, changes []undo.Change) error {
-	err := wr.set(e, changes)
-	if !errors.Is(err, unix.EPERM) {
-		return err
+// merge returns what an attempt changes after what earlier ones did: undo puts
+// back what was there before the run.
+func merge(earlier, changes []undo.Change) []undo.Change {
+	all := slices.Clone(earlier)
+	for _, c := range changes {
+		i := slices.IndexFunc(all, func(b undo.Change) bool { return b.Attr == c.Attr })
+		if i < 0 {
+			all = append(all, c)
+		} else {
+			all[i].New = c.New
+		}
+	}
+	return all
+}
+
+// absolute is filepath.Abs without its cleaning: behind a link, ".." leads
+// elsewhere than the text says.
+func absolute(name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	wd, err := os.Getwd()
+	return strings.TrimRight(wd, "/") + "/" + name, err
+}
+
+// apply sets and removes attributes, and returns how many it did.
+func (wr *Writer) apply(e *walk.Entry, changes []undo.Change) (int, error) {
+	n, err := wr.set(e, changes)
+	if n > 0 || !errors.Is(err, unix.EPERM) {
+		return n, err
 	}
 	flags, flagsErr := inode.Flags(e.File)
 	if flagsErr != nil || flags&(inode.Immutable|inode.AppendOnly) == 0 {
-		return err
+		return n, err
 	}
 	if !wr.Lift {
-		return &ImmutableError{AppendOnly: flags&inode.Immutable == 0, Err: err}
+		return n, &ImmutableError{AppendOnly: flags&inode.Immutable == 0, Err: err}
 	}
 	if err := inode.SetFlags(e.File, flags&^(inode.Immutable|inode.AppendOnly)); err != nil {
-		return fmt.Errorf("lifting the immutable flag: %w", err)
+		return n, fmt.Errorf("lifting the immutable flag: %w", err)
 	}
-	err = wr.set(e, changes)
+	n, err = wr.set(e, changes)
 	if back := inode.SetFlags(e.File, flags); back != nil {
 		err = errors.Join(err, fmt.Errorf("putting the immutable flag back: %w", back))
 	}
-	return err
+	return n, err
 }
 
-func (wr *Writer) set(e *walk.Entry, changes []undo.Change) error {
+// A halfError says that some of a file's changes were made and the next was
+// not.
+type halfError struct {
+	done undo.Change // the last that was made
+	err  error
+}
+
+func (e *halfError) Error() string {
+	if e.done.New == nil {
+		return fmt.Sprintf("half cleared: %s is removed: %v", e.done.Attr, e.err)
+	}
+	return fmt.Sprintf("half labelled: %s is written: %v", e.done.Attr, e.err)
+}
+
+func (e *halfError) Unwrap() error { return e.err }
+
+func (wr *Writer) set(e *walk.Entry, changes []undo.Change) (int, error) {
 	for i, c := range changes {
 		var err error
 		if c.New == nil {
@@ -118,28 +155,30 @@ func (wr *Writer) set(e *walk.Entry, changes []undo.Change) error {
 			err = wr.Store.Set(e.File, c.Attr, c.New)
 		}
 		if err != nil && i > 0 {
-			done := "written"
-			if changes[i-1].New == nil {
-				done = "removed"
-			}
-			return fmt.Errorf("half labelled: %s is %s: %w", changes[i-1].Attr, done, err)
+			return i, &halfError{done: changes[i-1], err: err}
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return len(changes), nil
 }
 
-// takeBack puts back what was there before the run, in reverse order: a file
-// that never held still keeps its old labels.
+// takeBack puts back what was there before the run, in reverse order, so that a
+// file that never held still keeps its old labels: all but those that somebody
+// else has replaced since.
 func (wr *Writer) takeBack(e *walk.Entry, done undo.File) error {
 	var back []undo.Change
-	for i := len(done.Changes) - 1; i >= 0; i-- {
-		c := done.Changes[i]
-		back = append(back, undo.Change{Attr: c.Attr, Old: c.New, New: c.Old})
+	for _, c := range slices.Backward(done.Changes) {
+		value, err := get(wr.Store, e, c.Attr)
+		if err != nil {
+			return fmt.Errorf("putting the old label back: %w", err)
+		}
+		if same(value, c.New) {
+			back = append(back, undo.Change{Attr: c.Attr, Old: c.New, New: c.Old})
+		}
 	}
-	if err := wr.apply(e, back); err != nil {
+	if _, err := wr.apply(e, back); err != nil {
 		return fmt.Errorf("putting the old label back: %w", err)
 	}
 	return nil
