@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -182,22 +183,37 @@ func TestHugeDirectory(t *testing.T) {
 	}
 	for _, workers := range []int{1, 2} {
 		var mu sync.Mutex
-		names := make(map[string]struct{}, files)
+		seen := make([]bool, files)
+		found := 0
+		var least, most uint64
 		cfg := Config{Workers: workers, CountOnly: workers == 1}
 		err := Walk(t.Context(), open(t, root), cfg, func(e Entry) error {
 			if e.File != nil {
 				e.File.Close()
 			}
-			if outcome(e) != "file" {
-				return fmt.Errorf("%q is %s", e.Rel, outcome(e))
-			}
+			n, err := strconv.Atoi(strings.TrimPrefix(e.Rel, "file-"))
 			mu.Lock()
 			defer mu.Unlock()
-			names[e.Rel] = struct{}{}
+			if err != nil || seen[n] || outcome(e) != "file" {
+				return fmt.Errorf("%q is %s", e.Rel, outcome(e))
+			}
+			seen[n] = true
+			if found++; found%40_000 == 0 {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				if least == 0 {
+					least = m.HeapAlloc
+				}
+				most = max(most, m.HeapAlloc)
+			}
 			return nil
 		})
-		if err != nil || len(names) != files {
-			t.Errorf("%d workers: %d files, %v", workers, len(names), err)
+		if err != nil || found != files {
+			t.Errorf("%d workers: %d files, %v", workers, found, err)
+		}
+		if workers > 1 && most > least+8<<20 { // with one, all names are sorted
+			t.Errorf("%d bytes of memory became %d", least, most)
 		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 	exitFailure     = 1   // the run could not be carried out
 	exitUsage       = 2   // wrong usage
 	exitFiles       = 3   // finished, but some files failed
-	exitVerdict     = 4   // at least one file is unlabelled or wrong
+	exitVerdict     = 4   // at least one file is unlabelled, wrong or would be denied
 	exitInterrupted = 130 // ended by a signal
 )
 
@@ -105,7 +105,7 @@ all.`,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.signCommand(), p.verifyCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.keysCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)
@@ -174,9 +174,9 @@ func (p Program) warn(format string, args ...any) {
 func status(s report.Summary) error {
 	c := s.Count
 	switch {
-	case c[report.Invalid]+c[report.Unlabelled]+c[report.Unverifiable] > 0:
+	case c[report.Invalid]+c[report.Unlabelled]+c[report.Unverifiable]+c[report.Denied] > 0:
 		return &verdictError{status: exitVerdict}
-	case c[report.Failed] > 0:
+	case c[report.Failed]+c[report.Undecided] > 0:
 		return &verdictError{status: exitFiles}
 	}
 	return nil

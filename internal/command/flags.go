@@ -61,13 +61,14 @@ func outputFlags() []cli.Flag {
 
 // enumerated are the options that take one of a few words.
 var enumerated = map[string]func() []string{
-	"immutable": func() []string { return []string{"fail", "lift"} },
-	"namespace": func() []string { return []string{"security", "user"} },
-	"progress":  func() []string { return []string{"auto", "never"} },
-	"label":     func() []string { return []string{"all", "ima", "evm"} },
-	"type":      cert.Kinds,
-	"format":    func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
-	"algo":      hash.Names,
+	"immutable":   func() []string { return []string{"fail", "lift"} },
+	"namespace":   func() []string { return []string{"security", "user"} },
+	"progress":    func() []string { return []string{"auto", "never"} },
+	"label":       func() []string { return []string{"all", "ima", "evm"} },
+	"type":        cert.Kinds,
+	"format":      func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
+	"algo":        hash.Names,
+	"secure-boot": func() []string { return []string{"on", "off"} },
 }
 
 // checkFlags refuses values and combinations that no command takes.

@@ -57,7 +57,7 @@ func (p Program) hash(c *cli.Context) error {
 	if request, err = validate(request); err != nil {
 		return err
 	}
-	return p.label(c, request, plan.Only(plan.Hash))
+	return p.label(c, request, plan.Only(plan.Hash), nil)
 }
 
 func parseAlgo(name string) (hash.Algorithm, error) {

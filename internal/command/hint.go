@@ -45,11 +45,14 @@ func hint(err error) string {
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
 	var space *relabel.SpaceError
+	var demand *relabel.DemandError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
 	case errors.As(err, &advised):
 		return advised.advice
+	case errors.As(err, &demand):
+		return demand.Advice
 	case errors.As(err, &immutable):
 		return "--immutable lift lifts the flag, writes the label and puts the flag back"
 	case errors.As(err, &privilege) && privilege.Namespaced:

@@ -76,18 +76,19 @@ func (p Program) sign(c *cli.Context) error {
 			return err
 		}
 	}
-	return p.label(c, request, rules)
+	return p.label(c, request, rules, nil)
 }
 
 // label runs a plan that writes labels: hashes, signatures, and those of EVM.
-func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules) error {
+// The policy, if there is one, selects the files.
+func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, policy *relabel.Policy) error {
 	kinds, err := labelUsage(c, rules)
 	if err != nil {
 		return err
 	}
 	s := session{program: p, plan: request}
 	l := &relabel.Labeller{
-		Store: s.store(), Algo: request.Algo, Rules: rules, Force: request.Force,
+		Store: s.store(), Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
 		ReplaceSignatures: request.ReplaceSignatures, SigFiles: c.Bool("sigfile"),
 	}
 	signature := 0 // bytes of a label

@@ -171,7 +171,7 @@ func labelUsage(c *cli.Context, rules plan.Rules) (map[plan.Class]imaevm.Type, e
 // refuseUnused refuses options that only count with another one.
 func refuseUnused(c *cli.Context, without string, names ...string) error {
 	for _, name := range names {
-		if c.IsSet(name) {
+		if c.IsSet(name) && !isOfPolicy(c, name) {
 			return conflict(fmt.Sprintf("--%s is given without %s", name, without), "leave it out, or add "+without)
 		}
 	}

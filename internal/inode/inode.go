@@ -20,11 +20,12 @@ const (
 	AppendOnly = 0x20 // FS_APPEND_FL
 )
 
-// Requests that x/sys lacks, include/uapi/linux/fs.h, fs/xfs/libxfs/xfs_fs.h
-// and include/uapi/linux/fsverity.h.
+// Requests that x/sys lacks, include/uapi/linux/fs.h, include/uapi/linux/ext4.h,
+// fs/xfs/libxfs/xfs_fs.h and include/uapi/linux/fsverity.h.
 const (
 	fsIocGetVersion    = 0x80087601 // _IOR('v', 1, long); the kernel writes an int
 	fsIocGetFSUUID     = 0x80111500 // _IOR(0x15, 0, struct fsuuid2)
+	ext4IocGetFSUUID   = 0x8008662c // _IOR('f', 44, struct fsuuid)
 	xfsIocFSGeometryV1 = 0x80705864 // _IOR('X', 100, struct xfs_fsop_geom_v1)
 	fsIocMeasureVerity = 0xc0046686 // _IOWR('f', 134, struct fsverity_digest)
 )
@@ -57,8 +58,8 @@ var ErrNoUUID = errors.New("file system does not tell its UUID")
 
 // UUID returns the UUID of the file's file system in the order of its text,
 // which is that of the superblock, s_uuid: from FS_IOC_GETFSUUID (Linux 6.9),
-// or from xfs's own request, or by the device's name in /dev/disk/by-uuid. The
-// error wraps ErrNoUUID.
+// or from the requests that ext4 (Linux 6.0) and xfs had before, or by the
+// device's name in /dev/disk/by-uuid. The error wraps ErrNoUUID.
 func UUID(f File) ([16]byte, error) {
 	var id struct {
 		size uint8
@@ -66,6 +67,13 @@ func UUID(f File) ([16]byte, error) {
 	}
 	if err := ioctl(f, fsIocGetFSUUID, unsafe.Pointer(&id)); err == nil && id.size == 16 {
 		return id.uuid, nil
+	}
+	ext4 := struct {
+		size, flags uint32 // struct fsuuid
+		uuid        [16]byte
+	}{size: 16}
+	if err := ioctl(f, ext4IocGetFSUUID, unsafe.Pointer(&ext4)); err == nil {
+		return ext4.uuid, nil
 	}
 	var geometry struct {
 		_    [64]byte // block and log sizes, struct xfs_fsop_geom_v1

@@ -146,7 +146,7 @@ func (rs Rules) Class(rel string, executable func() (bool, error)) (Class, error
 		case Any:
 			match = true
 		case Module:
-			match = isModule(rel)
+			match = IsModule(rel)
 		case Firmware:
 			match = isFirmware(rel)
 		case Executable:
@@ -175,8 +175,9 @@ func matchesBelow(pattern, rel string) bool {
 	return false
 }
 
-// isModule goes by the names that kmod loads, depmod.d(5).
-func isModule(rel string) bool {
+// IsModule reports whether a path is that of a kernel module: it goes by the
+// names that kmod loads, depmod.d(5).
+func IsModule(rel string) bool {
 	for _, packed := range []string{".gz", ".xz", ".zst"} {
 		rel = strings.TrimSuffix(rel, packed)
 	}

@@ -26,6 +26,8 @@ type Labeller struct {
 	Algo  hash.Algorithm
 	// Rules decide what a file should carry.
 	Rules plan.Rules
+	// Policy selects files, and may demand more than Rules; nil for neither.
+	Policy *Policy
 	// Force writes labels that are there and right, and replaces labels that
 	// are of no known type.
 	Force bool
@@ -69,6 +71,9 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	res := report.Result{Path: e.Path}
 	class, err := l.class(e)
 	switch {
+	case err == errNotAppraised:
+		res.Outcome, res.Reason = report.Skipped, NotAppraised
+		return res
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
 		return res
@@ -102,7 +107,11 @@ func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
 	if e.Named() { // there is no tree but that of its name
 		rel = strings.TrimLeft(path.Clean(e.Path), "/")
 	}
-	return l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
+	class, err := l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
+	if err != nil || class == plan.Skip || l.Policy == nil {
+		return class, err
+	}
+	return l.Policy.class(l, e, class)
 }
 
 // isExecutable reports whether the file has an x bit or is ELF.

@@ -189,6 +189,18 @@ func setLabel(t testing.TB, name, attribute string, value []byte) {
 	}
 }
 
+func removeLabel(t testing.TB, name, attribute string) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := renamed.Remove(f, attribute); err != nil && err != attr.ErrNotSet {
+		t.Fatal(err)
+	}
+}
+
 // right returns the label that a content should have.
 func right(t testing.TB, content []byte) []byte {
 	t.Helper()

@@ -35,7 +35,9 @@ type jsonResult struct {
 	EVM        string       `json:"evm,omitempty"`
 	Digest     *hash.Digest `json:"digest,omitempty"`
 	KeyID      string       `json:"keyid,omitempty"`
+	Cause      string       `json:"cause,omitempty"`
 	Reason     string       `json:"reason,omitempty"`
+	Judgements []Judgement  `json:"judgements,omitempty"`
 	Warning    string       `json:"warning,omitempty"`
 	Hint       string       `json:"hint,omitempty"`
 }
@@ -71,7 +73,7 @@ func (j *JSON) Result(r Result) error {
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		Reason: r.Reason, Warning: r.Warning,
+		Cause: r.Cause, Reason: r.Reason, Judgements: r.Judgements, Warning: r.Warning,
 	}
 	if !utf8.ValidString(r.Path) {
 		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))

@@ -12,7 +12,8 @@ import (
 type Outcome string
 
 // The outcomes. Labelled to Failed are those of selected files in runs that
-// write; verify has Valid to Unverifiable in place of the first three.
+// write; verify has Valid to Unverifiable in place of the
+// first three, check has Allowed to Undecided.
 const (
 	Labelled  Outcome = "labelled"  // carries a new label now
 	Unchanged Outcome = "unchanged" // was as asked, and not written
@@ -25,6 +26,10 @@ const (
 	Invalid      Outcome = "invalid"      // the label does not fit, or is none
 	Unverifiable Outcome = "unverifiable" // a signature, and no key for it
 
+	Allowed   Outcome = "allowed"   // the kernel lets it be used
+	Denied    Outcome = "denied"    // the kernel refuses a use of it
+	Undecided Outcome = "undecided" // it depends on what is not known
+
 	Vanished Outcome = "vanished" // was gone when its turn came
 	Failed   Outcome = "failed"   // see Err
 	Skipped  Outcome = "skipped"  // not selected, see Reason
@@ -33,7 +38,7 @@ const (
 // Outcomes lists the outcomes in the order of the summary.
 func Outcomes() []Outcome {
 	return []Outcome{
-		Labelled, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
+		Allowed, Denied, Undecided, Labelled, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
 		Unchanged, Kept, Vanished, Failed,
 	}
 }
@@ -59,6 +64,10 @@ type Result struct {
 	// Reason says why, in words: of Skipped one of package walk's, of
 	// verdicts what is wrong.
 	Reason string
+	// Cause is the kernel's word for why it denies the file.
+	Cause string
+	// Judgements are what is made of the uses of the file, in runs that check.
+	Judgements []Judgement
 	// Warning is something the user should know though the outcome stands.
 	Warning string
 	// Err is why the outcome is Failed.
@@ -66,6 +75,16 @@ type Result struct {
 	// Bytes is how many bytes of content were read, Size how many the file
 	// has.
 	Bytes, Size int64
+}
+
+// A Judgement is what a kernel would make of one use of a file.
+type Judgement struct {
+	Operation string `json:"operation"`
+	Access    string `json:"access,omitempty"` // that the verdict is about
+	Verdict   string `json:"verdict"`          // allowed, denied or undecided
+	Cause     string `json:"cause,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Rule      string `json:"rule,omitempty"` // that takes the file there
 }
 
 // A Header describes a run that starts.

@@ -23,6 +23,8 @@ type Text struct {
 	Hint func(error) string
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
+	// Groups are printed before the summary; nil for none.
+	Groups *Groups
 
 	out    *bufio.Writer
 	hinted map[string]bool
@@ -38,6 +40,9 @@ func (t *Text) Start(Header) error {
 // Result implements Handler.
 func (t *Text) Result(r Result) error {
 	t.Bar.Add(r)
+	if t.Groups != nil {
+		t.Groups.Add(r)
+	}
 	var line string
 	switch r.Outcome {
 	case Failed, Invalid, Unlabelled, Unverifiable:
@@ -89,8 +94,8 @@ func detail(r Result) string {
 	switch {
 	case r.Err != nil:
 		s += "  " + oneLine(r.Err)
-	case r.Reason != "":
-		s += "  " + r.Reason
+	case r.Cause != "" || r.Reason != "":
+		s += "  " + strings.TrimSuffix(strings.TrimPrefix(r.Cause+": "+r.Reason, ": "), ": ")
 	case !r.Digest.IsZero():
 		s += "  " + r.Digest.String()
 	}
@@ -115,6 +120,11 @@ func (t *Text) hint(err error) string {
 // Finish implements Handler.
 func (t *Text) Finish(s Summary) error {
 	t.Bar.Finish(s.Interrupted)
+	if t.Groups != nil {
+		if err := t.Groups.write(t.out); err != nil {
+			return err
+		}
+	}
 	if !t.Quiet {
 		writeSummary(t.out, s)
 	}
@@ -123,11 +133,13 @@ func (t *Text) Finish(s Summary) error {
 
 // always lists the outcomes that a summary names even if there were none.
 var always = map[string][]Outcome{
-	"hash":   {Labelled, Unchanged, Failed},
-	"sign":   {Labelled, Unchanged, Failed},
-	"clear":  {Cleared, Unchanged, Failed},
-	"undo":   {Restored, Kept, Failed},
-	"verify": {Valid, Invalid, Unlabelled, Failed},
+	"hash":    {Labelled, Unchanged, Failed},
+	"sign":    {Labelled, Unchanged, Failed},
+	"relabel": {Labelled, Unchanged, Failed},
+	"clear":   {Cleared, Unchanged, Failed},
+	"undo":    {Restored, Kept, Failed},
+	"check":   {Allowed, Denied, Undecided, Failed},
+	"verify":  {Valid, Invalid, Unlabelled, Failed},
 }
 
 func writeSummary(w io.Writer, s Summary) {

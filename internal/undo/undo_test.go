@@ -266,11 +266,13 @@ func TestRecordConcurrently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	line := files()[1]
+	line.Path = "/" + strings.Repeat("d", 10_000) // more than a page
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for range 100 {
-				if err := l.Record(files()[2]); err != nil {
+				if err := l.Record(line); err != nil {
 					t.Error(err)
 				}
 			}

@@ -1,0 +1,230 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/appraise"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/policy"
+	"imaseal/internal/relabel"
+	"imaseal/internal/report"
+	"imaseal/keys"
+)
+
+func (p Program) checkCommand() *cli.Command {
+	own := []cli.Flag{
+		&cli.BoolFlag{Name: "host", Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"},
+		operationFlag(),
+		&cli.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who uses the files: the `USER` by number or name, or any"},
+		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
+		namespaceFlag(labels),
+		&cli.StringFlag{Name: "evm-state", Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), or hmac,x509 (`STATE`)"},
+	}
+	selection := slices.DeleteFunc(selectionFlags(), func(f cli.Flag) bool { return f.Names()[0] == "owner" })
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "say what an enforcing kernel would deny",
+		ArgsUsage: "PATH...",
+		Description: `Judges every file below each PATH that a rule of the policy can take: would
+a kernel that enforces the policy let root use it for what it seems to be for?
+Denied files are grouped by the kernel's own cause and by directory, with
+what to do. What hangs on things that a file at rest does not show is called
+undecided. The exit status is 4 if anything would be denied.
+
+Before the reboot into ima_policy=appraise_tcb ima_appraise=enforce:
+   imaseal check --host /
+
+An image, under a policy of its own, with the keys of its kernel:
+   imaseal check --policy ima-policy --key keys/ --kernel-version 6.12 \
+      --kernel-config config-6.12 --evm-state x509 /mnt/root
+
+The causes of all that is denied:
+   imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
+		Flags:  slices.Concat(policyFlags(), selection, own, viewFlags(), targetFlags(), outputFlags()),
+		Action: p.check,
+	}
+}
+
+func (p Program) check(c *cli.Context) error {
+	request, err := toPlan(c)
+	if err != nil {
+		return err
+	}
+	request.Owner = nil // the policy decides
+	onlyHost := c.Bool("host") && len(request.Paths) == 0 && request.FilesFrom == ""
+	if !onlyHost {
+		if request, err = validate(request); err != nil {
+			return err
+		}
+	}
+	judge, t, n, err := p.judge(c)
+	if err != nil {
+		return err
+	}
+	var unready error
+	if c.Bool("host") {
+		ready, err := p.checkHost(c, t, n.Policy)
+		if err != nil {
+			return err
+		}
+		if !ready {
+			unready = &verdictError{status: exitVerdict}
+		}
+	}
+	if onlyHost {
+		return unready
+	}
+	r, err := p.prepare(c, request)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	judge.Store = r.store()
+	if !c.Bool("quiet") && !c.Bool("json") {
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
+	}
+	err = r.do(c.Context, judge.Check)
+	if _, isVerdict := errors.AsType[*verdictError](err); unready != nil && (err == nil || isVerdict) {
+		return unready
+	}
+	return err
+}
+
+// judge makes ready what judges files, but for the store of their attributes.
+func (p Program) judge(c *cli.Context) (*relabel.Judge, target, namedPolicy, error) {
+	judge := &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
+	var t target
+	var n namedPolicy
+	var err error
+	if judge.Operations, err = operations(c); err != nil {
+		return nil, t, n, err
+	}
+	if judge.Subject, err = parseSubject(c.String("user")); err != nil {
+		return nil, t, n, err
+	}
+	if t, err = p.target(c); err != nil {
+		return nil, t, n, err
+	}
+	facts, err := targetFacts(c)
+	if err != nil {
+		return nil, t, n, err
+	}
+	if n, err = p.openPolicy(c.String("policy"), t); err != nil {
+		return nil, t, n, err
+	}
+	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}
+	if err = p.judgeKeys(c, judge, t); err == nil {
+		err = p.judgeEVM(c, judge, t)
+	}
+	return judge, t, n, err
+}
+
+// judgeKeys opens the keys that the options name; without any, the running
+// kernel's keyrings say at least which keys there are.
+func (p Program) judgeKeys(c *cli.Context, j *relabel.Judge, t target) error {
+	// Nobody here knows what firmware put into .platform.
+	j.Kernel = appraise.Kernel{Kernel: t.Kernel, Platform: unknownKeys{}}
+	paths := c.StringSlice("key")
+	if len(paths) == 0 {
+		if t.running {
+			j.Kernel.Keys, j.Kernel.EVM.Keys = keyringKeys(".ima", "_ima"), keyringKeys(".evm", "_evm")
+		}
+		return nil
+	}
+	known, err := keys.OpenVerifiers(paths...)
+	if err != nil {
+		return err
+	}
+	for _, w := range known.Warnings() {
+		p.warn("%s", w)
+	}
+	j.Kernel.Keys, j.Kernel.EVM.Keys = known, known
+	return nil
+}
+
+// judgeEVM says what EVM is like in the kernel.
+func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
+	e := &j.Kernel.EVM
+	state := c.String("evm-state")
+	switch {
+	case state != "":
+		if err := parseEVMState(state, e); err != nil {
+			return err
+		}
+	case c.String("evm-key") != "":
+		e.HMAC = true
+	case t.running:
+		const sigV3 = 0x8 // EVM_SIGV3_REQUIRED, security/integrity/evm/evm.h
+		now, _ := p.Host.EVM()
+		e.HMAC, e.X509, e.SigV3 = now&1 != 0, now&2 != 0, now&sigV3 != 0
+	}
+	if c.String("evm-key") != "" {
+		if !e.HMAC {
+			return conflict("--evm-key is given, and EVM has no HMAC key with --evm-state "+state, "--evm-state hmac, or leave it out")
+		}
+		var err error
+		if e.Key, err = p.openHMAC(c); err != nil {
+			return err
+		}
+	}
+	e.Target = imaevm.Target{SignatureV3: t.IsSigV3()}
+	if !e.IsActive() {
+		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
+	}
+	view, err := p.evmView(c, nil, false)
+	if err != nil {
+		return err
+	}
+	j.Added = view.Added
+	j.Counts = make(map[string]policy.Truth)
+	for _, a := range imaevm.Protected() {
+		switch {
+		case a.Option == "":
+			j.Counts[a.Name] = policy.True
+		case t.config != nil:
+			j.Counts[a.Name] = policy.Of(t.config.Enabled(a.Option))
+		}
+	}
+	switch {
+	case c.Bool("evm-no-uuid"):
+		j.CountsUUID = policy.False
+	case t.config != nil:
+		j.CountsUUID = policy.Of(t.config.Enabled("CONFIG_EVM_ATTR_FSUUID"))
+	case c.String("evm-uuid") != "":
+		j.CountsUUID = policy.True
+	}
+	return nil
+}
+
+// parseEVMState takes the words of --evm-state.
+func parseEVMState(state string, e *appraise.EVM) error {
+	for word := range strings.SplitSeq(state, ",") {
+		switch {
+		case word == "none" && state == "none":
+		case word == "hmac" && !e.HMAC:
+			e.HMAC = true
+		case word == "x509" && !e.X509:
+			e.X509 = true
+		default:
+			return conflict(fmt.Sprintf("--evm-state %q is not none, hmac, x509 or hmac,x509", state), "")
+		}
+	}
+	return nil
+}
+
+func evmWord(e appraise.EVM) string {
+	switch {
+	case e.HMAC && e.X509:
+		return "active (hmac,x509)"
+	case e.HMAC:
+		return "active (hmac)"
+	case e.X509:
+		return "active (x509)"
+	}
+	return "not active"
+}

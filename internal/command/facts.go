@@ -1,0 +1,45 @@
+package command
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/inode"
+	"imaseal/internal/policy"
+	"imaseal/internal/relabel"
+)
+
+// targetFacts returns what finds out about files, as the options say.
+func targetFacts(c *cli.Context) (*relabel.Facts, error) {
+	f := &relabel.Facts{Type: c.String("target-fs")}
+	if f.Type != "" {
+		if _, ok := policy.MagicOf(f.Type); !ok {
+			var names []string
+			for _, fs := range policy.Filesystems() {
+				names = append(names, fs.Name)
+			}
+			return nil, &usageError{
+				err:    fmt.Errorf("--target-fs %q: no file system of that name is known", f.Type),
+				advice: didYouMean(nearest(f.Type, names), "ext4, xfs, btrfs, f2fs, squashfs, erofs, overlay and others, as in /proc/filesystems"),
+			}
+		}
+	}
+	if text := c.String("evm-uuid"); text != "" {
+		uuid, err := inode.ParseUUID(text)
+		if err != nil {
+			return nil, &usageError{err: fmt.Errorf("--evm-uuid: %w", err)}
+		}
+		f.UUID = &uuid
+	}
+	return f, nil
+}
+
+// absolute is the path with all that tells what a file is for.
+func absolute(name string) string {
+	if path, err := filepath.Abs(name); err == nil {
+		return path
+	}
+	return name
+}

@@ -1,0 +1,62 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/policy"
+	"imaseal/internal/readiness"
+)
+
+// checkHost prints the table of check --host, and reports whether the host is
+// ready.
+func (p Program) checkHost(c *cli.Context, t target, pol policy.Policy) (bool, error) {
+	config := t.config
+	if config == nil && t.running {
+		config, _, _ = p.Host.Config() // one without IMA is worth a line here
+	}
+	findings := readiness.Ask(readiness.Question{
+		Host: p.Host, Config: config, Kernel: t.Kernel, Running: t.running, Policy: pol, Statfs: statfs,
+	})
+	count := make(map[readiness.Level]int)
+	for _, f := range findings {
+		count[f.Level]++
+		if c.Bool("quiet") && f.Level == readiness.Pass {
+			continue
+		}
+		if err := p.printFinding(f, c.Bool("json")); err != nil {
+			return false, err
+		}
+	}
+	ready := count[readiness.Fail] == 0
+	if c.Bool("quiet") || c.Bool("json") {
+		return ready, nil
+	}
+	return ready, p.print(fmt.Sprintf("imaseal: host: %d pass, %d warn, %d fail\n", count[readiness.Pass], count[readiness.Warn], count[readiness.Fail]))
+}
+
+func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
+	if asJSON {
+		b, err := json.Marshal(struct {
+			Host readiness.Finding `json:"host"`
+		}{f})
+		if err != nil {
+			return err
+		}
+		return p.print(string(b) + "\n")
+	}
+	text := fmt.Sprintf("%s  %-14s %s\n", f.Level, f.Topic, printableText(f.Why))
+	if f.Do != "" {
+		text += fmt.Sprintf("%21s-> %s\n", "", printableText(f.Do))
+	}
+	return p.print(text)
+}
+
+func statfs(name string) (readiness.Space, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(name, &st)
+	return readiness.Space{Free: st.Bavail * uint64(st.Bsize), BlockSize: uint64(st.Bsize), Inodes: st.Files - st.Ffree}, err
+}

@@ -1,0 +1,124 @@
+package command
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/internal/appraise"
+	"imaseal/internal/policy"
+	"imaseal/internal/report"
+)
+
+// A remedy finds the commands that mend what check found, as its options go.
+type remedy struct{ c *cli.Context }
+
+// fix returns what to do about files with a verdict, a line each.
+func (r remedy) fix(g report.Group) []string {
+	if g.Outcome == report.Undecided {
+		return r.learn(g)
+	}
+	switch appraise.Cause(g.Cause) {
+	case appraise.MissingHash:
+		return r.relabel(g, "they have no label:")
+	case appraise.InvalidHash:
+		return r.relabel(g, "their content is not what it was when they were labelled; if it is right now:")
+	case appraise.UnknownData:
+		return r.relabel(g, "their label is of a type that the kernel does not know there:", "--force")
+	case appraise.DeniedAlgorithm:
+		return r.relabel(g, "the policy does not allow the digest of their labels:", "--force")
+	case appraise.Failed:
+		return r.relabel(g, "the kernel does not have the digest of their labels:", "--force")
+	case appraise.SignatureRequired:
+		return r.relabel(g, "the policy demands a signature:", "--key KEY", "--cert CERT")
+	case appraise.SigV3Required:
+		return r.relabel(g, "the policy demands a signature of version 3:", "--key KEY", "--cert CERT", "--sig-version 3")
+	case appraise.InvalidSignatureVersion:
+		return r.relabel(g, "this kernel takes signatures of version 2:", "--key KEY", "--cert CERT", "--sig-version 2")
+	case appraise.InvalidSignature:
+		return r.relabel(g, "if the kernel will have another key, name it with --key CERT; else sign them again:", "--key KEY", "--cert CERT", "--force")
+	}
+	return r.special(g)
+}
+
+// special is about causes that a label of the content does not mend.
+func (r remedy) special(g report.Group) []string {
+	switch appraise.Cause(g.Cause) {
+	case appraise.MissingHMAC, appraise.InvalidHMAC:
+		line := "EVM is active, and they have no EVM label; from a kernel where it is not:"
+		if g.Cause == string(appraise.InvalidHMAC) {
+			line = "their EVM label does not fit (metadata, inode or content's label changed, or the kernel lacks the key); from a kernel where EVM is not active:"
+		}
+		if strings.Contains(r.c.String("evm-state"), "x509") && r.c.String("evm-key") == "" {
+			return r.relabel(g, line, "--key KEY", "--cert CERT", "--evm portable")
+		}
+		return r.relabel(g, line, "--evm hmac", "--evm-key EVMKEY")
+	case appraise.InvalidImmutable:
+		return r.relabel(g, "the portable EVM signature does not fit, or the kernel lacks its key; sign them again:", "--key KEY", "--cert CERT", "--evm portable")
+	case appraise.NoVerityDigest:
+		return []string{"the policy compares fs-verity digests: fsverity enable FILE, for each"}
+	case appraise.VeritySignatureRequired, appraise.InvalidVeritySignature:
+		return []string{"the policy demands a signature over the fs-verity digest: evmctl ima_sign --veritysig --key KEY FILE, for each"}
+	case appraise.Unverifiable:
+		return []string{"the kernel cannot see changes on this file system: exclude it in the policy, or boot without fail_securely"}
+	case appraise.UnknownCause:
+		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
+	}
+	if strings.Contains(g.Reason, "no extended attributes") {
+		line := "nothing can be labelled there; put in front of the policy"
+		for _, name := range []string{r.c.String("target-fs")} {
+			if _, ok := policy.MagicOf(name); ok {
+				return []string{line + ": dont_appraise fsname=" + name}
+			}
+		}
+		return []string{line + " a rule dont_appraise fsmagic= (imaseal policy explain shows the number), or mount it with uid= of another user"}
+	}
+	if strings.Contains(g.Reason, "opened for writing") {
+		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
+	}
+	return nil
+}
+
+// learn says how what is undecided can be decided.
+func (r remedy) learn(g report.Group) []string {
+	switch {
+	case strings.Contains(g.Reason, "keys in the kernel's keyring"), strings.Contains(g.Reason, "cannot be checked"):
+		return []string{"--key CERT names the certificates that the kernel will have"}
+	case strings.Contains(g.Reason, "HMAC key"):
+		return []string{"--evm-key FILE is the plain HMAC key"}
+	case strings.Contains(g.Reason, "which attributes"), strings.Contains(g.Reason, "default hash"):
+		return []string{"--kernel-config FILE is the configuration of the kernel"}
+	case strings.Contains(g.Reason, "file system UUID"):
+		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
+	}
+	return []string{"imaseal policy explain says which conditions are not known"}
+}
+
+// relabel is the command that labels the group's files with more options.
+func (r remedy) relabel(g report.Group, why string, options ...string) []string {
+	words := []string{"imaseal relabel"}
+	for _, name := range []string{"policy", "target-fs", "kernel-version", "kernel-config", "secure-boot", "namespace"} {
+		if r.c.IsSet(name) {
+			words = append(words, "--"+name+" "+shellWord(r.c.String(name)))
+		}
+	}
+	words = append(words, options...)
+	for _, place := range g.Places {
+		words = append(words, shellWord(place))
+	}
+	return []string{why, strings.Join(words, " ")}
+}
+
+// shellWord quotes what a shell would not take as it is.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+,:=@%", r)
+	}
+	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "$'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\n", `\n`, "\t", `\t`, "\r", `\r`, "\x1b", `\e`).Replace(s) + "'"
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

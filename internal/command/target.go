@@ -1,0 +1,120 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/host"
+	"imaseal/internal/policy"
+	"imaseal/internal/report"
+)
+
+const kernelCategory = "Kernel"
+
+// targetFlags say which kernel is meant, where it is not the running one.
+func targetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "kernel-version", Category: kernelCategory, DefaultText: "the running kernel's", Usage: "`VERSION` of the kernel, such as 6.12"},
+		&cli.StringFlag{Name: "secure-boot", Category: kernelCategory, Usage: "UEFI secure boot is on or off; without the option, as it is here if the running kernel is meant, else not known"},
+	}
+}
+
+func kernelConfigFlag() cli.Flag {
+	return &cli.StringFlag{Name: "kernel-config", Category: kernelCategory, Usage: "configuration `FILE` of the kernel"}
+}
+
+// A target is the kernel that is meant.
+type target struct {
+	policy.Kernel
+	config  host.Config // nil if it is not known
+	running bool        // it is the one that runs
+}
+
+// target returns the kernel that the options describe, and else the running
+// one. What is known of the running one does not count for another.
+func (p Program) target(c *cli.Context) (target, error) {
+	var t target
+	version := c.String("kernel-version")
+	t.running = version == "" && c.String("kernel-config") == ""
+	if version == "" {
+		version = p.Host.Release()
+	}
+	var err error
+	if t.Kernel, err = policy.ParseKernel(version); err != nil {
+		return t, &usageError{err: err, advice: "--kernel-version 6.12, or what uname -r prints"}
+	}
+	switch {
+	case c.String("kernel-config") != "":
+		if t.config, err = host.OpenConfig(c.String("kernel-config")); err != nil {
+			return t, err
+		}
+	case t.running:
+		// One without IMA says nothing of the kernels that policies are for.
+		if config, _, err := p.Host.Config(); err == nil && config.Enabled("CONFIG_IMA") {
+			t.config = config
+		}
+	}
+	if t.config != nil {
+		t.Config = policy.NewConfig(func(name string) policy.Truth { return policy.Of(t.config.Enabled(name)) })
+		t.Hashes = t.hasHash
+		t.DefaultHash, _ = hash.Parse(strings.Trim(t.config["CONFIG_IMA_DEFAULT_HASH"], `"`))
+	}
+	if t.running {
+		p.runningKernel(&t)
+	}
+	switch word := c.String("secure-boot"); word {
+	case "":
+	case "on", "off":
+		t.SecureBoot = policy.Of(word == "on")
+	default:
+		return t, oneOf("secure-boot", word, []string{"on", "off"})
+	}
+	return t, nil
+}
+
+// runningKernel adds what is to be seen of the running kernel.
+func (p Program) runningKernel(t *target) {
+	if on, known := p.Host.SecureBoot(); known {
+		t.SecureBoot = policy.Of(on)
+	}
+	if name, ok := p.Host.Option("ima_hash"); ok {
+		if a, err := hash.Parse(name); err == nil {
+			t.DefaultHash = a
+		}
+	}
+	t.TemplateFormat, _ = p.Host.Option("ima_template_fmt")
+}
+
+// hashOptions are the options that build a digest into the kernel or make it a
+// module; one is enough. Of those that are not here kernels have none.
+var hashOptions = map[hash.Algorithm][]string{
+	hash.MD4: {"CONFIG_CRYPTO_MD4"}, hash.MD5: {"CONFIG_CRYPTO_MD5"}, hash.SHA1: {"CONFIG_CRYPTO_SHA1"},
+	hash.RMD160: {"CONFIG_CRYPTO_RMD160"}, hash.SHA224: {"CONFIG_CRYPTO_SHA256"}, hash.SHA256: {"CONFIG_CRYPTO_SHA256"},
+	hash.SHA384: {"CONFIG_CRYPTO_SHA512"}, hash.SHA512: {"CONFIG_CRYPTO_SHA512"},
+	hash.WP256: {"CONFIG_CRYPTO_WP512"}, hash.WP384: {"CONFIG_CRYPTO_WP512"}, hash.WP512: {"CONFIG_CRYPTO_WP512"},
+	hash.SM3:         {"CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3"},
+	hash.Streebog256: {"CONFIG_CRYPTO_STREEBOG"}, hash.Streebog512: {"CONFIG_CRYPTO_STREEBOG"},
+	hash.SHA3_256: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_384: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_512: {"CONFIG_CRYPTO_SHA3"},
+}
+
+func (t *target) hasHash(a hash.Algorithm) policy.Truth {
+	return policy.Of(slices.ContainsFunc(hashOptions[a], func(option string) bool {
+		return t.config[option] == "y" || t.config[option] == "m"
+	}))
+}
+
+// describe says in words which kernel is meant.
+func (t *target) describe(c *cli.Context) string {
+	text := fmt.Sprintf("kernel %s", t.Kernel)
+	if t.running {
+		text = "the running kernel " + t.Kernel.String()
+	}
+	if file := c.String("kernel-config"); file != "" {
+		text += " as " + report.Quote(file) + " configures it"
+	}
+	return text
+}

@@ -1,0 +1,218 @@
+// Package readiness says whether a host is ready for its kernel to enforce
+// appraisal: how the kernel was built and booted, what is mounted, and what
+// writes to files that will be appraised. It reads what the host shows of
+// itself in files, and never looks at trees.
+package readiness
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"imaseal/internal/host"
+	"imaseal/internal/policy"
+	"imaseal/internal/policy/match"
+)
+
+// A Level says how bad a finding is.
+type Level string
+
+// The levels.
+const (
+	Pass Level = "pass"
+	Warn Level = "warn" // to be thought about
+	Fail Level = "fail" // the host would not work under enforcement, or nothing would be enforced
+)
+
+// A Finding is one line of the table.
+type Finding struct {
+	Level Level  `json:"status"`
+	Topic string `json:"check"`
+	Why   string `json:"why"`
+	Do    string `json:"do,omitempty"`
+}
+
+// A Question is what is to be known about a host.
+type Question struct {
+	Host   host.Host
+	Config host.Config // nil if it is not known
+	Kernel policy.Kernel
+	// Running says that the kernel meant is the one that runs: what it shows
+	// of itself counts.
+	Running bool
+	Policy  policy.Policy // that will be enforced
+	// Owner is whose open files are looked for, 0 on a real host.
+	Owner uint32
+	// Statfs is unix.Statfs but for tests.
+	Statfs func(name string) (Space, error)
+}
+
+// A Space is what a file system has free.
+type Space struct {
+	Free      uint64 // bytes
+	BlockSize uint64
+	Inodes    uint64 // in use
+}
+
+// Ask returns the table for a host.
+func Ask(q Question) []Finding {
+	t := &table{Question: q}
+	t.config()
+	t.secureBoot()
+	t.commandLine()
+	if q.Running {
+		t.state()
+		t.keyrings()
+	}
+	t.mounts()
+	t.init()
+	t.writers()
+	return t.findings
+}
+
+type table struct {
+	Question
+	findings []Finding
+}
+
+func (t *table) add(l Level, topic, do, why string, args ...any) {
+	t.findings = append(t.findings, Finding{Level: l, Topic: topic, Why: fmt.Sprintf(why, args...), Do: do})
+}
+
+// config looks at the options that the kernel was built with.
+func (t *table) config() {
+	if t.Config == nil {
+		t.add(Warn, "configuration", "--kernel-config FILE names it", "the kernel's configuration is not to be found in /proc/config.gz, /boot and /lib/modules")
+		return
+	}
+	on := t.Config.Enabled
+	switch {
+	case !on("CONFIG_IMA"):
+		t.add(Fail, "IMA", "boot a kernel that has it", "the kernel was built without CONFIG_IMA")
+		return
+	case !on("CONFIG_IMA_APPRAISE"):
+		t.add(Fail, "IMA", "boot a kernel that has it", "without CONFIG_IMA_APPRAISE appraise rules do nothing")
+		return
+	}
+	t.add(Pass, "IMA", "", "appraisal is built in; the kernel writes %s labels", strings.Trim(t.Config["CONFIG_IMA_DEFAULT_HASH"], `"`))
+	if on("CONFIG_IMA_APPRAISE_SIGNED_INIT") {
+		t.add(Warn, "signed init", "sign all of them, or take a policy of your own", "CONFIG_IMA_APPRAISE_SIGNED_INIT: appraise_tcb demands signatures of all files of root")
+	}
+	if !on("CONFIG_IMA_APPRAISE_BOOTPARAM") {
+		t.add(Warn, "log mode", "try with a narrow policy of your own first", "without CONFIG_IMA_APPRAISE_BOOTPARAM ima_appraise= is ignored: enforcement at once")
+	}
+	t.algorithms()
+	t.evmConfig()
+	if !on("CONFIG_AUDIT") || !on("CONFIG_INTEGRITY_AUDIT") {
+		t.add(Warn, "audit", "", "without CONFIG_AUDIT and CONFIG_INTEGRITY_AUDIT denials are silent")
+	}
+}
+
+// algorithms looks for what labels are made of, which must be there before
+// modules are.
+func (t *table) algorithms() {
+	digest := "CONFIG_CRYPTO_SHA256"
+	if strings.Contains(t.Config["CONFIG_IMA_DEFAULT_HASH"], "sha512") {
+		digest = "CONFIG_CRYPTO_SHA512"
+	}
+	if t.Config.Enabled(digest) {
+		t.add(Pass, "digests", "", "%s is built in", digest)
+	} else {
+		t.add(Fail, "digests", "build it in, or label with --algo and ima_hash= of one that is", "%s is not built in: files cannot be read before modules are loaded, nor modules", digest)
+	}
+	signs := slices.ContainsFunc(t.Policy.Rules, func(r policy.Rule) bool { return r.Action == policy.Appraise && r.Signature })
+	missing := Warn
+	if signs {
+		missing = Fail
+	}
+	switch {
+	case !t.Config.Enabled("CONFIG_INTEGRITY_SIGNATURE") || !t.Config.Enabled("CONFIG_INTEGRITY_ASYMMETRIC_KEYS"):
+		t.add(missing, "signatures", "label with hashes only, and demand no signatures", "without CONFIG_INTEGRITY_ASYMMETRIC_KEYS signed files are denied")
+	case !t.Config.Enabled("CONFIG_CRYPTO_RSA"):
+		t.add(missing, "signatures", "", "CONFIG_CRYPTO_RSA is not built in")
+	case !t.Config.Enabled("CONFIG_CRYPTO_ECDSA"):
+		t.add(Pass, "signatures", "", "by RSA keys; ECDSA (CONFIG_CRYPTO_ECDSA) is not built in")
+	default:
+		t.add(Pass, "signatures", "", "by RSA and ECDSA keys")
+	}
+}
+
+func (t *table) evmConfig() {
+	switch {
+	case !t.Config.Enabled("CONFIG_EVM"):
+		t.add(Warn, "EVM", "", "the kernel was built without it: labels can be replaced offline, and owner and mode are not protected")
+	case t.Config.Enabled("CONFIG_EVM_ATTR_FSUUID"):
+		t.add(Pass, "EVM", "", "built in; HMACs cover the UUID of the file system")
+	default:
+		t.add(Pass, "EVM", "", "built in; HMACs do not cover the UUID of the file system")
+	}
+}
+
+func (t *table) secureBoot() {
+	switch t.Kernel.SecureBoot {
+	case policy.True:
+		t.add(Warn, "secure boot", "prepare a rescue medium, and check everything before", "it is on: no log mode, no fix mode, and no way back by the command line")
+	case policy.False:
+		t.add(Pass, "secure boot", "", "it is off: a boot entry without ima_policy= is the way back; keep one")
+	default:
+		t.add(Warn, "secure boot", "--secure-boot on or off says it", "not known whether it is on, which would ignore ima_appraise=")
+	}
+}
+
+// commandLine looks at what the next boot will be like, if it is like this
+// one.
+func (t *table) commandLine() {
+	words, ok := t.Host.Option("ima_policy")
+	appraises := strings.Contains(words, "appraise_tcb") || strings.Contains(words, "secure_boot")
+	switch {
+	case appraises:
+		t.add(Pass, "ima_policy=", "", "is %s", words)
+	case t.ownPolicy():
+	case ok:
+		t.add(Warn, "ima_policy=", "add appraise_tcb to it, or load rules from the initramfs", "is %s, which appraises nothing", words)
+	default:
+		t.add(Warn, "ima_policy=", "ima_policy=appraise_tcb on the kernel's command line, or rules in /etc/ima/ima-policy", "is not given: without it nothing is appraised")
+	}
+	mode, ok := t.Host.Option("ima_appraise")
+	switch {
+	case !ok && appraises:
+		t.add(Pass, "ima_appraise=", "", "is not given, which means enforce")
+	case !ok:
+		t.add(Warn, "ima_appraise=", "ima_appraise=log first, until the audit log is silent", "is not given, which means enforce as soon as there is a policy")
+	case strings.HasPrefix(mode, "enforce"):
+		t.add(Pass, "ima_appraise=", "", "is enforce")
+	case strings.HasPrefix(mode, "log"):
+		t.add(Pass, "ima_appraise=", "", "is log: denials are in the audit log; enforce when there are none")
+	default:
+		t.add(Warn, "ima_appraise=", "ima_appraise=log, then enforce", "is %s, which enforces nothing", mode)
+	}
+	if _, ok := t.Host.Option("audit"); !ok {
+		t.add(Warn, "audit=", "audit=1 audit_backlog_limit=8192 while the log is watched", "is not 1: records of denials may get lost")
+	}
+}
+
+// rootFile is a file of root's on a file system.
+func rootFile(name string, magic uint32, known bool) match.File {
+	f := match.File{FSName: match.Is(name), Subtype: match.Is(""), Owner: match.Is[uint32](0), Group: match.Is[uint32](0)}
+	if base, subtype, ok := strings.Cut(name, "."); ok {
+		f.FSName, f.Subtype = match.Is(base), match.Is(subtype)
+	}
+	if known {
+		f.Magic = match.Is(magic)
+	}
+	return f
+}
+
+// appraised reports whether the policy may appraise a file that root reads or
+// runs.
+func (t *table) appraised(f match.File) bool {
+	for _, o := range []match.Operation{match.Read, match.Exec} {
+		for _, a := range o.Accesses(t.Kernel) {
+			appraises := func(o match.Outcome) bool { return o.Appraise }
+			if slices.ContainsFunc(match.Appraisal(t.Policy, match.Query{Access: a, File: f, Subject: match.Root()}), appraises) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package readiness
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/host"
+	"imaseal/internal/policy"
+)
+
+func (t *table) read(name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(t.Host.Root, name))
+	return string(b), err
+}
+
+// ownPolicy looks at the rules that systemd loads, and reports whether there
+// are any.
+func (t *table) ownPolicy() bool {
+	const file = "/etc/ima/ima-policy"
+	text, err := t.read(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err != nil {
+		t.add(Warn, "policy file", "run as root", "%s cannot be read", file)
+		return true
+	}
+	if strings.HasPrefix(text, "/") {
+		t.add(Pass, "policy file", "", "%s names another file", file)
+		return true
+	}
+	if _, err := policy.Parse(text, t.Kernel); err != nil {
+		t.add(Fail, "policy file", "imaseal policy lint "+file, "kernel %s would refuse %s: %v", t.Kernel, file, err)
+		return true
+	}
+	t.add(Pass, "policy file", "imaseal policy lint "+file+" says what is unwise about it", "%s is one that kernel %s takes", file, t.Kernel)
+	return true
+}
+
+// state looks at what IMA and EVM are doing right now.
+func (t *table) state() {
+	if !t.Host.HasIMA() {
+		t.add(Fail, "securityfs", "mount -t securityfs securityfs /sys/kernel/security; or boot a kernel with IMA", "the running kernel shows no IMA in /sys/kernel/security")
+		return
+	}
+	active := false
+	text, err := t.Host.Policy()
+	switch shown, parseErr := policy.ParseShown(text, t.Kernel); {
+	case err == nil && parseErr == nil:
+		for _, r := range shown.Rules {
+			active = active || r.Action == policy.Appraise
+		}
+		t.add(Pass, "active policy", "", "%d rules", len(shown.Rules))
+	case errors.Is(err, host.ErrPolicyHidden):
+		words, _ := t.Host.Option("ima_policy")
+		active = strings.Contains(words, "appraise_tcb")
+		t.add(Warn, "active policy", "--policy FILE names what was loaded", "the kernel does not show it (no CONFIG_IMA_READ_POLICY)")
+	default:
+		t.add(Warn, "active policy", "run as root", "it cannot be read: %v", errors.Join(err, parseErr))
+	}
+	mode, _ := t.Host.Option("ima_appraise")
+	if active && !strings.HasPrefix(mode, "off") {
+		t.add(Pass, "labels kept", "", "an appraise rule is active: the kernel labels again what root changes")
+	} else {
+		t.add(Warn, "labels kept", "boot with the policy and ima_appraise=log, relabel, and stay in that mode until enforcing; or label offline",
+			"no appraise rule is active: what is written from now on is not labelled, and labels go stale (logs, /etc/resolv.conf, /etc/adjtime, random seed, ld.so.cache, package databases)")
+	}
+	switch state, ok := t.Host.EVM(); {
+	case ok && state.Active():
+		t.add(Pass, "EVM state", "every appraised file needs security.evm", "EVM is active (%d)", state)
+	case ok:
+		t.add(Pass, "EVM state", "", "EVM is not active: security.ima alone counts")
+	}
+}
+
+// keyrings looks for the keys of labels. Only their number is told here.
+func (t *table) keyrings() {
+	list, err := t.read("/proc/keys")
+	if err != nil {
+		t.add(Warn, "keyrings", "run as root", "/proc/keys cannot be read")
+		return
+	}
+	for _, names := range [][2]string{{".ima", "_ima"}, {".evm", "_evm"}} {
+		count, found := "", ""
+		for line := range strings.Lines(list) {
+			for _, name := range names {
+				_, description, _ := strings.Cut(line, " keyring ")
+				if n, ok := strings.CutPrefix(strings.TrimSpace(description), name+": "); ok && found == "" {
+					found, count = name, n
+				}
+			}
+		}
+		do := "imaseal keys import, before the root file system is used, if labels are signatures"
+		switch {
+		case found == "":
+			t.add(Warn, "keyring "+names[0], do, "is not there, nor %s: signatures are wrong to the kernel", names[1])
+		case count == "empty":
+			t.add(Warn, "keyring "+found, do, "is empty: signatures are wrong to the kernel")
+		default:
+			t.add(Pass, "keyring "+found, "", "has %s", plural(count, "key"))
+		}
+	}
+}
+
+func plural(count, noun string) string {
+	count = strings.TrimSpace(count)
+	if count == "1" {
+		return "1 " + noun
+	}
+	return count + " " + noun + "s"
+}
+
+// init looks at the first file that is appraised.
+func (t *table) init() {
+	const file = "/sbin/init"
+	path := filepath.Join(t.Host.Root, file)
+	value := make([]byte, 1)
+	_, err := unix.Getxattr(path, "security.ima", value)
+	switch {
+	case err == nil, errors.Is(err, unix.ERANGE):
+		t.add(Pass, "init", "imaseal check / says whether the label is right", "%s has a label", file)
+	case errors.Is(err, unix.ENOENT):
+		t.add(Warn, "init", "", "there is no %s here", file)
+	default:
+		t.add(Fail, "init", "imaseal relabel /", "%s has no label: the kernel would panic for want of a working init", file)
+	}
+}
+
+// maxNamed files are named where there may be many.
+const maxNamed = 3
+
+// writers looks for what makes labels stale, or wants more than to read.
+func (t *table) writers() {
+	t.openFiles()
+	swaps, _ := t.read("/proc/swaps")
+	for line := range strings.Lines(swaps) {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == "file" {
+			t.add(Warn, "swap file", "use a partition", "%s is written behind the file system: its label will be wrong at the next swapon", f[0])
+		}
+	}
+	if _, err := t.read("/etc/prelink.cache"); err == nil {
+		t.add(Warn, "prelink", "prelink -ua, and remove it", "it rewrites programs in place, signed ones too")
+	}
+}
+
+// openFiles counts the files of root that are open for writing.
+func (t *table) openFiles() {
+	links, _ := filepath.Glob(filepath.Join(t.Host.Root, "/proc/[0-9]*/fd/*"))
+	seen := make(map[[2]uint64]bool)
+	var names []string
+	for _, link := range links {
+		name, ok := t.writes(link, seen)
+		if ok && len(names) < maxNamed {
+			names = append(names, name)
+		}
+	}
+	if len(seen) == 0 {
+		t.add(Pass, "open files", "", "no appraised file of root is open for writing")
+		return
+	}
+	text := strings.Join(names, ", ")
+	if more := len(seen) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	t.add(Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
+		"files of root that are open for writing, whose labels will be stale: %s", text)
+}
+
+// writes reports whether a descriptor writes to a file that will be appraised
+// and that is not among those seen, to which it adds it.
+func (t *table) writes(link string, seen map[[2]uint64]bool) (string, bool) {
+	info, err := os.ReadFile(strings.Replace(link, "/fd/", "/fdinfo/", 1))
+	if err != nil || !isWriter(string(info)) {
+		return "", false
+	}
+	var st unix.Stat_t
+	if unix.Stat(link, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != t.Owner || st.Nlink == 0 {
+		return "", false
+	}
+	var space unix.Statfs_t
+	if unix.Statfs(link, &space) != nil {
+		return "", false
+	}
+	name, _ := policy.NameOf(uint32(space.Type))
+	if id := [2]uint64{st.Dev, st.Ino}; seen[id] || !t.appraised(rootFile(name, uint32(space.Type), true)) {
+		return "", false
+	} else {
+		seen[id] = true
+	}
+	target, err := os.Readlink(link)
+	return target, err == nil
+}
+
+// isWriter looks at the access mode in fdinfo: see proc_pid_fdinfo(5).
+func isWriter(info string) bool {
+	for line := range strings.Lines(info) {
+		var flags int
+		if n, _ := fmt.Sscanf(line, "flags: %o", &flags); n == 1 {
+			mode := flags & unix.O_ACCMODE
+			return mode == unix.O_WRONLY || mode == unix.O_RDWR
+		}
+	}
+	return false
+}

@@ -1,0 +1,161 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	// maxPlaces bounds the directories that are told apart, in all groups;
+	// with more, those furthest down count for the ones above them.
+	maxPlaces = 4096
+	// maxGroups bounds the groups, whose reasons may name keys.
+	maxGroups = 256
+	// shownPlaces are printed of a group, so that they fit on a screen with
+	// others; together they hold all its files.
+	shownPlaces = 8
+)
+
+// Groups collects the files that would be denied, or of which nothing certain
+// is known, by cause and directory. Its size does not grow with theirs.
+type Groups struct {
+	// Fix returns what to do about a group, a line each.
+	Fix func(g Group) []string
+
+	groups map[groupKey]map[string]*place
+	count  map[groupKey]int
+	places int
+}
+
+type groupKey struct {
+	outcome       Outcome
+	cause, reason string
+}
+
+// A Group is a set of files with the same verdict.
+type Group struct {
+	Outcome Outcome
+	Cause   string // the kernel's, empty if it gives none
+	Reason  string
+	Files   int
+	// Places are directories that hold all files of the group between them;
+	// where it is the only one, the file itself.
+	Places []string
+}
+
+// A place is a directory with files of a group.
+type place struct {
+	files int
+	only  string // the first of them
+}
+
+// Add counts a result.
+func (g *Groups) Add(r Result) {
+	if r.Outcome != Denied && r.Outcome != Undecided {
+		return
+	}
+	if g.groups == nil {
+		g.groups, g.count = make(map[groupKey]map[string]*place), make(map[groupKey]int)
+	}
+	key := groupKey{r.Outcome, r.Cause, r.Reason}
+	if g.groups[key] == nil {
+		if len(g.groups) >= maxGroups {
+			key.reason = "for various reasons, which --verbose and --json name"
+		}
+		if g.groups[key] == nil {
+			g.groups[key] = make(map[string]*place)
+		}
+	}
+	g.count[key]++
+	dir := filepath.Dir(r.Path)
+	if p := g.groups[key][dir]; p != nil {
+		p.files++
+		return
+	}
+	g.groups[key][dir] = &place{files: 1, only: r.Path}
+	if g.places++; g.places > maxPlaces {
+		g.shrink()
+	}
+}
+
+// shrink leaves half the places or so.
+func (g *Groups) shrink() {
+	g.places = 0
+	for _, places := range g.groups {
+		rollUp(places, max(1, len(places)/2))
+		g.places += len(places)
+	}
+}
+
+// rollUp makes the directories that are furthest down part of those above them
+// until there are at most n, or nothing is above them.
+func rollUp(places map[string]*place, n int) {
+	for len(places) > n {
+		deepest := 0
+		for dir := range places {
+			deepest = max(deepest, depth(dir))
+		}
+		if deepest == 0 {
+			return
+		}
+		for dir, p := range maps.Clone(places) {
+			if depth(dir) != deepest {
+				continue
+			}
+			delete(places, dir)
+			above := filepath.Dir(dir)
+			if at := places[above]; at != nil {
+				at.files += p.files
+			} else {
+				places[above] = p
+			}
+		}
+	}
+}
+
+// depth is the number of directories that dir can be counted for.
+func depth(dir string) int {
+	if dir == "." || dir == "/" || strings.HasSuffix(dir, "..") {
+		return 0
+	}
+	return 1 + strings.Count(strings.Trim(dir, "/"), "/")
+}
+
+// write prints the groups, the largest first of those denied, then of those
+// undecided.
+func (g *Groups) write(w io.Writer) error {
+	keys := slices.SortedFunc(maps.Keys(g.groups), func(a, b groupKey) int {
+		return cmp.Or(strings.Compare(string(a.outcome), string(b.outcome)), cmp.Compare(g.count[b], g.count[a]),
+			strings.Compare(a.cause, b.cause), strings.Compare(a.reason, b.reason))
+	})
+	for _, key := range keys {
+		places := g.groups[key]
+		rollUp(places, shownPlaces)
+		group := Group{Outcome: key.outcome, Cause: key.cause, Reason: key.reason, Files: g.count[key]}
+		title := []string{string(key.outcome), key.cause, key.reason}
+		title = slices.DeleteFunc(title, func(s string) bool { return s == "" })
+		text := fmt.Sprintf("%s: %s\n", strings.Join(title, ": "), plural(group.Files, "file"))
+		for _, dir := range slices.Sorted(maps.Keys(places)) {
+			name := dir
+			if places[dir].files == 1 {
+				name = places[dir].only
+			}
+			group.Places = append(group.Places, name)
+			text += fmt.Sprintf("  %7d  %s\n", places[dir].files, Quote(name))
+		}
+		if g.Fix != nil {
+			for _, line := range g.Fix(group) {
+				text += "  " + line + "\n"
+			}
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
