@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imaseal/internal/vectors"
 )
@@ -190,5 +191,43 @@ func plantPrograms(t *testing.T, tr *trial, rsa signingKey) {
 	}, rsa, "--evm", "portable")
 	for _, name := range []string{"sh", "cat"} {
 		check(t, os.Symlink("busybox", filepath.Join(tr.dir, "bin", name)))
+	}
+}
+
+// TestSignedTree signs the Debian tree and has every file of it tried where
+// signatures and EVM labels are demanded of whatever root owns.
+func TestSignedTree(t *testing.T) {
+	l := Open(t)
+	key := generate(t, l, "rsa2048")
+	for _, series := range Series {
+		t.Run(series, func(t *testing.T) {
+			t.Parallel()
+			img := l.TreeImage(t, Ext4)
+			dir := img.Mount(t)
+			place(t, dir, map[string]string{"lab/changed": "before"})
+			imaseal(t, l, slices.Concat([]string{"sign", "--quiet", "--evm", "portable"}, key.args(), []string{dir})...)
+			imaseal(t, l, "verify", "--quiet", "--key", key.cert, "--require", "imasig,evm", dir)
+			place(t, dir, map[string]string{"lab/changed": "after!"})
+			probes := []Probe{
+				{Name: "programs run", Op: Tree, Script: "set -e; cat /etc/os-release; python3 -c 'import sys, os'"},
+				{Name: "changed, by cat", Op: Tree, Script: "cat /lab/changed"},
+			}
+			own := len(probes)
+			probes = append(probes, wholeTree(t, dir)...)
+			img.Unmount(t)
+			res := l.Boot(t, Case{
+				Kernel: l.Kernel(t, series), Image: img, Append: "ima_appraise=enforce", Timeout: 8 * time.Minute,
+				Keys:   []Key{IMAKey(key.der(t)), EVMKey(key.der(t))},
+				Policy: append(slices.Clone(unjudged), "appraise fowner=0 appraise_type=imasig"), EVM: []string{"2"},
+				Probes: probes,
+			})
+			expectAllowed(t, res, "programs run")
+			expectDenied(t, res, "changed, by cat", "exit 1", "invalid-signature")
+			for i := own; i < len(probes); i++ {
+				if v := res.Verdicts[i]; !v.Allowed() || v.Records != nil {
+					t.Errorf("%s %s: %s at %s, %s", probes[i].Op, probes[i].Path, v.Errno, v.Step, v.Records)
+				}
+			}
+		})
 	}
 }
