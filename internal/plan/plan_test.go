@@ -26,6 +26,9 @@ func TestParseRules(t *testing.T) {
 		{"sign //", `line 1: "//" matches no file; @any matches all`},
 		{"sign .", `line 1: "." matches no file; @any matches all`},
 		{"sign ../x", `line 1: "../x" matches no file; @any matches all`},
+		{"sign /@any", `line 1: "/@any" could be taken for another: put @ at its beginning, and blanks there or at its end, in brackets`},
+		{"sign / a", `line 1: "/ a" could be taken for another: put @ at its beginning, and blanks there or at its end, in brackets`},
+		{"sign [@]any/[ ]b", "sign [@]any/[ ]b"},
 		{"sign x\n" + strings.Repeat("y", 1<<20), "line 2: longer than any rule"},
 	}
 	for _, tt := range tests {

@@ -120,6 +120,9 @@ func parseRule(text string) (Rule, error) {
 	if !doublestar.ValidatePattern(rule.Pattern) {
 		return Rule{}, fmt.Errorf("%q is not a pattern", pattern)
 	}
+	if rule.Pattern[0] == '@' || strings.TrimSpace(rule.Pattern) != rule.Pattern {
+		return Rule{}, fmt.Errorf("%q could be taken for another: put @ at its beginning, and blanks there or at its end, in brackets", pattern)
+	}
 	return rule, nil
 }
 

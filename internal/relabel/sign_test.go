@@ -19,7 +19,6 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/report"
-	"imaseal/internal/treetest"
 	"imaseal/internal/undo"
 	"imaseal/keys"
 	"imaseal/sign"
@@ -110,43 +109,9 @@ func newSigner(t testing.TB, key *keys.Key, store attr.Store) (*Labeller, *count
 	}, counted
 }
 
-// collect runs a job on a tree and returns the results by path in the tree.
-func collect(t testing.TB, root string, job Job) map[string]report.Result {
-	t.Helper()
-	r, err := walk.Open(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	c := collector{}
-	run := Run{
-		Source: func(ctx context.Context, visit walk.Visitor) error {
-			return walk.Walk(ctx, []*walk.Root{r}, walk.Config{Workers: 4}, visit)
-		},
-		Job: job, Report: c,
-	}
-	if _, err := run.Do(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	found := make(map[string]report.Result)
-	for path, res := range c {
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found[rel] = res
-	}
-	return found
-}
-
-type collector map[string]report.Result
-
-func (collector) Start(report.Header) error      { return nil }
-func (c collector) Result(r report.Result) error { c[r.Path] = r; return nil }
-func (collector) Finish(report.Summary) error    { return nil }
-
-func countOutcome(m map[string]report.Result, o report.Outcome) (n int) {
-	for _, r := range m {
+// count counts the results with an outcome.
+func count(results map[string]report.Result, o report.Outcome) (n int) {
+	for _, r := range results {
 		if r.Outcome == o {
 			n++
 		}
@@ -165,13 +130,6 @@ func one(t testing.TB, path string, job Job) report.Result {
 	shared := &running{written: make(map[uint64]int)}
 	defer shared.close()
 	return job(context.Background(), shared.take(), &e)
-}
-
-func signedTree(t testing.TB, spec string) string {
-	t.Helper()
-	root := treetest.Make(t, spec)
-	treetest.UserAttrs(t, root)
-	return root
 }
 
 func mustGet(t testing.TB, path, name string) []byte {
@@ -200,25 +158,25 @@ func TestSignsOnce(t *testing.T) {
 	}
 	for _, name := range []string{"rsa2048", "p256", "p521"} {
 		t.Run(name, func(t *testing.T) {
-			root := signedTree(t, spec.String())
+			root := tree(t, spec.String())
 			key := openKey(t, name)
 			var writes atomic.Int64
 			store := hookedStore{Store: userAttrs, set: func(string) error { writes.Add(1); return nil }}
 			signer, counted := newSigner(t, key, store)
-			first := collect(t, root, signer.Label)
+			first := run(t, signer.Label, 4, root)
 			// Three digests of contents, and three of what EVM covers.
-			if n := countOutcome(first, report.Labelled); n != 30 || counted.n.Load() != 6 || writes.Load() != 60 {
+			if n := count(first, report.Labelled); n != 30 || counted.n.Load() != 6 || writes.Load() != 60 {
 				t.Errorf("%d labelled, %d operations, %d writes", n, counted.n.Load(), writes.Load())
 			}
 			writes.Store(0)
 			signer, counted = newSigner(t, key, store)
-			again := collect(t, root, signer.Label)
-			if n := countOutcome(again, report.Unchanged); n != 30 || counted.n.Load() != 0 || writes.Load() != 0 {
+			again := run(t, signer.Label, 4, root)
+			if n := count(again, report.Unchanged); n != 30 || counted.n.Load() != 0 || writes.Load() != 0 {
 				t.Errorf("the second time %d unchanged, %d operations, %d writes", n, counted.n.Load(), writes.Load())
 			}
 			signer, _ = newSigner(t, key, userAttrs)
 			signer.Force = true
-			forced := collect(t, root, signer.Label)
+			forced := run(t, signer.Label, 4, root)
 			for path, res := range first {
 				other := forced[path]
 				if !slices.Equal(res.IMA, other.IMA) || !slices.Equal(res.EVM, other.EVM) || other.Outcome != report.Labelled {
@@ -234,10 +192,10 @@ func TestSignsOnce(t *testing.T) {
 
 // A key that fails in the middle fails files, and leaves them as they were.
 func TestKeyFails(t *testing.T) {
-	root := signedTree(t, "file a content=a\nfile b content=b\nfile c content=c\nfile d content=d")
+	root := tree(t, "file a content=a\nfile b content=b\nfile c content=c\nfile d content=d")
 	signer, counted := newSigner(t, openKey(t, "p256"), userAttrs)
 	counted.failAt = 4 // the EVM label of the second file, or something after
-	found := collect(t, root, signer.Label)
+	found := run(t, signer.Label, 4, root)
 	failed := 0
 	for path, res := range found {
 		switch res.Outcome {
@@ -262,7 +220,7 @@ func TestKeyFails(t *testing.T) {
 // A file whose EVM label cannot be written is half labelled, and says so: in
 // the error, and in the labels of the result. Undo puts it back.
 func TestHalfLabelled(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	store := hookedStore{Store: userAttrs, set: func(name string) error {
 		if name == imaevm.AttrEVM {
@@ -289,26 +247,16 @@ func TestHalfLabelled(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reader, err := undo.Open(logName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	undoer := Undoer{Log: reader, Writer: Writer{Store: userAttrs}}
-	c := collector{}
-	run := Run{Source: undoer.Source, Job: undoer.Undo, Report: c}
-	if _, err := run.Do(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.Getxattr(name, "user.ima", nil); c[name].Outcome != report.Restored || err != unix.ENODATA {
-		t.Errorf("undone: %v, %v", c, err)
+	undone := undoLog(t, logName, root)
+	if _, err := unix.Getxattr(name, "user.ima", nil); undone["f"].Outcome != report.Restored || err != unix.ENODATA {
+		t.Errorf("undone: %v, %v", undone, err)
 	}
 }
 
 // A file that is touched when its label has been written is read again, and
 // what the first attempt wrote makes it labelled.
 func TestTouchedIsLabelled(t *testing.T) {
-	name := filepath.Join(signedTree(t, "file f content=x"), "f")
+	name := filepath.Join(tree(t, "file f content=x"), "f")
 	touched := false
 	store := hookedStore{Store: userAttrs, set: func(string) error {
 		if touched {
@@ -327,7 +275,7 @@ func TestTouchedIsLabelled(t *testing.T) {
 // A security module lists an attribute that is not stored: it does not count.
 // One that cannot be read is a failure, not an attribute that is not there.
 func TestListedAttributes(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	key := openKey(t, "p256")
 	plain, _ := newSigner(t, key, userAttrs)
@@ -356,7 +304,7 @@ func TestListedAttributes(t *testing.T) {
 
 // An empty label is none: it is replaced, whatever the class.
 func TestEmptyLabels(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	mustSet(t, name, "user.ima", nil)
 	mustSet(t, name, "user.evm", nil)

@@ -91,7 +91,7 @@ func free(t *testing.T, dir string, st *unix.Statfs_t) {
 
 // The reckoning counts by class, and what is there already.
 func TestNeedOfFiles(t *testing.T) {
-	root := signedTree(t, "file signed mode=0755 content=x\nfile hashed content=x\nfile skipped content=x")
+	root := tree(t, "file signed mode=0755 content=x\nfile hashed content=x\nfile skipped content=x")
 	l := &Labeller{Store: userAttrs, Rules: plan.Rules{{Class: plan.Skip, Pattern: "**/skipped"}, {Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
 	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 265, EVM: 265}, plan.Hash: {IMA: 34, EVM: 21}}
 	fs := &unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bsize: 4096}
@@ -117,7 +117,7 @@ func TestNeedOfFiles(t *testing.T) {
 
 // A file system that is full is refused with figures, unless the run ends.
 func TestCheckSpaceRefuses(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	l := &Labeller{Store: userAttrs, Rules: plan.Only(plan.Sign)}
 	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 1 << 50}}
 	find := func(ctx context.Context, countOnly bool, visit walk.Visitor) error {

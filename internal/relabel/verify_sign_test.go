@@ -28,7 +28,7 @@ func flips(label []byte, f func(what string, at int, b []byte)) {
 
 // No label is valid any more when a byte of it is another, or is missing.
 func TestFlippedLabels(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	hmac, err := imaevm.NewHMACKey([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {
@@ -76,7 +76,7 @@ func TestFlippedLabels(t *testing.T) {
 
 // A detached signature is as strict, and says what is wrong with it.
 func TestFlippedSigFile(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	key := openKey(t, "p256")
 	signer, _ := newSigner(t, key, userAttrs)
@@ -106,7 +106,7 @@ func TestFlippedSigFile(t *testing.T) {
 
 // Without a key for what is there, a label is neither right nor wrong.
 func TestUnverifiable(t *testing.T) {
-	root := signedTree(t, "file f content=x")
+	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	p256, p384 := openKey(t, "p256"), openKey(t, "p384")
 	signer, _ := newSigner(t, p256, userAttrs)
