@@ -154,7 +154,7 @@ func (s *session) checkSpace(ctx context.Context, l *relabel.Labeller, sizes map
 	}
 	err := l.CheckSpace(ctx, sizes, func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
 		config := s.config
-		config.CountOnly, config.Workers = countOnly, 1
+		config.CountOnly = countOnly
 		return s.find(ctx, config, visit)
 	})
 	if err != nil && s.plan.DryRun {
