@@ -50,7 +50,7 @@ var importTable = map[string]row{
 	"keys/pkcs11":   {outside: "github.com/miekg/pkcs11", coming: true},
 	"keys/tpm":      {outside: "github.com/google/go-tpm", coming: true},
 	"keys/keytest":  {}, // for tests
-	"internal/host": {outside: "golang.org/x/sys"},
+	"internal/host": {own: "internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/policy"
 )
 
 // A Host is the running machine.
@@ -105,33 +107,20 @@ func (h Host) MayWriteSecurity() error {
 	return nil
 }
 
-// pseudo are the file systems that the built-in policy appraise_tcb excludes,
-// by superblock magic. Kernel: default_appraise_rules[] in
-// security/integrity/ima/ima_policy.c; include/uapi/linux/magic.h.
-var pseudo = map[uint32]string{
-	0x9fa0:     "proc",
-	0x62656572: "sysfs",
-	0x64626720: "debugfs",
-	0x01021994: "tmpfs",
-	0x858458f6: "ramfs",
-	0x1cd1:     "devpts",
-	0x42494e4d: "binfmt_misc",
-	0x73636673: "securityfs",
-	0xf97cff8c: "selinuxfs",
-	0x43415d53: "smackfs",
-	0x6e736673: "nsfs",
-	0xde5e81e4: "efivarfs",
-	0x27e0eb:   "cgroup",
-	0x63677270: "cgroup2",
-}
-
 // Pseudo reports whether the built-in policy excludes file systems with this
 // magic, and their name.
 func Pseudo(magic uint32) (name string, ok bool) {
-	name, ok = pseudo[magic]
-	return name, ok
+	for _, fs := range policy.Excluded() {
+		if fs.Magic == magic {
+			return fs.Name, true
+		}
+	}
+	return "", false
 }
 
 // InMemory reports whether a pseudo-filesystem holds ordinary files, as a
 // tree that is being built may: tmpfs and ramfs.
-func InMemory(magic uint32) bool { return pseudo[magic] == "tmpfs" || pseudo[magic] == "ramfs" }
+func InMemory(magic uint32) bool {
+	name, _ := Pseudo(magic)
+	return name == "tmpfs" || name == "ramfs"
+}
