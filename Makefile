@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
-FUZZTIME ?= 5s
+FUZZTIME ?= 50000x
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
@@ -57,7 +57,7 @@ test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
-fuzz: ## every fuzz target for $(FUZZTIME)
+fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
 		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
