@@ -6,6 +6,8 @@ DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
 FUZZTIME ?= 50000x
+SEED ?= 1
+WORLDS ?= 50
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
@@ -17,7 +19,7 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
-.PHONY: all build install uninstall demo test check lint test-unit fuzz test-root test-kernel bench clean help
+.PHONY: all build install uninstall demo test check lint test-unit fuzz test-root test-kernel differential bench clean help
 
 all: build
 
@@ -61,7 +63,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
 		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$pkg" </dev/null; \
 		done; \
 	done
 
@@ -72,6 +74,10 @@ test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* a
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 60m ./internal/kernellab/
+
+differential: ## have kernels and imaseal check judge WORLDS trees and policies, from SEED on (root)
+	@.ci/need $(NEED_KERNEL)
+	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestDifferential ./internal/kernellab/ -seed $(SEED) -worlds $(WORLDS)
 
 bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
 	@.ci/need $(NEED_KERNEL)

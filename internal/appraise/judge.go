@@ -25,8 +25,8 @@ type Judgement struct {
 // Judge decides about an operation under a policy. It is denied if one of the
 // operation's accesses is denied for certain, and else undecided if one of
 // them is. What the kernel keeps with the inode between the accesses counts:
-// demands, the digest, and that the file passed. The ways of Write are taken
-// one after the other too, though a program goes one of them.
+// demands, the digest, and that the file passed. Not so for the ways of Write:
+// a program goes one of them.
 func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subject, direct bool) Judgement {
 	best := Judgement{Verdict: allowed(), Rule: match.NoRule}
 	if !f.Regular {
@@ -45,7 +45,9 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 		case j.Rule != match.NoRule && best.Rule == match.NoRule && best.Status == Allowed:
 			best = j
 		}
-		h.add(p, f, q, outcomes, direct)
+		if o != match.Write {
+			h.add(p, f, q, outcomes, direct)
+		}
 	}
 	return best
 }
@@ -97,7 +99,10 @@ func (k *Kernel) judgeAccess(p policy.Policy, f *File, q match.Query, outcomes [
 		j := Judgement{Verdict: allowed(), Access: q.Access, Rule: o.Rule}
 		if o.Appraise {
 			j.Demands = o.Demands.Or(h.demands)
-			if !h.passed[slot(&p.Rules[o.Rule], q.Hook)] || q.Mask&policy.MayWrite != 0 {
+			// A verdict that is kept is returned as it is: neither the label nor
+			// its algorithm is looked at again. A signed file, which cannot be
+			// opened for writing, has not passed for that before.
+			if !h.passed[slot(&p.Rules[o.Rule], q.Hook)] {
 				j.Verdict = k.check(f, q.Access, j.Demands, direct, h.have)
 			}
 		}

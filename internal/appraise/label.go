@@ -13,7 +13,7 @@ import (
 // labelAlgorithm is the algorithm of the digest that the kernel computes for a
 // label; zero if that is an unknown default.
 func (k *Kernel) labelAlgorithm(label []byte) hash.Algorithm {
-	return imaevm.LabelAlgorithm(label, k.DefaultHash, imaevm.Target{SignatureV3: k.IsSigV3()})
+	return imaevm.LabelAlgorithm(label, k.DefaultHash, imaevm.Target{SignatureV3: k.IsSigV3(), NoSHA3: !k.HasSHA3()})
 }
 
 // measure is ima_appraise_measurement(). It also says whether the inode gets
@@ -145,7 +145,7 @@ func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) 
 func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, cause Cause) (Verdict, answer) {
 	sig, err := imaevm.ParseSignature(label)
 	switch {
-	case err != nil, k.Config.AsymmetricKeys == policy.False:
+	case err != nil, k.Config.AsymmetricKeys == policy.False, k.HasHash(sig.Alg) == policy.False:
 		return denied(cause), wrong
 	case k.Keys == nil:
 		return undecided("the keys in the kernel's keyring for files are not known"), cannotTell

@@ -172,7 +172,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 			return err
 		}
 	}
-	e.Target = imaevm.Target{SignatureV3: t.IsSigV3()}
+	e.Target = imaevm.Target{SignatureV3: t.IsSigV3(), NoSHA3: !t.HasSHA3()}
 	if !e.IsActive() {
 		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
 	}

@@ -21,13 +21,13 @@ func LabelAlgorithm(label []byte, def hash.Algorithm, t Target) hash.Algorithm {
 	var alg hash.Algorithm
 	switch kind := Type(label[0]); kind {
 	case TypeHash:
-		alg, _ = hash.ByNumber(label[1])
+		alg = t.knows(label[1])
 	case TypeHashLegacy:
 		alg = legacyAlgorithm(label)
 	case TypeSignature, TypeVerity:
 		known := kind.hasVersion(label[1]) && (kind == TypeVerity || label[1] == 2 || t.SignatureV3)
 		if known && len(label) > signatureHeader {
-			alg, _ = hash.ByNumber(label[2])
+			alg = t.knows(label[2])
 		}
 	}
 	if alg == 0 {

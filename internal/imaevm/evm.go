@@ -9,6 +9,8 @@ import (
 	stdhash "hash"
 	"math"
 	"slices"
+
+	"imaseal/hash"
 )
 
 // Names of the attributes.
@@ -94,6 +96,19 @@ type Target struct {
 	// SignatureV3 is set for Linux 7.2, which knows version 3 of every type of
 	// signature; 6.12 knows it of type 0x06 only.
 	SignatureV3 bool
+	// NoSHA3 is set for kernels before Linux 6.7: their table of algorithms
+	// (include/uapi/linux/hash_info.h) ends before sha3-256.
+	NoSHA3 bool
+}
+
+// knows returns the algorithm with the number n in the target's table, zero if
+// there is none.
+func (t Target) knows(n uint8) hash.Algorithm {
+	if t.NoSHA3 && n >= hash.SHA3_256.Number() {
+		return 0
+	}
+	a, _ := hash.ByNumber(n)
+	return a
 }
 
 // Errors of Input.

@@ -10,6 +10,7 @@ import (
 
 // What a probe does and what became of it; see package wire.
 type (
+	Op      = wire.Op
 	Probe   = wire.Probe
 	Verdict = wire.Verdict
 	Key     = wire.Key
@@ -19,11 +20,17 @@ type (
 const (
 	Read    = wire.Read
 	Write   = wire.Write
+	Append  = wire.Append
+	Update  = wire.Update
+	Extend  = wire.Extend
 	Create  = wire.Create
 	MapExec = wire.MapExec
 	Exec    = wire.Exec
+	Module  = wire.Module
+	Kexec   = wire.Kexec
 	Sh      = wire.Sh
 	Tree    = wire.Tree
+	Remount = wire.Remount
 )
 
 // EnforceTCB boots with the built-in appraisal policy: whatever root owns.
@@ -50,7 +57,7 @@ type Case struct {
 	// such as /sbin/init. It must switch the machine off; what it writes to
 	// /dev/vdc comes back as Result.Journal.
 	Init    string
-	Timeout time.Duration // 0 is three minutes
+	Timeout time.Duration // 0 is twelve minutes
 }
 
 // A Result is what a boot brought to light.

@@ -20,14 +20,13 @@ import (
 // that a kernel, imaseal verify and imaseal check judge: they must agree on every
 // file, check also on the cause.
 type trial struct {
-	lab     *Lab
-	kernel  Kernel
-	img     Image
-	dir     string            // where the image is mounted
-	program string            // imaseal
-	names   []string          // of all files
-	spoils  []func()          // what is done to them after labelling
-	causes  map[string]string // of denials, by path; every other file must open
+	lab    *Lab
+	kernel Kernel
+	img    Image
+	dir    string            // where the image is mounted
+	names  []string          // of all files
+	spoils []func()          // what is done to them after labelling
+	causes map[string]string // of denials, by path; every other file must open
 	// kernelOnly are directories whose labels are right, but not for this kernel.
 	kernelOnly []string
 }
@@ -41,7 +40,7 @@ func newTrial(t *testing.T, l *Lab, series string, fs FS) *trial {
 	t.Helper()
 	img := l.NewImage(t, fs, trialSize, "")
 	return &trial{
-		lab: l, kernel: l.Kernel(t, series), img: img, dir: img.Mount(t), program: l.Imaseal(t),
+		lab: l, kernel: l.Kernel(t, series), img: img, dir: img.Mount(t),
 		causes: make(map[string]string),
 	}
 }
@@ -96,7 +95,7 @@ func (tr *trial) label(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	args = append(args, "--owner", "any", filepath.Join(tr.dir, dir))
 	imaseal(t, tr.lab, args...)
-	again := tr.json(t, args...)
+	again := tr.lab.json(t, args...)
 	for _, r := range again {
 		if r.Outcome != "unchanged" && r.Outcome != "kept" && r.Outcome != "skipped" {
 			t.Errorf("imaseal %q, second run: %s is %s", args, r.Path, r.Outcome)
@@ -128,13 +127,14 @@ func (tr *trial) spoil() {
 // A jsonResult is what imaseal --json says of a file.
 type jsonResult struct {
 	Path, Outcome, Reason, Cause string
+	Judgements                   []prediction
 	Summary                      json.RawMessage
 }
 
 // json runs imaseal with --json, which may find files wrong.
-func (tr *trial) json(t *testing.T, args ...string) []jsonResult {
+func (l *Lab) json(t *testing.T, args ...string) []jsonResult {
 	t.Helper()
-	cmd := exec.Command(tr.program, slices.Insert(slices.Clone(args), 1, "--json")...)
+	cmd := exec.Command(l.Imaseal(t), slices.Insert(slices.Clone(args), 1, "--json")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -201,7 +201,7 @@ var evmStates = map[string]string{"1": "hmac", "2": "x509", "3": "hmac,x509"}
 func (tr *trial) all(t *testing.T, args []string) map[string]jsonResult {
 	t.Helper()
 	found := make(map[string]jsonResult)
-	for _, r := range tr.json(t, append(args, tr.dir)...) {
+	for _, r := range tr.lab.json(t, append(args, tr.dir)...) {
 		found[strings.TrimPrefix(r.Path, tr.dir+"/")] = r
 	}
 	for _, name := range tr.names {

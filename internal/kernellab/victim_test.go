@@ -206,6 +206,14 @@ func setAttr(t *testing.T, path, name, value string) {
 	}
 }
 
+// clearAttr removes an attribute that may not be there.
+func clearAttr(t *testing.T, path, name string) {
+	t.Helper()
+	if err := unix.Lremovexattr(path, name); err != nil && err != unix.ENODATA {
+		t.Fatalf("%s: removing %s: %v", path, name, err)
+	}
+}
+
 func getAttr(t *testing.T, path, name string) []byte {
 	t.Helper()
 	value := make([]byte, 1<<16)

@@ -109,8 +109,15 @@ func (k Kernel) AtLeast(major, minor int) bool {
 // files, which came with 7.2 as the other differences did.
 func (k Kernel) IsSigV3() bool { return k.AtLeast(7, 2) }
 
+// HasSHA3 reports whether the kernel's table of algorithms has those of SHA-3,
+// which were added to it in 6.7 (include/uapi/linux/hash_info.h).
+func (k Kernel) HasSHA3() bool { return k.AtLeast(6, 7) }
+
 // HasHash says whether the kernel has the algorithm.
 func (k Kernel) HasHash(a hash.Algorithm) Truth {
+	if a >= hash.SHA3_256 && !k.HasSHA3() {
+		return False
+	}
 	if k.Hashes == nil {
 		return Unknown
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,7 +103,7 @@ func (a *auditLog) attribute(verdicts []wire.Verdict) error {
 		}
 	}
 	for i := range verdicts {
-		verdicts[i].Cause = firstCause(verdicts[i].Records)
+		verdicts[i].Cause = lastCause(verdicts[i].Records)
 	}
 	return nil
 }
@@ -134,13 +135,17 @@ func (a *auditLog) send(text string) error {
 }
 
 // causeOfFailure finds the cause in an integrity record about a failure. A
-// string that needs no quoting for the audit log is quoted, others are bare.
-var causeOfFailure = regexp.MustCompile(`\bcause="?([^" ]+)"?.*\bres=0\b`)
+// string that needs no quoting for the audit log is quoted, others are bare. An
+// appraisal that is recorded has failed, also with res=1: that is the record of
+// an empty security.ima, whose reading was a success.
+var causeOfFailure = regexp.MustCompile(`\bcause="?([^" ]+)"?.*\bres=0\b|\bop=appraise_data cause=([^" ]+)`)
 
-func firstCause(records []string) string {
-	for _, r := range records {
+// lastCause is that of a denial: nothing is looked at behind one, and before it
+// a measurement may have failed, which denies nothing.
+func lastCause(records []string) string {
+	for _, r := range slices.Backward(records) {
 		if m := causeOfFailure.FindStringSubmatch(r); m != nil {
-			return m[1]
+			return m[1] + m[2]
 		}
 	}
 	return ""

@@ -70,7 +70,7 @@ func serve(job wire.Job, out *report) error {
 		if err := log.begin(); err != nil {
 			return err
 		}
-		verdicts = append(verdicts, try(job.Probes[i]))
+		verdicts = append(verdicts, try(job, job.Probes[i]))
 		if len(verdicts) < batch && i+1 < len(job.Probes) {
 			continue
 		}

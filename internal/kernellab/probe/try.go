@@ -13,13 +13,22 @@ import (
 	"imaseal/internal/kernellab/wire"
 )
 
-// try makes one probe.
-func try(p wire.Probe) wire.Verdict {
+// try makes one probe of the job.
+func try(job wire.Job, p wire.Probe) wire.Verdict {
 	switch p.Op {
 	case wire.Read:
+		if p.User != 0 {
+			return asUser(p.User, func() wire.Verdict { return opened(p.Path, unix.O_RDONLY, nil) })
+		}
 		return opened(p.Path, unix.O_RDONLY, nil)
 	case wire.Write:
 		return opened(p.Path, unix.O_WRONLY, nil)
+	case wire.Append:
+		return opened(p.Path, unix.O_WRONLY|unix.O_APPEND, nil)
+	case wire.Update:
+		return opened(p.Path, unix.O_RDWR, nil)
+	case wire.Extend:
+		return opened(p.Path, unix.O_RDWR|unix.O_APPEND, nil)
 	case wire.Create:
 		return opened(p.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, func(fd int) wire.Verdict {
 			_, err := unix.Write(fd, []byte(p.Script))
@@ -29,6 +38,12 @@ func try(p wire.Probe) wire.Verdict {
 		return opened(p.Path, unix.O_RDONLY, mapExec)
 	case wire.Exec:
 		return execute(p.Path)
+	case wire.Module:
+		return opened(p.Path, unix.O_RDONLY, loadModule)
+	case wire.Kexec:
+		return opened(p.Path, unix.O_RDONLY, loadKernel)
+	case wire.Remount:
+		return remount(job)
 	case wire.Sh:
 		return script(exec.Command(busybox, "sh", "-c", p.Script))
 	case wire.Tree:
@@ -67,6 +82,77 @@ func opened(path string, flags uint64, then func(fd int) wire.Verdict) wire.Verd
 	return then(fd)
 }
 
+// loadModule: files that are no modules are refused behind appraisal.
+func loadModule(fd int) wire.Verdict {
+	err := unix.FinitModule(fd, "", 0)
+	if err == unix.ENOEXEC {
+		err = nil
+	}
+	return outcome("finit_module", err)
+}
+
+// kexecNoInitramfs is KEXEC_FILE_NO_INITRAMFS of include/uapi/linux/kexec.h.
+const kexecNoInitramfs = 4
+
+// loadKernel: files that are no kernels are refused behind appraisal.
+func loadKernel(fd int) wire.Verdict {
+	err := unix.KexecFileLoad(fd, -1, "", kexecNoInitramfs)
+	if err == unix.ENOEXEC {
+		err = nil
+	}
+	return outcome("kexec_file_load", err)
+}
+
+// remount makes the kernel forget the files of the root filesystem.
+func remount(job wire.Job) wire.Verdict {
+	if err := unmountRoot(job); err != nil {
+		return wire.Verdict{Errno: err.Error(), Step: "umount"}
+	}
+	if err := mountRoot(job); err != nil {
+		return wire.Verdict{Errno: err.Error(), Step: "mount"}
+	}
+	return wire.Verdict{}
+}
+
+// asUser does something as another user, on a thread that ends with it: system
+// calls that do not go through package syscall change only the thread.
+func asUser(uid uint32, do func() wire.Verdict) wire.Verdict {
+	verdict := make(chan wire.Verdict)
+	go func() {
+		runtime.LockOSThread() // for ever
+		if err := becomeUser(uid); err != nil {
+			verdict <- outcome("changing user", err)
+			return
+		}
+		verdict <- do()
+	}()
+	return <-verdict
+}
+
+// becomeUser keeps root's keys in reach: the kernel looks for the keyrings of
+// appraisal among those of the task that needs them first.
+func becomeUser(uid uint32) error {
+	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	if _, err := unix.KeyctlInt(unix.KEYCTL_LINK, unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_SESSION_KEYRING, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	id := uintptr(uid)
+	for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+		if _, _, errno := unix.RawSyscall(call, id, id, id); errno != 0 {
+			return errno
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	const own = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	data := [2]unix.CapUserData{{Effective: own, Permitted: own}}
+	return unix.Capset(&header, &data[0])
+}
+
 func mapExec(fd int) wire.Verdict {
 	mem, err := unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
 	if err == nil {
@@ -88,6 +174,7 @@ func execute(path string) wire.Verdict {
 		return outcome("exec", err)
 	}
 	var status syscall.WaitStatus
+	var failed wire.Verdict
 	for range 2 { // stopped, then killed
 		if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
 			return outcome("wait", err)
@@ -95,14 +182,18 @@ func execute(path string) wire.Verdict {
 		if !status.Stopped() {
 			break
 		}
+		// What is denied so late that the old program is gone already ends so.
+		if s := status.StopSignal(); s != syscall.SIGTRAP {
+			failed = wire.Verdict{Errno: unix.SignalName(s), Step: "exec"}
+		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return outcome("kill", err)
 		}
 	}
-	if !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		return wire.Verdict{Errno: fmt.Sprintf("status %#x", int(status)), Step: "exec"}
+	if failed.Allowed() && (!status.Signaled() || status.Signal() != syscall.SIGKILL) {
+		failed = wire.Verdict{Errno: fmt.Sprintf("status %#x", int(status)), Step: "exec"}
 	}
-	return wire.Verdict{}
+	return failed
 }
 
 func script(cmd *exec.Cmd) wire.Verdict {

@@ -26,16 +26,22 @@ const (
 // An Op is what a probe does with its file.
 type Op string
 
-// The operations. All but Sh and Tree take Probe.Path, resolved inside the root
-// filesystem, symbolic links included.
+// The operations. All but Sh, Tree and Remount take Probe.Path, resolved inside
+// the root filesystem, symbolic links included.
 const (
 	Read    Op = "read"    // open for reading
 	Write   Op = "write"   // open for writing, without truncation, and close
+	Append  Op = "append"  // the same with O_APPEND
+	Update  Op = "update"  // open for reading and writing, and close
+	Extend  Op = "extend"  // the same with O_APPEND
 	Create  Op = "create"  // create, write Probe.Script into it, close
 	MapExec Op = "mapexec" // open for reading and map executable
 	Exec    Op = "exec"    // execve, killed before its first instruction
+	Module  Op = "module"  // load as a kernel module; one that is none is allowed
+	Kexec   Op = "kexec"   // load as the kernel of a kexec; likewise
 	Sh      Op = "sh"      // run Probe.Script in the initramfs; the root is at /newroot
 	Tree    Op = "tree"    // run Probe.Script by the root filesystem's own /bin/sh, in a chroot
+	Remount Op = "remount" // mount the root filesystem anew: nothing of its files is cached then
 )
 
 // A Probe is one thing to try. Names are for the caller alone.
@@ -44,6 +50,9 @@ type Probe struct {
 	Op     Op
 	Path   string
 	Script string
+	// User opens the path instead of root, with a group of the same number and
+	// no capability but those to open what belongs to others. Only for Read.
+	User uint32
 }
 
 // A Verdict is what became of a probe.
@@ -55,8 +64,8 @@ type Verdict struct {
 	Step string `json:"step,omitempty"`
 	// Output is what a script wrote to its standard output and error.
 	Output string `json:"output,omitempty"`
-	// Cause is the cause of the first integrity record with res=0 that the kernel
-	// wrote meanwhile, and Records are all integrity records, raw.
+	// Cause is the cause of the last integrity record about a failure that the
+	// kernel wrote meanwhile, and Records are all integrity records, raw.
 	Cause   string   `json:"cause,omitempty"`
 	Records []string `json:"records,omitempty"`
 }
