@@ -174,8 +174,7 @@ func TestUnknownType(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Make(t, "file file\ndir dir\nfile dir/x\nlink link file\nfifo fifo\nsock sock")
 	v := &visits{t: t}
-	w := &walker{ctx: t.Context(), visit: v.visit, limits: standard, links: make(map[Inode]struct{})}
-	w.idle.L = &w.mu
+	w := newWalker(t.Context(), Config{}, v.visit, standard)
 	d, err := w.rootDir(open(t, root)[0])
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 		return -1
 	}
 	if e.Err == nil && e.Skip == "" {
-		e.Skip = r.skipFile(&e.Stat, d)
+		e.Skip = r.skipFile(e, d)
 	}
 	e.Err = changedType(e.Err)
 	if fd >= 0 && (e.Err != nil || e.Skip != "") {
@@ -78,8 +78,9 @@ func (r *reader) otherOwner(st *unix.Stat_t) bool {
 	return r.w.cfg.Owner != nil && !r.w.cfg.Owner(st.Uid)
 }
 
-func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
-	w := r.w
+func (r *reader) skipFile(e *Entry, d *dir) Reason {
+	w, st := r.w, &e.Stat
+	root := w.roots[InodeOf(st)]
 	switch {
 	case r.otherOwner(st):
 		return OtherOwner
@@ -87,9 +88,9 @@ func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
 		return OtherFilesystem
 	case w.isOwn(st):
 		return OwnOutput
-	case w.roots[InodeOf(st)] != nil:
+	case root != nil && (st.Nlink < 2 || root.path == e.Path):
 		return OwnPath
-	case w.seen(st):
+	case root != nil, w.cfg.Links.visit(st):
 		return HardLink
 	}
 	return ""

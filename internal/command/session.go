@@ -221,6 +221,7 @@ func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
 }
 
 func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
+	config.Links = new(walk.Links)
 	if s.list != nil {
 		if err := walk.Files(ctx, s.list.names(ctx), config, visit); err != nil {
 			return err
