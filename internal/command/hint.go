@@ -18,6 +18,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/undo"
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
@@ -46,6 +47,7 @@ func hint(err error) string {
 	var changed *walk.ChangedTypeError
 	var space *relabel.SpaceError
 	var demand *relabel.DemandError
+	var line *undo.LineError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
@@ -71,6 +73,8 @@ func hint(err error) string {
 		return "move that file away, or replace it with --force"
 	case errors.As(err, &space):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.As(err, &line):
+		return "the log was changed or damaged; what its other lines tell is undone"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):

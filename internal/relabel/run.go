@@ -14,6 +14,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/report"
+	"imaseal/internal/undo"
 	"imaseal/walk"
 )
 
@@ -151,7 +152,10 @@ func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, 
 		res.Outcome = report.Vanished
 		return res, true
 	case e.Err != nil:
-		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", e.Err)
+		res.Outcome, res.Err = report.Failed, e.Err
+		if _, ok := errors.AsType[*undo.LineError](e.Err); !ok {
+			res.Err = fmt.Errorf("opening: %w", e.Err)
+		}
 		return res, true
 	}
 	defer e.File.Close()
