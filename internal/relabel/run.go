@@ -95,11 +95,12 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	}
 	defer shared.close()
 	err := r.work(ctx, shared, &sum)
-	if syncErr := shared.sync(); err == nil {
-		err = syncErr
+	// A signal that came when all was done has ended nothing.
+	sum.Interrupted = err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
+	if syncErr := shared.sync(); syncErr != nil && (err == nil || sum.Interrupted) {
+		err = syncErr // labels that may be lost are worse news than an interruption
 	}
 	sum.Elapsed = time.Since(begin)
-	sum.Interrupted = ctx.Err() != nil
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
 		err = fmt.Errorf("writing report: %w", pathless(finishErr))
 	}
