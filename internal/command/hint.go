@@ -48,6 +48,7 @@ func hint(err error) string {
 	var space *relabel.SpaceError
 	var demand *relabel.DemandError
 	var line *undo.LineError
+	var unwritten *relabel.ReportError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
@@ -73,6 +74,8 @@ func hint(err error) string {
 		return "move that file away, or replace it with --force"
 	case errors.As(err, &space):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.As(err, &unwritten):
+		return "" // what helps files does not help the report
 	case errors.As(err, &line):
 		return "the log was changed or damaged; what its other lines tell is undone"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):

@@ -14,6 +14,11 @@ import (
 	"imaseal/walk"
 )
 
+// failing is a standard output on a full file system.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
 func TestHint(t *testing.T) {
 	tests := []struct {
 		err  error
@@ -35,6 +40,8 @@ func TestHint(t *testing.T) {
 		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
+		{&relabel.ReportError{Err: unix.ENOSPC}, ""},
+		{Program{Stdout: failing{}}.print("x"), ""},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {

@@ -14,6 +14,7 @@ import (
 
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 	"imaseal/walk"
 )
@@ -61,7 +62,7 @@ func (p Program) show(c *cli.Context) error {
 			err = shown.print(p.Stdout)
 		}
 		if err != nil {
-			return fmt.Errorf("writing report: %w", pathless(err))
+			return &relabel.ReportError{Err: pathless(err)}
 		}
 	}
 	if failed {

@@ -43,6 +43,12 @@ type Run struct {
 	syncfs func(fd int) error // unix.Syncfs, but in tests
 }
 
+// A ReportError says that the report could not be written.
+type ReportError struct{ Err error }
+
+func (e *ReportError) Error() string { return "writing report: " + e.Err.Error() }
+func (e *ReportError) Unwrap() error { return e.Err }
+
 // A Worker owns one file at a time, and what it takes to read it.
 type Worker struct {
 	run     *running
@@ -87,7 +93,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	begin := time.Now()
 	sum := report.NewSummary(r.Header)
 	if err := r.Report.Start(r.Header); err != nil {
-		return sum, fmt.Errorf("writing report: %w", pathless(err))
+		return sum, &ReportError{Err: pathless(err)}
 	}
 	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs}
 	if shared.syncfs == nil {
@@ -102,7 +108,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	}
 	sum.Elapsed = time.Since(begin)
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
-		err = fmt.Errorf("writing report: %w", pathless(finishErr))
+		err = &ReportError{Err: pathless(finishErr)}
 	}
 	return sum, err
 }
@@ -131,7 +137,7 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 		}
 		sum.Add(res)
 		if err := r.Report.Result(res); err != nil {
-			reportErr = fmt.Errorf("writing report: %w", pathless(err))
+			reportErr = &ReportError{Err: pathless(err)}
 			cancel(reportErr)
 		}
 	}
