@@ -264,6 +264,9 @@ func (s *session) do(ctx context.Context, job relabel.Job) error {
 
 func (s *session) run(ctx context.Context, job relabel.Job) (report.Summary, error) {
 	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
+	if bar := barOf(s.report); bar != nil {
+		run.Progress = bar
+	}
 	sum, err := run.Do(ctx)
 	if s.log != nil {
 		if closeErr := s.log.Close(); err == nil && closeErr != nil {

@@ -24,6 +24,8 @@ const (
 	readBuffer = 128 << 10
 	// resultsAhead lets workers go on while the report is being written.
 	resultsAhead = 256
+	// tickEvery is how often a Progress may show something new.
+	tickEvery = 100 * time.Millisecond
 )
 
 // A Job turns an open file into a result. It does not close the file. Where
@@ -39,8 +41,19 @@ type Run struct {
 	Job    Job
 	Report report.Handler
 	Header report.Header
+	// Progress is told how far the run is; nil for nobody.
+	Progress Progress
 
 	syncfs func(fd int) error // unix.Syncfs, but in tests
+}
+
+// A Progress shows how far a run is, also in the middle of a file.
+type Progress interface {
+	// Read is told of bytes of content that were read, by the goroutine that
+	// read them.
+	Read(n int64)
+	// Tick is called every tickEvery, by the goroutine that reports results.
+	Tick()
 }
 
 // A ReportError says that the report could not be written.
@@ -54,16 +67,18 @@ type Worker struct {
 	run     *running
 	buf     []byte
 	hashers map[hash.Algorithm]*hash.Hasher
-	lastDev uint64 // that wrote last, if anyDev
+	watched watched // the file that is read, if somebody is told
+	lastDev uint64  // that wrote last, if anyDev
 	anyDev  bool
 }
 
 // running is the state that the workers of a run share.
 type running struct {
-	mu      sync.Mutex
-	written map[uint64]int // a descriptor on each file system written to
-	free    []*Worker
-	syncfs  func(fd int) error
+	mu       sync.Mutex
+	written  map[uint64]int // a descriptor on each file system written to
+	free     []*Worker
+	syncfs   func(fd int) error
+	progress Progress
 }
 
 // take returns a worker that nobody uses.
@@ -95,7 +110,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	if err := r.Report.Start(r.Header); err != nil {
 		return sum, &ReportError{Err: pathless(err)}
 	}
-	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs}
+	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs, progress: r.Progress}
 	if shared.syncfs == nil {
 		shared.syncfs = unix.Syncfs
 	}
@@ -130,21 +145,40 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 			return nil
 		})
 	}()
-	var reportErr error
-	for res := range results {
-		if reportErr != nil {
-			continue // the run is ending; let the workers finish
-		}
-		sum.Add(res)
-		if err := r.Report.Result(res); err != nil {
-			reportErr = &ReportError{Err: pathless(err)}
-			cancel(reportErr)
-		}
-	}
-	if reportErr != nil {
-		return reportErr
+	if err := r.report(results, sum, cancel); err != nil {
+		return err
 	}
 	return walkErr
+}
+
+// report reports results until there are no more. The run is cancelled if one
+// cannot be reported.
+func (r *Run) report(results <-chan report.Result, sum *report.Summary, cancel context.CancelCauseFunc) error {
+	var ticks <-chan time.Time
+	if r.Progress != nil {
+		ticker := time.NewTicker(tickEvery)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	var broken error
+	for {
+		select {
+		case <-ticks:
+			r.Progress.Tick()
+		case res, ok := <-results:
+			switch {
+			case !ok:
+				return broken
+			case broken != nil:
+				continue // the run is ending; let the workers finish
+			}
+			sum.Add(res)
+			if err := r.Report.Result(res); err != nil {
+				broken = &ReportError{Err: pathless(err)}
+				cancel(broken)
+			}
+		}
+	}
 }
 
 // one does the job on an entry and closes its file. It returns false for a

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -349,6 +350,38 @@ func TestSparse(t *testing.T) {
 }
 
 // Sizes about the buffer's.
+// progress counts what it is told.
+type progress struct {
+	read  atomic.Int64
+	ticks int
+}
+
+func (p *progress) Read(n int64) { p.read.Add(n) }
+func (p *progress) Tick()        { p.ticks++ }
+
+// A run tells of what it reads before the file has a result.
+func TestProgress(t *testing.T) {
+	const size = 3*readBuffer + 1
+	root := tree(t, fmt.Sprintf("file a size=%d", size))
+	p := new(progress)
+	s := &spy{Store: renamed, before: func(op, _ string) error {
+		if op == "set" {
+			if n := p.read.Load(); n != size {
+				t.Errorf("%d bytes are read before the label is written, want %d", n, size)
+			}
+			time.Sleep(3 * tickEvery)
+		}
+		return nil
+	}}
+	r := &Run{Source: source(t, 1, root), Job: labeller(s).Label, Report: new(recorder), Progress: p}
+	if _, err := r.Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p.ticks == 0 {
+		t.Error("nothing is shown while a file takes long")
+	}
+}
+
 func TestSizes(t *testing.T) {
 	root := tree(t, "")
 	content := bytes.Repeat([]byte("imaseal "), readBuffer/8+1)
