@@ -349,7 +349,6 @@ func TestSparse(t *testing.T) {
 	}
 }
 
-// Sizes about the buffer's.
 // progress counts what it is told.
 type progress struct {
 	read  atomic.Int64
@@ -382,6 +381,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// Sizes about the buffer's.
 func TestSizes(t *testing.T) {
 	root := tree(t, "")
 	content := bytes.Repeat([]byte("imaseal "), readBuffer/8+1)
