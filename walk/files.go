@@ -27,7 +27,7 @@ func files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 	w := newWalker(ctx, cfg, visit, bounds)
 	batches := make(chan []string)
 	var workers sync.WaitGroup
-	for range max(1, cfg.Workers) {
+	for range w.cfg.Workers {
 		workers.Go(func() {
 			for batch := range batches {
 				w.listedAll(batch)
@@ -40,7 +40,7 @@ func files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 		if listErr = err; err != nil || w.stopped() {
 			break
 		}
-		if batch = append(batch, clean(name)); len(batch) == bounds.batch {
+		if batch = append(batch, clean(name)); len(batch) == w.limits.batch {
 			batches <- batch
 			batch = nil
 		}

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -122,6 +124,35 @@ func TestSwapped(t *testing.T) {
 			wantOutcomes(t, got, map[string]string{"a": "error: " + tt.want, "outside": "filtered"})
 		})
 	}
+}
+
+// A directory that another one takes the place of, between the look at it and
+// its opening, is not taken for the one that was looked at.
+func TestDirectoryExchanged(t *testing.T) {
+	treetest.Leaks(t)
+	root := treetest.Make(t, "file a/x\nfile b/x")
+	stop := make(chan struct{})
+	var exchange sync.WaitGroup
+	exchange.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(unix.AT_FDCWD, root+"/a", unix.AT_FDCWD, root+"/b", unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	defer exchange.Wait()
+	defer close(stop)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		for _, e := range collect(t, Config{}, standard, root).entries {
+			if errors.Is(e.Err, ErrMoved) {
+				return
+			}
+		}
+	}
+	t.Error("it never was")
 }
 
 // A directory that is renamed is read to its end all the same.

@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// Workers is the number of directories read at once; 0 and 1 mean that
 	// entries come in lexical order, as filepath.WalkDir gives them. With
-	// more their order is unspecified.
+	// more their order is unspecified. There are fewer if the process may not
+	// open as many files.
 	Workers int
 	// CrossFilesystems enters other file systems that are mounted in a tree,
 	// but never one that Pseudo knows.
@@ -145,23 +146,9 @@ func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds 
 	return nil
 }
 
-// maxWaiting bounds the names that wait for a worker. One that finds more takes
-// some itself before it goes on reading its directory.
-const maxWaiting = 64 << 10
-
-// limits bound what a walk holds at a time. Tests lower them.
-type limits struct {
-	batch    int // batchNames
-	openDirs int // maxOpenDirs
-	waiting  int // maxWaiting
-	chunk    int // chunkEntries
-}
-
-// standard are the limits of every walk but those of tests.
-var standard = limits{batch: batchNames, openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
-
 func newWalker(ctx context.Context, cfg Config, visit Visitor, bounds limits) *walker {
-	w := &walker{ctx: ctx, cfg: cfg, visit: visit, limits: bounds}
+	w := &walker{ctx: ctx, cfg: cfg, visit: visit}
+	w.limits, w.cfg.Workers = bounds.fit(max(1, cfg.Workers), freeDescriptors())
 	w.idle.L = &w.mu
 	if w.cfg.Links == nil {
 		w.cfg.Links = new(Links)
@@ -219,7 +206,7 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
 	ended := w.watch(ctx)
-	workers := max(1, w.cfg.Workers)
+	workers := w.cfg.Workers
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
 	for i := range workers {

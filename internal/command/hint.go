@@ -62,7 +62,7 @@ func hint(err error) string {
 		return "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
 	case errors.As(err, &privilege):
 		return "run as root; --namespace user is for tests without privilege"
-	case errors.As(err, &changed):
+	case errors.As(err, &changed), errors.Is(err, walk.ErrMoved):
 		return "somebody is changing the tree; run the same command again"
 	case errors.Is(err, relabel.ErrChanging):
 		return "stop what writes to the file, and run the same command again"
@@ -148,6 +148,8 @@ func errnoHint(err error) string {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
+	case errors.Is(err, unix.EMFILE):
+		return "raise the limit of open files (ulimit -n), or name the files in a list: --files-from"
 	case errors.Is(err, walk.ErrNotListed):
 		return "make the list anew, or leave the name out"
 	case errors.Is(err, unix.EACCES) && root:

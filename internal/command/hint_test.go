@@ -34,6 +34,7 @@ func TestHint(t *testing.T) {
 		{&host.PrivilegeError{}, "run as root; --namespace user"},
 		{&host.PrivilegeError{Namespaced: true}, "run as root outside containers"},
 		{fmt.Errorf("opening: %w", &walk.ChangedTypeError{To: "symbolic link"}), "somebody is changing the tree"},
+		{fmt.Errorf("opening: %w", walk.ErrMoved), "somebody is changing the tree"},
 		{relabel.ErrChanging, "stop what writes to the file"},
 		{fmt.Errorf("%w: type 0x77", relabel.ErrUnknownLabel), "look at it with imaseal show; --force"},
 		{errReadOnly, "mount it read-write"},
@@ -42,6 +43,7 @@ func TestHint(t *testing.T) {
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
 		{&relabel.ReportError{Err: unix.ENOSPC}, ""},
 		{Program{Stdout: failing{}}.print("x"), ""},
+		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {
