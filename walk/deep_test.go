@@ -222,7 +222,7 @@ func TestHugeDirectory(t *testing.T) {
 // With few descriptors to open, a walk takes fewer at a time.
 func TestFewDescriptors(t *testing.T) {
 	treetest.Leaks(t)
-	root := forest(t, 200)
+	root := forest(t, 80)
 	want := len(regularFiles(t, root))
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {

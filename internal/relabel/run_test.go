@@ -333,6 +333,22 @@ func TestReportFails(t *testing.T) {
 	if calls != 1 {
 		t.Errorf("%d walks, want 1: none after Start failed", calls)
 	}
+	// A result that cannot be reported is the last one, and ends the walk.
+	visits := 0
+	some := func(ctx context.Context, visit walk.Visitor) error {
+		for ; visits < 10*resultsAhead && ctx.Err() == nil; visits++ {
+			if err := visit(walk.Entry{Path: "x", Skip: walk.Special}); err != nil {
+				return err
+			}
+		}
+		return context.Cause(ctx)
+	}
+	rec := &recorder{before: func(report.Result) error { return errTest }}
+	sum, err := (&Run{Source: some, Report: rec}).Do(t.Context())
+	var unwritten *ReportError
+	if !errors.As(err, &unwritten) || !errors.Is(err, errTest) || len(rec.results) != 1 || visits == 10*resultsAhead || sum.Interrupted {
+		t.Errorf("%v, %d results, %d visits, %+v", err, len(rec.results), visits, sum)
+	}
 }
 
 // A sparse file of many GiB is read as a whole, in one buffer.
