@@ -17,8 +17,8 @@ var ErrNotListed = errors.New("no such file or directory, but it is in the list"
 // Files visits the files of a list instead of trees, in its order if there is
 // one worker. A link is not followed and a directory not entered, since lists
 // of a package's or a tree's names hold both; they are skipped. The list's own
-// error ends the walk and is returned. Of cfg, only Workers, Own, CountOnly and
-// Links count: a file that is named itself is not filtered.
+// error ends the walk and is returned. Of cfg, only Workers, Own, CountOnly, Leave
+// and Links count: a file that is named itself is not filtered.
 func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor) error {
 	return files(ctx, names, cfg, visit, standard)
 }
@@ -80,6 +80,17 @@ func (w *walker) listed(name string) Entry {
 	case !ok:
 	case w.isOwn(&e.Stat):
 		e.Skip = OwnOutput
+	case w.cfg.Leave != nil && !w.cfg.CountOnly:
+		if e.open(); e.Err == nil {
+			e.Skip = w.cfg.Leave(&e)
+		}
+		if e.Err == nil && e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
+			e.Skip = HardLink
+		}
+		if e.Skip != "" {
+			e.File.Close()
+			e.File = nil
+		}
 	case w.cfg.Links.visit(&e.Stat):
 		e.Skip = HardLink
 	case !w.cfg.CountOnly:

@@ -93,7 +93,17 @@ func (r *reader) skipFile(e *Entry, d *dir, at, fd int) Reason {
 		return OwnOutput
 	case root != nil && (st.Nlink < 2 || root.path == e.Path):
 		return OwnPath
-	case root != nil, w.cfg.Links.visit(st):
+	case root != nil:
+		return HardLink
+	}
+	if w.cfg.Leave != nil && fd >= 0 {
+		e.File = &File{fd: fd, name: e.Path}
+		defer func() { e.File = nil }()
+		if reason := w.cfg.Leave(e); reason != "" {
+			return reason
+		}
+	}
+	if w.cfg.Links.visit(st) {
 		return HardLink
 	}
 	return ""

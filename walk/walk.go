@@ -49,6 +49,10 @@ type Config struct {
 	// CountOnly hands over entries without opening their files, to count
 	// them.
 	CountOnly bool
+	// Leave returns a reason to leave a file out under this name, or nothing:
+	// another name of it may still be visited. It is asked about open files
+	// of trees and lists; nil leaves out none.
+	Leave func(e *Entry) Reason
 	// Links are the inodes with several links that were visited already, and
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
