@@ -228,6 +228,37 @@ func TestManualHasCommandsAndOptions(t *testing.T) {
 	}
 }
 
+var manualOption = regexp.MustCompile(`(?m)^\.B[IR]? (-\w)?[ ,]*(--[a-z][\w-]*)?`)
+
+// TestManualHasNoOtherOptions compares what OPTIONS defines with the help: a
+// short name is that of the long one next to it.
+func TestManualHasNoOtherOptions(t *testing.T) {
+	known := make(map[string]bool)
+	for _, path := range append(commands(t, ""), "") {
+		for _, m := range optionLine.FindAllStringSubmatch(helpOf(t, path), -1) {
+			known[m[1]+" "+m[2]+m[3]] = true
+		}
+	}
+	_, section, ok := strings.Cut(manualText(t), ".SH OPTIONS\n")
+	section, _, end := strings.Cut(section, "\n.SH ")
+	if !ok || !end {
+		t.Fatalf("%s has no section OPTIONS", manual)
+	}
+	found := 0
+	for _, entry := range strings.Split(section, "\n.TP\n")[1:] {
+		m := manualOption.FindStringSubmatch(entry)
+		if m == nil || m[1]+m[2] == "" {
+			continue
+		}
+		if found++; !known[m[1]+" "+m[2]] {
+			t.Errorf("%s defines %s %s, which no help has", manual, m[1], m[2])
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d options found", found)
+	}
+}
+
 // has reports whether text has the words, not as part of longer ones.
 func has(text, words string) bool {
 	return regexp.MustCompile(`(^|[^\w-])` + regexp.QuoteMeta(words) + `($|[^\w-])`).MatchString(text)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -214,6 +215,49 @@ func TestHugeDirectory(t *testing.T) {
 		}
 		if workers > 1 && most > least+8<<20 { // with one, all names are sorted
 			t.Errorf("%d bytes of memory became %d", least, most)
+		}
+	}
+}
+
+// With few descriptors to open, a walk takes fewer at a time.
+func TestFewDescriptors(t *testing.T) {
+	treetest.Leaks(t)
+	root := forest(t, 80)
+	want := len(regularFiles(t, root))
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) })
+	for _, more := range []int{24, 40, 200} {
+		few := was
+		few.Cur = uint64(len(treetest.Descriptors()) + 8 + more)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		v := &visits{t: t}
+		slow := func(e Entry) error { time.Sleep(time.Microsecond); return v.visit(e) }
+		cfg := Config{Workers: 64}
+		if err := Walk(t.Context(), open(t, root), cfg, slow); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for rel, o := range v.outcomes() {
+			if names = append(names, root+"/"+rel); o != "file" {
+				t.Errorf("%d more: %s is %s", more, rel, o)
+			}
+		}
+		if len(names) != want {
+			t.Errorf("%d more: %d files, want %d", more, len(names), want)
+		}
+		v.entries = nil
+		if err := Files(t.Context(), listOf(names, nil), cfg, slow); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range v.entries {
+			if outcome(e) != "file" {
+				t.Errorf("%d more: %s, listed, is %s", more, e.Path, outcome(e))
+			}
 		}
 	}
 }

@@ -17,18 +17,17 @@ var ErrNotListed = errors.New("no such file or directory, but it is in the list"
 // Files visits the files of a list instead of trees, in its order if there is
 // one worker. A link is not followed and a directory not entered, since lists
 // of a package's or a tree's names hold both; they are skipped. The list's own
-// error ends the walk and is returned. Of cfg, only Workers, Own and CountOnly
-// count: a file that is named itself is not filtered.
+// error ends the walk and is returned. Of cfg, only Workers, Own, CountOnly, Leave
+// and Links count: a file that is named itself is not filtered.
 func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor) error {
 	return files(ctx, names, cfg, visit, standard)
 }
 
 func files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor, bounds limits) error {
-	w := &walker{ctx: ctx, cfg: cfg, visit: visit, limits: bounds, links: make(map[Inode]struct{})}
-	w.idle.L = &w.mu
+	w := newWalker(ctx, cfg, visit, bounds)
 	batches := make(chan []string)
 	var workers sync.WaitGroup
-	for range max(1, cfg.Workers) {
+	for range w.cfg.Workers {
 		workers.Go(func() {
 			for batch := range batches {
 				w.listedAll(batch)
@@ -41,7 +40,7 @@ func files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visi
 		if listErr = err; err != nil || w.stopped() {
 			break
 		}
-		if batch = append(batch, clean(name)); len(batch) == bounds.batch {
+		if batch = append(batch, clean(name)); len(batch) == w.limits.batch {
 			batches <- batch
 			batch = nil
 		}
@@ -81,7 +80,18 @@ func (w *walker) listed(name string) Entry {
 	case !ok:
 	case w.isOwn(&e.Stat):
 		e.Skip = OwnOutput
-	case w.seen(&e.Stat):
+	case w.cfg.Leave != nil && !w.cfg.CountOnly:
+		if e.open(); e.Err == nil {
+			e.Skip = w.cfg.Leave(&e)
+		}
+		if e.Err == nil && e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
+			e.Skip = HardLink
+		}
+		if e.Skip != "" {
+			e.File.Close()
+			e.File = nil
+		}
+	case w.cfg.Links.visit(&e.Stat):
 		e.Skip = HardLink
 	case !w.cfg.CountOnly:
 		e.open()

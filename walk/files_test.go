@@ -75,6 +75,20 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// A list and a tree that are one run share what they know of hard links.
+func TestFilesAndTreeShareLinks(t *testing.T) {
+	root := treetest.Make(t, "file a\nhard d/b a\nfile d/c")
+	v := &visits{t: t}
+	cfg := Config{Links: new(Links)}
+	if err := Files(t.Context(), listOf([]string{root + "/a"}, nil), cfg, v.visit); err != nil {
+		t.Fatal(err)
+	}
+	if err := Walk(t.Context(), open(t, root+"/d"), cfg, v.visit); err != nil {
+		t.Fatal(err)
+	}
+	wantOutcomes(t, v.paths(root+"/"), map[string]string{"a": "file", "d/b": "hard link", "d/c": "file"})
+}
+
 func TestFilesEnds(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Make(t, "file a\nfile b\nfile c")

@@ -5,8 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -124,6 +127,41 @@ func TestSwapped(t *testing.T) {
 	}
 }
 
+// A directory that another one takes the place of, between the look at it and
+// its opening, is not taken for the one that was looked at.
+func TestDirectoryExchanged(t *testing.T) {
+	treetest.Leaks(t)
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two processors")
+	}
+	root := treetest.Make(t, "file a/x\nfile b/x")
+	if err := unix.Renameat2(unix.AT_FDCWD, root+"/a", unix.AT_FDCWD, root+"/b", unix.RENAME_EXCHANGE); err != nil {
+		t.Skip("needs a file system that exchanges names: ", err)
+	}
+	stop := make(chan struct{})
+	var exchange sync.WaitGroup
+	exchange.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(unix.AT_FDCWD, root+"/a", unix.AT_FDCWD, root+"/b", unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	defer exchange.Wait()
+	defer close(stop)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		for _, e := range collect(t, Config{}, standard, root).entries {
+			if errors.Is(e.Err, ErrMoved) {
+				return
+			}
+		}
+	}
+	t.Error("it never was")
+}
+
 // A directory that is renamed is read to its end all the same.
 func TestRenamed(t *testing.T) {
 	got := hazard(t, "file a/b\nfile a/c/d", Config{}, func(root string) error { return os.Rename(root, root+".moved") })
@@ -174,8 +212,7 @@ func TestUnknownType(t *testing.T) {
 	treetest.Leaks(t)
 	root := treetest.Make(t, "file file\ndir dir\nfile dir/x\nlink link file\nfifo fifo\nsock sock")
 	v := &visits{t: t}
-	w := &walker{ctx: t.Context(), visit: v.visit, limits: standard, links: make(map[Inode]struct{})}
-	w.idle.L = &w.mu
+	w := newWalker(t.Context(), Config{}, v.visit, standard)
 	d, err := w.rootDir(open(t, root)[0])
 	if err != nil {
 		t.Fatal(err)

@@ -85,6 +85,31 @@ func TestOtherFilesystems(t *testing.T) {
 	})
 }
 
+// Files of an overlay have the device number of their layer, and belong to it
+// all the same. One that is mounted on another does not.
+func TestOverlay(t *testing.T) {
+	treetest.Leaks(t)
+	lower, upper := treetest.Mount(t, "ext4", 8), treetest.Mount(t, "ext4", 8)
+	treetest.Add(t, lower, "file a\nfile d/b\nfile mounted")
+	treetest.Add(t, upper, "dir upper\ndir work\nfile upper/c")
+	root := treetest.Make(t, "dir o\nfile outside")
+	options := "lowerdir=" + lower + ",upperdir=" + upper + "/upper,workdir=" + upper + "/work"
+	if err := unix.Mount("overlay", root+"/o", "overlay", 0, options); err != nil {
+		t.Skip("needs overlayfs: ", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(root+"/o", unix.UMOUNT_NOFOLLOW); err != nil {
+			t.Error(err)
+		}
+	})
+	bind(t, root+"/outside", root+"/o/mounted")
+	for _, count := range []bool{false, true} {
+		got := collect(t, Config{CountOnly: count}, standard, root+"/o").outcomes()
+		delete(got, "lost+found")
+		wantOutcomes(t, got, map[string]string{"a": "file", "d/b": "file", "c": "file", "mounted": "other filesystem"})
+	}
+}
+
 func TestReadOnlyRoot(t *testing.T) {
 	treetest.Leaks(t)
 	if !open(t, treetest.Mount(t, "ext4", 8, "ro"))[0].ReadOnly() {

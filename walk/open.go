@@ -34,6 +34,18 @@ func fstatat(at int, name string, st *unix.Stat_t) error {
 	}
 }
 
+// mountOf returns the number of the mount that a file is on: that of at itself
+// if name is empty. Before Linux 5.8 there is none.
+func mountOf(at int, name string) (uint64, bool) {
+	var st unix.Statx_t
+	for {
+		const flags = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+		if err := unix.Statx(at, name, flags, unix.STATX_MNT_ID, &st); err != unix.EINTR {
+			return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID != 0
+		}
+	}
+}
+
 // openToRead opens for reading, with O_NOATIME where it is allowed, since
 // labelling a file is not using it. What should be a regular file is opened
 // with O_NONBLOCK, so that a fifo in its place blocks nobody.

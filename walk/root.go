@@ -71,6 +71,9 @@ func Open(name string) (*Root, error) {
 // Close closes the root.
 func (r *Root) Close() error { return r.file.Close() }
 
+// Fd returns the descriptor, of O_PATH. It belongs to the root.
+func (r *Root) Fd() uintptr { return r.file.Fd() }
+
 // Path returns the path as it was given, without what does not count in it.
 func (r *Root) Path() string { return r.path }
 

@@ -50,6 +50,10 @@ func TestRoots(t *testing.T) {
 		{"a file", "t/sub/b", map[string]string{"t/sub/b": "file"}},
 		{"a file by a link", "to-a", map[string]string{"to-a": "file"}},
 		{"a file twice", "t/sub/b t/sub/b", map[string]string{"t/sub/b": "file"}},
+		{"two names of a file", "t/a u/e t/a", map[string]string{"t/a": "file", "u/e": "hard link"}},
+		{"a file, and another name of it in a tree", "u t/a", map[string]string{"u/d": "file", "u/e": "hard link", "t/a": "file"}},
+		{"a file with two names, both in trees", "t/a t u", map[string]string{
+			"t/a": "file, " + own, "t/sub/b": "file", "t/sub/deep/c": "file", "u/d": "file", "u/e": "hard link"}},
 		{"a file in a tree", "u t/sub/b t/sub", map[string]string{"u/d": "file", "u/e": "file", "t/sub/b": "file, " + own, "t/sub/deep/c": "file"}},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,7 @@
 package walk
 
 import (
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,7 +65,7 @@ func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 		return -1
 	}
 	if e.Err == nil && e.Skip == "" {
-		e.Skip = r.skipFile(&e.Stat, d)
+		e.Skip = r.skipFile(e, d, at, fd)
 	}
 	e.Err = changedType(e.Err)
 	if fd >= 0 && (e.Err != nil || e.Skip != "") {
@@ -78,21 +79,45 @@ func (r *reader) otherOwner(st *unix.Stat_t) bool {
 	return r.w.cfg.Owner != nil && !r.w.cfg.Owner(st.Uid)
 }
 
-func (r *reader) skipFile(st *unix.Stat_t, d *dir) Reason {
-	w := r.w
+// skipFile says why a file is not visited, if it is not. Its directory is open
+// as at, and it is open itself as fd, unless files are only counted.
+func (r *reader) skipFile(e *Entry, d *dir, at, fd int) Reason {
+	w, st := r.w, &e.Stat
+	root := w.roots[InodeOf(st)]
 	switch {
 	case r.otherOwner(st):
 		return OtherOwner
-	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems:
+	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems && !sameMount(at, fd, filepath.Base(e.Rel)):
 		return OtherFilesystem
 	case w.isOwn(st):
 		return OwnOutput
-	case w.roots[InodeOf(st)] != nil:
+	case root != nil && (st.Nlink < 2 || root.path == e.Path):
 		return OwnPath
-	case w.seen(st):
+	case root != nil:
+		return HardLink
+	}
+	if w.cfg.Leave != nil && fd >= 0 {
+		e.File = &File{fd: fd, name: e.Path}
+		defer func() { e.File = nil }()
+		if reason := w.cfg.Leave(e); reason != "" {
+			return reason
+		}
+	}
+	if w.cfg.Links.visit(st) {
 		return HardLink
 	}
 	return ""
+}
+
+// sameMount reports whether a file is on its directory's mount. Files of
+// overlayfs are, but have the device number of the layer that they come from.
+func sameMount(at, fd int, name string) bool {
+	dir, ok := mountOf(at, "")
+	if fd >= 0 {
+		at, name = fd, ""
+	}
+	file, found := mountOf(at, name)
+	return ok && found && file == dir
 }
 
 // An adviser starts reading files that will soon be read in full. Where the

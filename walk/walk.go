@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// Workers is the number of directories read at once; 0 and 1 mean that
 	// entries come in lexical order, as filepath.WalkDir gives them. With
-	// more their order is unspecified.
+	// more their order is unspecified. There are fewer if the process may not
+	// open as many files.
 	Workers int
 	// CrossFilesystems enters other file systems that are mounted in a tree,
 	// but never one that Pseudo knows.
@@ -48,6 +49,14 @@ type Config struct {
 	// CountOnly hands over entries without opening their files, to count
 	// them.
 	CountOnly bool
+	// Leave returns a reason to leave a file out under this name, or nothing:
+	// another name of it may still be visited. It is asked about open files
+	// of trees and lists; nil leaves out none.
+	Leave func(e *Entry) Reason
+	// Links are the inodes with several links that were visited already, and
+	// those that this walk visits; nil stands for none. Walks that are one
+	// run share it.
+	Links *Links
 }
 
 // An Inode names a file on this machine while it is mounted.
@@ -125,42 +134,31 @@ func Walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor) error {
 }
 
 func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds limits) error {
-	w := &walker{
-		ctx: ctx, cfg: cfg, visit: visit, limits: bounds,
-		links: make(map[Inode]struct{}), roots: make(map[Inode]*Root),
-	}
-	w.idle.L = &w.mu
+	w := newWalker(ctx, cfg, visit, bounds)
+	w.roots = make(map[Inode]*Root)
 	for _, r := range slices.Backward(roots) { // of those given twice, the first stays
 		w.roots[InodeOf(&r.stat)] = r
 	}
 	for _, r := range roots {
-		if w.roots[InodeOf(&r.stat)] != r {
-			continue // given twice
-		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := w.tree(ctx, r); err != nil {
+		if err := w.root(ctx, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// maxWaiting bounds the names that wait for a worker. One that finds more takes
-// some itself before it goes on reading its directory.
-const maxWaiting = 64 << 10
-
-// limits bound what a walk holds at a time. Tests lower them.
-type limits struct {
-	batch    int // batchNames
-	openDirs int // maxOpenDirs
-	waiting  int // maxWaiting
-	chunk    int // chunkEntries
+func newWalker(ctx context.Context, cfg Config, visit Visitor, bounds limits) *walker {
+	w := &walker{ctx: ctx, cfg: cfg, visit: visit}
+	w.limits, w.cfg.Workers = bounds.fit(max(1, cfg.Workers), freeDescriptors())
+	w.idle.L = &w.mu
+	if w.cfg.Links == nil {
+		w.cfg.Links = new(Links)
+	}
+	return w
 }
-
-// standard are the limits of every walk but those of tests.
-var standard = limits{batch: batchNames, openDirs: maxOpenDirs, waiting: maxWaiting, chunk: chunkEntries}
 
 type walker struct {
 	ctx    context.Context // the walk's, for as long as the walk lasts
@@ -175,9 +173,8 @@ type walker struct {
 	waiting int       // names in pending
 	busy    int       // workers that may still add to pending
 	err     error
-	links   map[Inode]struct{} // inodes with several links that were visited
-	open    list.List          // directories with a descriptor, that to close first at the front
-	closed  int                // directories without one in which names wait
+	open    list.List // directories with a descriptor, that to close first at the front
+	closed  int       // directories without one in which names wait
 }
 
 // An item is what one worker takes at a time: a directory to read, or some
@@ -193,17 +190,27 @@ type name struct {
 	typ  uint8
 }
 
-func (w *walker) tree(ctx context.Context, r *Root) error {
-	if !r.IsDir() {
+// root visits a root, unless it was given before.
+func (w *walker) root(ctx context.Context, r *Root) error {
+	switch first := w.roots[InodeOf(&r.stat)]; {
+	case first == r && r.IsDir():
+		return w.tree(ctx, r)
+	case first == r:
 		return w.namedFile(r)
+	case !r.IsDir() && r.stat.Nlink > 1 && r.path != first.path:
+		return w.visit(Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat, Skip: HardLink})
 	}
+	return nil
+}
+
+func (w *walker) tree(ctx context.Context, r *Root) error {
 	d, err := w.rootDir(r)
 	if err != nil {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
 	ended := w.watch(ctx)
-	workers := max(1, w.cfg.Workers)
+	workers := w.cfg.Workers
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
 	for i := range workers {
@@ -335,7 +342,7 @@ func (w *walker) namedFile(r *Root) error {
 	switch {
 	case w.isOwn(&r.stat):
 		e.Skip = OwnOutput
-	case w.seen(&r.stat):
+	case w.cfg.Links.visit(&r.stat):
 		e.Skip = HardLink
 	case !w.cfg.CountOnly:
 		e.File, e.Err = openNamed(r.path, 0, &e.Stat)
@@ -350,18 +357,4 @@ func (w *walker) isOwn(st *unix.Stat_t) bool {
 		}
 	}
 	return false
-}
-
-// seen reports whether another name of the same inode was visited before.
-func (w *walker) seen(st *unix.Stat_t) bool {
-	if st.Nlink < 2 {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, ok := w.links[InodeOf(st)]
-	if !ok {
-		w.links[InodeOf(st)] = struct{}{}
-	}
-	return ok
 }

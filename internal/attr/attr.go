@@ -98,13 +98,16 @@ func grow(call func([]byte) (int, error)) ([]byte, error) {
 	return nil, err
 }
 
-// ByPath reads an attribute of a file by its path, following links: of one
-// that cannot be opened too, as an enforcing kernel may have it. Its results
-// are those of Store.Get, but the error names the file if there is none.
-func ByPath(path, name string) ([]byte, error) {
-	value, err := xattr.Get(path, name)
-	var x *xattr.Error
-	if errors.As(err, &x) {
+// ByPath reads an attribute of a file that is open with O_PATH only, as an
+// enforcing kernel lets open what it would otherwise refuse. Its results are
+// those of Store.Get. The path it was opened by, which may be longer than
+// PATH_MAX, is only used where /proc is not mounted.
+func ByPath(f File, path, name string) ([]byte, error) {
+	value, err := xattr.Get(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), name)
+	if errors.Is(err, unix.ENOENT) {
+		value, err = xattr.Get(path, name)
+	}
+	if x, ok := errors.AsType[*xattr.Error](err); ok {
 		err = x.Err
 	}
 	return value, cause("reading", name, err)

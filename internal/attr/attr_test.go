@@ -144,13 +144,19 @@ func TestByPath(t *testing.T) {
 	if err := (FS{}).Set(f, "user.imaseal", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := ByPath(f.Name(), "user.imaseal"); string(v) != "x" || err != nil {
+	fd, err := unix.Open(f.Name(), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := os.NewFile(uintptr(fd), f.Name())
+	defer path.Close()
+	if err := os.Rename(f.Name(), f.Name()+".moved"); err != nil { // the name is no matter
+		t.Fatal(err)
+	}
+	if v, err := ByPath(path, f.Name(), "user.imaseal"); string(v) != "x" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}
-	if _, err := ByPath(f.Name(), "user.none"); err != ErrNotSet {
-		t.Error(err)
-	}
-	if _, err := ByPath(f.Name()+".none", "user.none"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ByPath(path, f.Name(), "user.none"); err != ErrNotSet {
 		t.Error(err)
 	}
 }

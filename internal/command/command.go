@@ -75,7 +75,7 @@ func Main(ctx context.Context, p Program) int {
 
 func (p Program) print(text string) error {
 	if _, err := io.WriteString(p.Stdout, text); err != nil {
-		return fmt.Errorf("writing to standard output: %w", pathless(err))
+		return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
 	}
 	return nil
 }

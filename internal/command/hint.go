@@ -18,6 +18,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/undo"
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
@@ -46,6 +47,8 @@ func hint(err error) string {
 	var changed *walk.ChangedTypeError
 	var space *relabel.SpaceError
 	var demand *relabel.DemandError
+	var line *undo.LineError
+	var unwritten *relabel.ReportError
 	switch {
 	case errors.As(err, &usage):
 		return usage.advice
@@ -59,7 +62,7 @@ func hint(err error) string {
 		return "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
 	case errors.As(err, &privilege):
 		return "run as root; --namespace user is for tests without privilege"
-	case errors.As(err, &changed):
+	case errors.As(err, &changed), errors.Is(err, walk.ErrMoved):
 		return "somebody is changing the tree; run the same command again"
 	case errors.Is(err, relabel.ErrChanging):
 		return "stop what writes to the file, and run the same command again"
@@ -71,6 +74,10 @@ func hint(err error) string {
 		return "move that file away, or replace it with --force"
 	case errors.As(err, &space):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.As(err, &unwritten):
+		return "" // what helps files does not help the report
+	case errors.As(err, &line):
+		return "the log was changed or damaged; what its other lines tell is undone"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):
@@ -141,6 +148,8 @@ func errnoHint(err error) string {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
+	case errors.Is(err, unix.EMFILE):
+		return "raise the limit of open files (ulimit -n), or name the files in a list: --files-from"
 	case errors.Is(err, walk.ErrNotListed):
 		return "make the list anew, or leave the name out"
 	case errors.Is(err, unix.EACCES) && root:

@@ -14,6 +14,11 @@ import (
 	"imaseal/walk"
 )
 
+// failing is a standard output on a full file system.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
 func TestHint(t *testing.T) {
 	tests := []struct {
 		err  error
@@ -29,12 +34,16 @@ func TestHint(t *testing.T) {
 		{&host.PrivilegeError{}, "run as root; --namespace user"},
 		{&host.PrivilegeError{Namespaced: true}, "run as root outside containers"},
 		{fmt.Errorf("opening: %w", &walk.ChangedTypeError{To: "symbolic link"}), "somebody is changing the tree"},
+		{fmt.Errorf("opening: %w", walk.ErrMoved), "somebody is changing the tree"},
 		{relabel.ErrChanging, "stop what writes to the file"},
 		{fmt.Errorf("%w: type 0x77", relabel.ErrUnknownLabel), "look at it with imaseal show; --force"},
 		{errReadOnly, "mount it read-write"},
 		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
+		{&relabel.ReportError{Err: unix.ENOSPC}, ""},
+		{Program{Stdout: failing{}}.print("x"), ""},
+		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {

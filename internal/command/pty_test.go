@@ -192,6 +192,27 @@ func TestProgressOnTerminal(t *testing.T) {
 	}
 }
 
+// A file that takes long moves the bar before it is done.
+func TestProgressInBigFile(t *testing.T) {
+	dir := t.TempDir()
+	treetest.UserAttrs(t, dir)
+	treetest.Add(t, dir, "file big size=1099511627776")
+	label := append([]byte{4, 4}, make([]byte, 32)...)
+	if err := unix.Setxattr(filepath.Join(dir, "big"), "user.ima", label, 0); err != nil {
+		t.Fatal(err)
+	}
+	term := newTerminal(t, 80)
+	cmd := term.command(linkProgram(t, t.TempDir()), "verify", "--namespace=user", "--owner=any", dir)
+	cmd.Env = []string{"LANG=C.UTF-8", "TERM=xterm"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	term.wait(t, "0% ░")
+	term.wait(t, "MiB / 1.0 TiB  0 files  ")
+}
+
 // shells tells how to start each shell without its owner's settings, and how to
 // make the completion known.
 var shells = []struct {

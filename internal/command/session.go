@@ -221,6 +221,7 @@ func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
 }
 
 func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
+	config.Links = new(walk.Links)
 	if s.list != nil {
 		if err := walk.Files(ctx, s.list.names(ctx), config, visit); err != nil {
 			return err
@@ -251,9 +252,21 @@ func (s *session) count(ctx context.Context) func() {
 	return func() { cancel(); <-done }
 }
 
-// do runs a job on the session's files.
+// do runs a job on the session's files, and returns what decides about the exit
+// status.
 func (s *session) do(ctx context.Context, job relabel.Job) error {
+	sum, err := s.run(ctx, job)
+	if err != nil {
+		return err
+	}
+	return status(sum)
+}
+
+func (s *session) run(ctx context.Context, job relabel.Job) (report.Summary, error) {
 	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
+	if bar := barOf(s.report); bar != nil {
+		run.Progress = bar
+	}
 	sum, err := run.Do(ctx)
 	if s.log != nil {
 		if closeErr := s.log.Close(); err == nil && closeErr != nil {
@@ -261,13 +274,10 @@ func (s *session) do(ctx context.Context, job relabel.Job) error {
 		}
 		s.log = nil
 	}
-	if err != nil {
-		return err
-	}
-	if sum.Selected() == 0 {
+	if err == nil && sum.Selected() == 0 {
 		s.program.warn("no file was selected: %s", nothing(sum))
 	}
-	return status(sum)
+	return sum, err
 }
 
 // nothing says why no file was selected.

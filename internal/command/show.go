@@ -14,6 +14,7 @@ import (
 
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 	"imaseal/walk"
 )
@@ -61,7 +62,7 @@ func (p Program) show(c *cli.Context) error {
 			err = shown.print(p.Stdout)
 		}
 		if err != nil {
-			return fmt.Errorf("writing report: %w", pathless(err))
+			return &relabel.ReportError{Err: pathless(err)}
 		}
 	}
 	if failed {
@@ -108,8 +109,8 @@ func readLabels(name string, rename func(string) string) (shownFile, error) {
 	if root.IsDir() {
 		return shown, &os.PathError{Op: "show", Path: name, Err: errDirectory}
 	}
-	if shown.IMA, err = readLabel(name, rename(imaevm.AttrIMA)); err == nil {
-		shown.EVM, err = readLabel(name, rename(imaevm.AttrEVM))
+	if shown.IMA, err = readLabel(root, rename(imaevm.AttrIMA)); err == nil {
+		shown.EVM, err = readLabel(root, rename(imaevm.AttrEVM))
 	}
 	if err != nil {
 		return shown, &os.PathError{Op: "show", Path: name, Err: err}
@@ -117,10 +118,10 @@ func readLabels(name string, rename func(string) string) (shownFile, error) {
 	return shown, nil
 }
 
-// readLabel reads by path, since a kernel that enforces appraisal opens no file
-// whose label is wrong, which is when one wants to see it.
-func readLabel(path, attribute string) (*shownLabel, error) {
-	value, err := attr.ByPath(path, attribute)
+// readLabel does not open the file for reading, since a kernel that enforces
+// appraisal opens none whose label is wrong, which is when one wants to see it.
+func readLabel(root *walk.Root, attribute string) (*shownLabel, error) {
+	value, err := attr.ByPath(root, root.Path(), attribute)
 	if err == attr.ErrNotSet {
 		return nil, nil
 	}

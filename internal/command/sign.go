@@ -116,6 +116,9 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 	}
 	defer r.close()
 	l.Writer = r.writer()
+	if c.String("rules") != "" {
+		r.config.Leave = l.Leave
+	}
 	if l.Key != nil || l.EVM != nil {
 		if err := r.checkSpace(c.Context, l, labelSizes(request.Algo, signature, kinds)); err != nil {
 			return err

@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -60,8 +61,21 @@ func (p Program) undo(c *cli.Context) error {
 		}
 		bar.Counted()
 	}
-	undoer := &relabel.Undoer{Log: log, Writer: r.writer()}
+	if log.Torn {
+		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(name))
+	}
+	undoer := &relabel.Undoer{Log: log, Name: name, Writer: r.writer()}
 	r.source = undoer.Source
 	r.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}
-	return r.do(c.Context, undoer.Undo)
+	sum, err := r.run(c.Context, undoer.Undo)
+	if err != nil {
+		return err
+	}
+	if n := sum.Count[report.Vanished]; n > 0 && n == sum.Selected() {
+		return &advisedError{
+			err:    fmt.Errorf("%s: none of its files is where it was", report.Quote(name)),
+			advice: "mount the file system where it was mounted then, or move the tree back; imaseal undo -nv tells the paths",
+		}
+	}
+	return status(sum)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,12 @@ func (w *Worker) read(ctx context.Context, e *walk.Entry, a hash.Algorithm) (has
 	if err != nil {
 		return hash.Digest{}, 0, err
 	}
-	d, n, err := h.Content(ctx, e.File, e.Stat.Size, w.buf)
+	var r io.ReaderAt = e.File
+	if w.run.progress != nil {
+		w.watched = watched{file: e.File, progress: w.run.progress}
+		r = &w.watched
+	}
+	d, n, err := h.Content(ctx, r, e.Stat.Size, w.buf)
 	var short *hash.ShortError
 	switch {
 	case errors.As(err, &short):
@@ -60,6 +66,19 @@ func (w *Worker) read(ctx context.Context, e *walk.Entry, a hash.Algorithm) (has
 		return d, n, &changedError{cause: errTimes}
 	}
 	return d, n, nil
+}
+
+// A watched file is one whose reading is told of.
+type watched struct {
+	file     *walk.File
+	progress Progress
+}
+
+// ReadAt implements io.ReaderAt.
+func (c *watched) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.file.ReadAt(b, off)
+	c.progress.Read(int64(n))
+	return n, err
 }
 
 // sameContent compares what a change of the content changes, and a change of

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/report"
@@ -93,6 +95,36 @@ func TestPromise5InterruptedInBigFile(t *testing.T) {
 		if job == "label" {
 			wantLabel(t, root+"/big", nil)
 		}
+	}
+}
+
+// Promise 5: a signal that comes when all files have had their turn ends
+// nothing; one before does not hide that the labels may not be on the disk.
+func TestPromise5InterruptedWhileSyncing(t *testing.T) {
+	for _, late := range []bool{true, false} {
+		root := tree(t, "file a content=1\nfile b content=2")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s := &spy{Store: renamed, before: func(op, _ string) error {
+			if op == "set" && !late {
+				cancel(errTest)
+			}
+			return nil
+		}}
+		r := &Run{Source: source(t, 1, root), Job: labeller(s).Label, Report: new(recorder), syncfs: func(int) error {
+			if late {
+				cancel(errTest)
+				return nil
+			}
+			return unix.EIO
+		}}
+		sum, err := r.Do(ctx)
+		switch {
+		case late && (err != nil || sum.Interrupted || sum.Count[report.Labelled] != 2):
+			t.Errorf("late: %v, %+v", err, sum)
+		case !late && (!errors.Is(err, unix.EIO) || !sum.Interrupted || sum.Count[report.Labelled] != 1):
+			t.Errorf("early: %v, %+v", err, sum)
+		}
+		cancel(nil)
 	}
 }
 

@@ -102,12 +102,26 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	return res
 }
 
-func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
+// Leave is a walk.Config.Leave: it leaves out the names that a rule skips, so
+// that the file can be labelled under another one.
+func (l *Labeller) Leave(e *walk.Entry) walk.Reason {
+	if class, err := l.byRules(e); err == nil && class == plan.Skip {
+		return ByRule
+	}
+	return ""
+}
+
+// byRules returns the class that the rules decide.
+func (l *Labeller) byRules(e *walk.Entry) (plan.Class, error) {
 	rel := e.Rel
 	if e.Named() { // there is no tree but that of its name
 		rel = strings.TrimLeft(path.Clean(e.Path), "/")
 	}
-	class, err := l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
+	return l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
+}
+
+func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
+	class, err := l.byRules(e)
 	if err != nil || class == plan.Skip || l.Policy == nil {
 		return class, err
 	}

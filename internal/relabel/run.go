@@ -14,6 +14,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/report"
+	"imaseal/internal/undo"
 	"imaseal/walk"
 )
 
@@ -23,6 +24,8 @@ const (
 	readBuffer = 128 << 10
 	// resultsAhead lets workers go on while the report is being written.
 	resultsAhead = 256
+	// tickEvery is how often a Progress may show something new.
+	tickEvery = 100 * time.Millisecond
 )
 
 // A Job turns an open file into a result. It does not close the file. Where
@@ -38,25 +41,44 @@ type Run struct {
 	Job    Job
 	Report report.Handler
 	Header report.Header
+	// Progress is told how far the run is; nil for nobody.
+	Progress Progress
 
 	syncfs func(fd int) error // unix.Syncfs, but in tests
 }
+
+// A Progress shows how far a run is, also in the middle of a file.
+type Progress interface {
+	// Read is told of bytes of content that were read, by the goroutine that
+	// read them.
+	Read(n int64)
+	// Tick is called every tickEvery, by the goroutine that reports results.
+	Tick()
+}
+
+// A ReportError says that the report could not be written.
+type ReportError struct{ Err error }
+
+func (e *ReportError) Error() string { return "writing report: " + e.Err.Error() }
+func (e *ReportError) Unwrap() error { return e.Err }
 
 // A Worker owns one file at a time, and what it takes to read it.
 type Worker struct {
 	run     *running
 	buf     []byte
 	hashers map[hash.Algorithm]*hash.Hasher
-	lastDev uint64 // that wrote last, if anyDev
+	watched watched // the file that is read, if somebody is told
+	lastDev uint64  // that wrote last, if anyDev
 	anyDev  bool
 }
 
 // running is the state that the workers of a run share.
 type running struct {
-	mu      sync.Mutex
-	written map[uint64]int // a descriptor on each file system written to
-	free    []*Worker
-	syncfs  func(fd int) error
+	mu       sync.Mutex
+	written  map[uint64]int // a descriptor on each file system written to
+	free     []*Worker
+	syncfs   func(fd int) error
+	progress Progress
 }
 
 // take returns a worker that nobody uses.
@@ -86,21 +108,22 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 	begin := time.Now()
 	sum := report.NewSummary(r.Header)
 	if err := r.Report.Start(r.Header); err != nil {
-		return sum, fmt.Errorf("writing report: %w", pathless(err))
+		return sum, &ReportError{Err: pathless(err)}
 	}
-	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs}
+	shared := &running{written: make(map[uint64]int), syncfs: r.syncfs, progress: r.Progress}
 	if shared.syncfs == nil {
 		shared.syncfs = unix.Syncfs
 	}
 	defer shared.close()
 	err := r.work(ctx, shared, &sum)
-	if syncErr := shared.sync(); err == nil {
-		err = syncErr
+	// A signal that came when all was done has ended nothing.
+	sum.Interrupted = err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
+	if syncErr := shared.sync(); syncErr != nil && (err == nil || sum.Interrupted) {
+		err = syncErr // labels that may be lost are worse news than an interruption
 	}
 	sum.Elapsed = time.Since(begin)
-	sum.Interrupted = ctx.Err() != nil
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
-		err = fmt.Errorf("writing report: %w", pathless(finishErr))
+		err = &ReportError{Err: pathless(finishErr)}
 	}
 	return sum, err
 }
@@ -122,21 +145,40 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 			return nil
 		})
 	}()
-	var reportErr error
-	for res := range results {
-		if reportErr != nil {
-			continue // the run is ending; let the workers finish
-		}
-		sum.Add(res)
-		if err := r.Report.Result(res); err != nil {
-			reportErr = fmt.Errorf("writing report: %w", pathless(err))
-			cancel(reportErr)
-		}
-	}
-	if reportErr != nil {
-		return reportErr
+	if err := r.report(results, sum, cancel); err != nil {
+		return err
 	}
 	return walkErr
+}
+
+// report reports results until there are no more. The run is cancelled if one
+// cannot be reported.
+func (r *Run) report(results <-chan report.Result, sum *report.Summary, cancel context.CancelCauseFunc) error {
+	var ticks <-chan time.Time
+	if r.Progress != nil {
+		ticker := time.NewTicker(tickEvery)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	var broken error
+	for {
+		select {
+		case <-ticks:
+			r.Progress.Tick()
+		case res, ok := <-results:
+			switch {
+			case !ok:
+				return broken
+			case broken != nil:
+				continue // the run is ending; let the workers finish
+			}
+			sum.Add(res)
+			if err := r.Report.Result(res); err != nil {
+				broken = &ReportError{Err: pathless(err)}
+				cancel(broken)
+			}
+		}
+	}
 }
 
 // one does the job on an entry and closes its file. It returns false for a
@@ -151,7 +193,10 @@ func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, 
 		res.Outcome = report.Vanished
 		return res, true
 	case e.Err != nil:
-		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", e.Err)
+		res.Outcome, res.Err = report.Failed, e.Err
+		if _, ok := errors.AsType[*undo.LineError](e.Err); !ok {
+			res.Err = fmt.Errorf("opening: %w", e.Err)
+		}
 		return res, true
 	}
 	defer e.File.Close()

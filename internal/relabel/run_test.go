@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -332,6 +333,22 @@ func TestReportFails(t *testing.T) {
 	if calls != 1 {
 		t.Errorf("%d walks, want 1: none after Start failed", calls)
 	}
+	// A result that cannot be reported is the last one, and ends the walk.
+	visits := 0
+	some := func(ctx context.Context, visit walk.Visitor) error {
+		for ; visits < 10*resultsAhead && ctx.Err() == nil; visits++ {
+			if err := visit(walk.Entry{Path: "x", Skip: walk.Special}); err != nil {
+				return err
+			}
+		}
+		return context.Cause(ctx)
+	}
+	rec := &recorder{before: func(report.Result) error { return errTest }}
+	sum, err := (&Run{Source: some, Report: rec}).Do(t.Context())
+	var unwritten *ReportError
+	if !errors.As(err, &unwritten) || !errors.Is(err, errTest) || len(rec.results) != 1 || visits == 10*resultsAhead || sum.Interrupted {
+		t.Errorf("%v, %d results, %d visits, %+v", err, len(rec.results), visits, sum)
+	}
 }
 
 // A sparse file of many GiB is read as a whole, in one buffer.
@@ -345,6 +362,38 @@ func TestSparse(t *testing.T) {
 	want, err := hash.ParseDigest("sha256:a7c744c13cc101ed66c29f672f92455547889cc586ce6d44fe76ae824958ea51")
 	if err != nil || res.Outcome != report.Labelled || res.Digest != want || res.Bytes != 2<<30 {
 		t.Errorf("%s %s, %d bytes, %v", res.Outcome, res.Digest, res.Bytes, err)
+	}
+}
+
+// progress counts what it is told.
+type progress struct {
+	read  atomic.Int64
+	ticks int
+}
+
+func (p *progress) Read(n int64) { p.read.Add(n) }
+func (p *progress) Tick()        { p.ticks++ }
+
+// A run tells of what it reads before the file has a result.
+func TestProgress(t *testing.T) {
+	const size = 3*readBuffer + 1
+	root := tree(t, fmt.Sprintf("file a size=%d", size))
+	p := new(progress)
+	s := &spy{Store: renamed, before: func(op, _ string) error {
+		if op == "set" {
+			if n := p.read.Load(); n != size {
+				t.Errorf("%d bytes are read before the label is written, want %d", n, size)
+			}
+			time.Sleep(3 * tickEvery)
+		}
+		return nil
+	}}
+	r := &Run{Source: source(t, 1, root), Job: labeller(s).Label, Report: new(recorder), Progress: p}
+	if _, err := r.Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p.ticks == 0 {
+		t.Error("nothing is shown while a file takes long")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // the changes of a file are taken back in their order.
 type Undoer struct {
 	Log    *undo.Reader
+	Name   string // of the log, for messages
 	Writer Writer
 
 	line   undo.File           // of the file that is visited
@@ -24,19 +25,24 @@ type Undoer struct {
 }
 
 // Source finds the files of the log, the last line first, as Run.Source does. A
-// file with several lines is visited until one of them gives an outcome.
+// file with several lines is visited until one of them gives an outcome. A
+// damaged line is a failure under the name of the log, and the others are undone
+// all the same.
 func (u *Undoer) Source(ctx context.Context, visit walk.Visitor) error {
 	u.done = make(map[string]struct{})
 	for {
 		f, err := u.Log.Prev()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // not that of a line that could not be read
 			return nil
-		}
-		if err != nil {
-			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err != nil {
+			if err := visit(walk.Entry{Path: u.Name, Err: err}); err != nil {
+				return err
+			}
+			continue
 		}
 		if _, ok := u.done[f.Path]; !ok {
 			u.line, u.passed = f, false

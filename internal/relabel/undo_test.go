@@ -1,6 +1,7 @@
 package relabel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -45,7 +46,7 @@ func undoLog(t *testing.T, name, root string) map[string]report.Result {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	u := &Undoer{Log: log, Writer: Writer{Store: renamed}}
+	u := &Undoer{Log: log, Name: name, Writer: Writer{Store: renamed}}
 	rec := new(recorder)
 	if _, err := (&Run{Source: u.Source, Job: u.Undo, Report: rec}).Do(t.Context()); err != nil {
 		t.Fatal(err)
@@ -231,6 +232,38 @@ func TestPromise8TornLog(t *testing.T) {
 			t.Errorf("%s: %s", rel, res.Outcome)
 		}
 		wantLabel(t, root+"/"+rel, nil)
+	}
+}
+
+// Promise 8: a damaged line is a failure, and the others are undone.
+func TestPromise8DamagedLine(t *testing.T) {
+	treetest.Leaks(t)
+	root := tree(t, "file a content=1\nfile b content=2\nfile c content=3")
+	log := logged(t, root, loggedLabels(labeller(renamed)))
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(b, []byte("\n"))
+	lines[2] = append([]byte("x"), lines[2]...)
+	if err := os.WriteFile(log, bytes.Join(lines, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restored, failed := 0, 0
+	for _, res := range undoLog(t, log, "/") {
+		var line *undo.LineError
+		switch {
+		case res.Outcome == report.Restored:
+			restored++
+			wantLabel(t, res.Path, nil)
+		case res.Outcome == report.Failed && res.Path == log && errors.As(res.Err, &line) && line.Line == 3:
+			failed++
+		default:
+			t.Errorf("%+v", res)
+		}
+	}
+	if restored != 2 || failed != 1 {
+		t.Errorf("%d restored, %d failed", restored, failed)
 	}
 }
 

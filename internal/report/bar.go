@@ -12,7 +12,7 @@ import (
 )
 
 // A Bar shows the progress of a run in the last line of a terminal. A nil Bar
-// shows nothing. But for Expect and Counted, its methods are called by one
+// shows nothing. But for Expect, Counted and Read, its methods are called by one
 // goroutine.
 type Bar struct {
 	// Files makes the bar go by files instead of bytes, for runs that read no
@@ -27,8 +27,9 @@ type Bar struct {
 	drawn        time.Time
 	shown        bool // the line is on the terminal
 	files, bytes int64
-	read         int64 // bytes, for the rate
+	read         int64 // bytes of files that have a result
 
+	allRead                  atomic.Int64 // bytes, with those of files in hand
 	expectFiles, expectBytes atomic.Int64
 	counted                  atomic.Bool
 }
@@ -63,6 +64,18 @@ func (b *Bar) Expect(bytes int64) {
 // much is done. It may be called from any goroutine.
 func (b *Bar) Counted() { b.counted.Store(true) }
 
+// Read moves the bar by bytes of a file that has no result yet. It may be called
+// from any goroutine.
+func (b *Bar) Read(n int64) { b.allRead.Add(n) }
+
+// Tick shows what was read since, for files that take long.
+func (b *Bar) Tick() {
+	if time.Since(b.drawn) >= drawEvery {
+		b.drawn = time.Now()
+		b.draw(b.line(b.width()))
+	}
+}
+
 // Add moves the bar by a result.
 func (b *Bar) Add(r Result) {
 	if b == nil || r.Outcome == Skipped {
@@ -71,10 +84,7 @@ func (b *Bar) Add(r Result) {
 	b.files++
 	b.bytes += r.Size
 	b.read += r.Bytes
-	if time.Since(b.drawn) >= drawEvery {
-		b.drawn = time.Now()
-		b.draw(b.line(b.width()))
-	}
+	b.Tick()
 }
 
 // Clear makes room for a line of text. The bar comes back with an Add.
@@ -89,9 +99,11 @@ func (b *Bar) Clear() {
 // interrupted.
 func (b *Bar) Finish(interrupted bool) {
 	if b == nil || b.files == 0 {
+		b.Clear()
 		return
 	}
-	if !interrupted { // what was counted may have changed since
+	b.allRead.Store(b.read) // files without a result are not done
+	if !interrupted {       // what was counted may have changed since
 		b.expectFiles.Store(b.files)
 		b.expectBytes.Store(b.bytes)
 		b.counted.Store(true)
@@ -125,16 +137,27 @@ func (b *Bar) line(width int) string {
 
 func (b *Bar) figures() []string {
 	files := plural(int(b.files), "file")
-	rate := fmt.Sprintf("%s/s", Size(int64(float64(b.read)/max(time.Since(b.begin).Seconds(), 0.001))))
+	read := float64(max(b.read, b.allRead.Load()))
+	rate := fmt.Sprintf("%s/s", Size(int64(read/max(time.Since(b.begin).Seconds(), 0.001))))
 	switch counted := b.counted.Load(); {
 	case b.Files && counted:
 		return []string{fmt.Sprintf("%d / %s", b.files, plural(int(b.expectFiles.Load()), "file"))}
 	case b.Files:
 		return []string{files}
 	case counted:
-		return []string{Size(b.bytes) + " / " + Size(max(b.bytes, b.expectBytes.Load())), files, rate}
+		return []string{Size(b.done()) + " / " + Size(max(b.bytes, b.expectBytes.Load())), files, rate}
 	}
-	return []string{Size(b.bytes), files, rate}
+	return []string{Size(b.done()), files, rate}
+}
+
+// done returns how many bytes of the total are done, with what was read of
+// files in hand. These may be read again, which is not to exceed the total.
+func (b *Bar) done() int64 {
+	done := b.bytes + max(0, b.allRead.Load()-b.read)
+	if b.counted.Load() {
+		return min(done, max(b.bytes, b.expectBytes.Load()))
+	}
+	return done
 }
 
 // bar is the bar itself, or nothing if the total is not known or the width is
@@ -143,7 +166,7 @@ func (b *Bar) bar(width int) string {
 	if !b.counted.Load() || width < minBar {
 		return ""
 	}
-	done, total := b.bytes, b.expectBytes.Load()
+	done, total := b.done(), b.expectBytes.Load()
 	if b.Files || total == 0 {
 		done, total = b.files, b.expectFiles.Load()
 	}

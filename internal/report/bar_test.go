@@ -57,6 +57,19 @@ func TestBarLine(t *testing.T) {
 		b.bytes = 300 << 20 // the files grew
 		check("100% ████████████████████  300 MiB / 300 MiB  1 file  25 MiB/s")
 
+		b = NewBar(nil, nil, true) // in the middle of the second file
+		b.begin = time.Now().Add(-2 * time.Second)
+		b.Expect(100 << 20)
+		b.Expect(100 << 20)
+		b.files, b.bytes, b.read = 1, 100<<20, 100<<20
+		b.Read(100 << 20)
+		b.Read(50 << 20)
+		check("150 MiB  1 file  75 MiB/s")
+		b.Counted()
+		check("75% ███████████████░░░░░  150 MiB / 200 MiB  1 file  75 MiB/s")
+		b.Read(90 << 20) // which is read again, since it changed
+		check("100% ████████████████████  200 MiB / 200 MiB  1 file  120 MiB/s")
+
 		b = NewBar(nil, nil, true) // of empty files only
 		b.Expect(0)
 		b.Expect(0)
@@ -129,12 +142,19 @@ func TestBarEnds(t *testing.T) {
 		if out.Len() != 0 {
 			t.Errorf("a bar of nothing: %q", &out)
 		}
+		b.Tick()
+		b.Finish(true) // before the first file was done
+		if text := out.String(); strings.Count(text, "0 B") != 2 || !strings.HasSuffix(text, clearLine) {
+			t.Errorf("a bar of no file: %q", text)
+		}
+		b.drawn = time.Now()
 		for range 4 {
 			b.Expect(10)
 		}
 		b.Counted()
 		b.Add(Result{Outcome: Skipped})
 		b.Add(Result{Outcome: Labelled, Size: 10})
+		b.Read(25) // of files that are left as they were
 		b.Finish(true)
 		if !strings.HasSuffix(out.String(), "\r\x1b[K25% █████░░░░░░░░░░░░░░░  10 B / 40 B  1 file  0 B/s\n") {
 			t.Errorf("interrupted: %q", &out)

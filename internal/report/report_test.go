@@ -253,6 +253,21 @@ func TestHazardReportFails(t *testing.T) {
 	}
 }
 
+// Where both streams go to one place, what came first stands first.
+func TestTextKeepsOrder(t *testing.T) {
+	var out bytes.Buffer
+	h := &Text{Out: &out, Err: &out, Verbose: true, Quiet: true}
+	play(t, h, []Result{
+		{Path: "a", Outcome: Labelled},
+		{Path: "b", Outcome: Failed, Err: errors.New("broken")},
+		{Path: "c", Outcome: Labelled, Warning: "odd"},
+	}, NewSummary(Header{}))
+	want := "labelled     a\nimaseal: error: b: broken\nfailed       b  broken\nimaseal: warning: c: odd\nlabelled     c\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", &out, want)
+	}
+}
+
 func TestSummaryLines(t *testing.T) {
 	tests := []struct {
 		sum  Summary

@@ -99,18 +99,23 @@ func Create(name string, h Header) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{f: f}
-	err = l.write(headerLine{Version: version, Namespace: h.Namespace, Command: h.Command, Started: h.Started})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(name))
-	}
-	if err != nil {
+	if err := l.begin(name, h); err != nil {
 		f.Close()
+		os.Remove(name) // nothing is in it, and the next run may want the name
 		return nil, err
 	}
 	return l, nil
+}
+
+// begin brings the first line and the log's name to the disk.
+func (l *Log) begin(name string, h Header) error {
+	if err := l.write(headerLine{Version: version, Namespace: h.Namespace, Command: h.Command, Started: h.Started}); err != nil {
+		return err
+	}
+	if err := l.f.Sync(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
 }
 
 func syncDir(name string) error {
@@ -190,9 +195,21 @@ func decode(s *string) ([]byte, error) {
 	return b, err
 }
 
+// A LineError says that a line of a log is not one that a run wrote.
+type LineError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+func (e *LineError) Unwrap() error { return e.Err }
+
 // A Reader reads a finished log from its end. Memory is one word a line.
 type Reader struct {
 	Header Header
+	// Torn says that the log ends in the middle of a line, which is left out.
+	Torn bool
+
 	f      *os.File
 	starts []int64 // of each line and of the end
 	next   int     // index in starts of the line that comes next
@@ -202,8 +219,7 @@ type Reader struct {
 // others have no bound: a path may have any length.
 const maxHeader = 4 << 10
 
-// Open opens a log. A torn last line is left out. The error names the file,
-// and the line if one is wrong.
+// Open opens a log. The error names the file.
 func Open(name string) (*Reader, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo would wait for a writer
 	if err != nil {
@@ -241,11 +257,12 @@ func (r *Reader) index() error {
 		switch {
 		case err == nil:
 			r.starts = append(r.starts, at)
-		case errors.Is(err, io.EOF): // at the end, or behind a torn line
+		case errors.Is(err, io.EOF):
+			r.Torn = at > r.starts[len(r.starts)-1]
 			r.next = len(r.starts) - 2
 			return nil
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return fmt.Errorf("line %d: %w", len(r.starts)+1, err)
+			return &LineError{Line: len(r.starts) + 1, Err: err}
 		}
 	}
 }
@@ -268,7 +285,8 @@ func parseHeader(b []byte) (Header, error) {
 func (r *Reader) Len() int { return r.next + 1 }
 
 // Prev returns the line before the one it returned last, starting with the
-// last of the log, and io.EOF after the first.
+// last of the log, and io.EOF after the first. A *LineError is about one line
+// only: the next call returns the one before.
 func (r *Reader) Prev() (File, error) {
 	if r.next < 0 {
 		return File{}, io.EOF
@@ -278,11 +296,11 @@ func (r *Reader) Prev() (File, error) {
 	r.next--
 	b := make([]byte, end-start)
 	if _, err := r.f.ReadAt(b, start); err != nil {
-		return File{}, fmt.Errorf("line %d: %w", number, err)
+		return File{}, &LineError{Line: number, Err: err}
 	}
 	f, err := parseFile(b)
 	if err != nil {
-		return File{}, fmt.Errorf("line %d: %w", number, err)
+		return File{}, &LineError{Line: number, Err: err}
 	}
 	return f, nil
 }

@@ -127,6 +127,22 @@ func TestCreateNeverOverwrites(t *testing.T) {
 	}
 }
 
+// A log that cannot be begun leaves no file in the way of the next.
+func TestCreateFails(t *testing.T) {
+	treetest.Leaks(t)
+	dir := treetest.Mount(t, "tmpfs", 1)
+	if err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "log")
+	if _, err := Create(name, header); !errors.Is(err, unix.ENOSPC) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the log is there: %v", err)
+	}
+}
+
 // A run that is killed leaves a torn line, wherever it is cut: the lines before
 // it are read.
 func TestTornLastLine(t *testing.T) {
@@ -202,8 +218,7 @@ func TestNoLog(t *testing.T) {
 	}
 }
 
-// A line that is none ends the reading, with its number; those behind it were
-// read.
+// A line that is none is an error with its number; those around it are read.
 func TestBadLine(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "log")
 	write(t, name, files()[0])
@@ -230,6 +245,21 @@ func TestBadLine(t *testing.T) {
 		if len(got) != 1 || err == nil || !strings.HasPrefix(err.Error(), "line 3: ") {
 			t.Errorf("%q: %d lines, %v", bad, len(got), err)
 		}
+		r, err := Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var line *LineError
+		if _, err := r.Prev(); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.Prev(); !errors.As(err, &line) || line.Line != 3 {
+			t.Errorf("%q: %v", bad, err)
+		}
+		if f, err := r.Prev(); err != nil || f.Path != files()[0].Path {
+			t.Errorf("behind %q: %+v, %v", bad, f, err)
+		}
+		r.Close()
 	}
 }
 
