@@ -2,11 +2,14 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/imaevm"
+	"imaseal/internal/keyring"
 	"imaseal/internal/policy"
 	"imaseal/internal/readiness"
 )
@@ -19,7 +22,8 @@ func (p Program) checkHost(c *cli.Context, t target, pol policy.Policy) (bool, e
 		config, _, _ = p.Host.Config() // one without IMA is worth a line here
 	}
 	findings := readiness.Ask(readiness.Question{
-		Host: p.Host, Config: config, Kernel: t.Kernel, Running: t.running, Policy: pol, Statfs: statfs,
+		Host: p.Host, Config: config, Kernel: t.Kernel, Running: t.running, Policy: pol,
+		Statfs: statfs, Keys: describeKeys, NoLabels: refusesLabels,
 	})
 	count := make(map[readiness.Level]int)
 	for _, f := range findings {
@@ -59,4 +63,29 @@ func statfs(name string) (readiness.Space, error) {
 	var st unix.Statfs_t
 	err := unix.Statfs(name, &st)
 	return readiness.Space{Free: st.Bavail * uint64(st.Bsize), BlockSize: uint64(st.Bsize), Inodes: st.Files - st.Ffree}, err
+}
+
+// describeKeys names the certificates in a keyring as the kernel does.
+func describeKeys(name string) []string {
+	ring, err := keyring.Find(name)
+	if err != nil {
+		return nil
+	}
+	keys, err := keyring.List(ring)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, k := range keys {
+		if id, ok := k.KeyID(); ok {
+			names = append(names, fmt.Sprintf("%s (%s)", id, k.Description))
+		}
+	}
+	return names
+}
+
+// refusesLabels asks a file system by its top directory.
+func refusesLabels(point string) bool {
+	_, err := unix.Lgetxattr(point, imaevm.AttrIMA, nil)
+	return errors.Is(err, unix.EOPNOTSUPP)
 }
