@@ -12,9 +12,10 @@
 // operations left with the inode (verdicts, digests, demands; within one
 // operation Judge follows them), writers that have the file open or mapped
 // ("mmapped_writers"), new files, and the .blacklist keyring, which may deny
-// any file that a rule with appraise_type takes. Since 7.2 compressed
-// modules that the kernel unpacks itself have no label checked but their
-// unpacked form's modsig; they are the caller's to tell apart.
+// any file that a rule with appraise_type takes. Since 7.2 the signature
+// appended to a compressed module that the kernel unpacks itself is that of
+// its unpacked form, while the label is that of the file: to the caller such a
+// file's ModSig is unknown.
 package appraise
 
 import (

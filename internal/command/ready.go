@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
@@ -52,11 +55,36 @@ func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
 		}
 		return p.print(string(b) + "\n")
 	}
-	text := fmt.Sprintf("%s  %-14s %s\n", f.Level, f.Topic, printableText(f.Why))
+	const indent = 21
+	width := p.width() - indent
+	text := fmt.Sprintf("%s  %-14s ", f.Level, f.Topic) + strings.Join(lines(printableText(f.Why), width), "\n"+strings.Repeat(" ", indent)) + "\n"
 	if f.Do != "" {
-		text += fmt.Sprintf("%21s-> %s\n", "", printableText(f.Do))
+		const arrow = "-> "
+		text += strings.Repeat(" ", indent) + arrow +
+			strings.Join(lines(printableText(f.Do), width-len(arrow)), "\n"+strings.Repeat(" ", indent+len(arrow))) + "\n"
 	}
 	return p.print(text)
+}
+
+// lines breaks a text for a terminal. What goes elsewhere is one line.
+func lines(text string, width int) []string {
+	if width <= 0 {
+		return []string{text}
+	}
+	return wrap(text, width)
+}
+
+// width is that of the terminal that standard output is, or 0.
+func (p Program) width() int {
+	f, ok := p.Stdout.(*os.File)
+	if !ok || !isTerminal(f) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < helpWidth {
+		return helpWidth
+	}
+	return width
 }
 
 func statfs(name string) (readiness.Space, error) {

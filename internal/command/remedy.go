@@ -1,10 +1,12 @@
 package command
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
@@ -72,13 +74,8 @@ func (r remedy) special(g report.Group) []string {
 		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
 	}
 	if strings.Contains(g.Reason, "no extended attributes") {
-		line := "nothing can be labelled there; put in front of the policy"
-		for _, name := range []string{r.c.String("target-fs")} {
-			if _, ok := policy.MagicOf(name); ok {
-				return []string{line + ": dont_appraise fsname=" + name}
-			}
-		}
-		return []string{line + " a rule dont_appraise fsmagic= (imaseal policy explain shows the number), or mount it with uid= of another user"}
+		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
+		return append(lines, r.exclusions(g)...)
 	}
 	if strings.Contains(g.Reason, "opened for writing") {
 		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
@@ -105,6 +102,27 @@ func (r remedy) relabelEVM(g report.Group, why string, options ...string) []stri
 // digests.
 func (r remedy) demandsVerity() bool {
 	return slices.ContainsFunc(r.judge.Policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
+}
+
+// exclusions are the rules that exclude the file systems of a group's files.
+func (r remedy) exclusions(g report.Group) []string {
+	if name := r.c.String("target-fs"); name != "" {
+		return []string{"dont_appraise fsname=" + name}
+	}
+	var rules []string
+	for _, place := range g.Places {
+		var fs unix.Statfs_t
+		if unix.Statfs(place, &fs) != nil {
+			continue
+		}
+		if rule := fmt.Sprintf("dont_appraise fsmagic=0x%x", uint32(fs.Type)); !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
+		}
+	}
+	if rules == nil {
+		return []string{"dont_appraise fsmagic=, with the number that imaseal policy explain shows"}
+	}
+	return rules
 }
 
 // learn says how what is undecided can be decided.
