@@ -130,7 +130,8 @@ const (
 // A File is what counts of a file.
 type File struct {
 	match.File
-	Regular bool // of others nothing is appraised
+	Regular bool   // of others nothing is appraised
+	Mode    uint32 // the set-id bits of programs count
 	// NoXattrs says that the file system has no extended attributes at all;
 	// an appraised file is then denied without a record.
 	NoXattrs bool

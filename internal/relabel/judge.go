@@ -103,7 +103,7 @@ func (p *Policy) mayTake(uses []match.Operation, facts match.File) bool {
 
 // file gathers what counts of a file.
 func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*appraise.File, error) {
-	f := &appraise.File{File: facts, Regular: true, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
+	f := &appraise.File{File: facts, Regular: true, Mode: e.Stat.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
 		if facts.Magic.Value == policy.MagicFUSE {
 			f.UserMount = policy.Unknown
