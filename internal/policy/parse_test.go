@@ -210,3 +210,41 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseShown: what the kernel shows prints to what reads the same.
+func FuzzParseShown(f *testing.F) {
+	f.Add("appraise func=BPRM_CHECK appraise_type=sigv3 digest_type=verity \n")
+	f.Add("dont_appraise fsmagic=0x9fa0 \nappraise fowner=0 \n")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParseShown(text, k612)
+		if err != nil {
+			var e *Error
+			if !errors.As(err, &e) || len(p.Rules) != 0 {
+				t.Fatalf("error %v, rules %v", err, p.Rules)
+			}
+			return
+		}
+		again, err := ParseShown(p.String(), k612)
+		if err != nil && len(p.String()) <= MaxLine || err == nil && again.String() != p.String() {
+			t.Fatalf("%q printed as %q: %v", text, p, err)
+		}
+	})
+}
+
+// FuzzParseKernel: a version prints to one that parses to the same.
+func FuzzParseKernel(f *testing.F) {
+	f.Add("6.12.9-amd64")
+	f.Add("7.2")
+	f.Fuzz(func(t *testing.T, version string) {
+		k, err := ParseKernel(version)
+		if err != nil {
+			if k.Major != 0 || k.Minor != 0 {
+				t.Fatalf("%q: %v beside an error", version, k)
+			}
+			return
+		}
+		if again, err := ParseKernel(k.String()); err != nil || again.Major != k.Major || again.Minor != k.Minor {
+			t.Fatalf("%q is %v, and that %v, %v", version, k, again, err)
+		}
+	})
+}
