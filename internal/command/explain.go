@@ -115,7 +115,7 @@ func (p Program) policyExplain(c *cli.Context) error {
 			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
 			continue
 		}
-		if err := p.print(text); err != nil {
+		if err := p.print(p.fit(text)); err != nil {
 			return err
 		}
 	}

@@ -132,7 +132,7 @@ func (p Program) policyLint(c *cli.Context) error {
 			text += "   " + printableText(f.Advice) + "\n"
 		}
 	}
-	if err := p.print(text); err != nil {
+	if err := p.print(p.fit(text)); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {
