@@ -301,6 +301,9 @@ func field(c match.Condition) string { return c.Item[:strings.IndexAny(c.Item, "
 func (e *explainer) step(steps []match.Step) string {
 	first := steps[0]
 	r := e.policy.Rules[first.Rule]
+	if len(steps) == 1 && r.Func == policy.SetxattrCheck {
+		return fmt.Sprintf("%s, %s: no, it is about setting security.ima", e.number(first.Rule), r)
+	}
 	if len(steps) == 1 {
 		return fmt.Sprintf("%s, %s: %s", e.number(first.Rule), r, why(first))
 	}

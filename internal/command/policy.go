@@ -77,7 +77,11 @@ func (p Program) policyShow(c *cli.Context) error {
 	if len(shown.Rules) == 0 {
 		p.warn("%s has no rules on %s: nothing is appraised", report.Quote(name), t.describe(c))
 	}
-	return p.print(shown.String())
+	text := shown.String()
+	if shown.FailSecurely {
+		text = "# fail_securely: appraised files on file systems whose changes the kernel cannot see, such as FUSE, are denied\n" + text
+	}
+	return p.print(text)
 }
 
 func (p Program) policyLintCommand() *cli.Command {
