@@ -181,8 +181,11 @@ func (l *linter) noEffect(i int) {
 func (l *linter) options(i int) {
 	r := &l.policy.Rules[i]
 	for _, lsm := range policy.LSMs() {
+		if r.LSM[lsm] == "" {
+			continue
+		}
 		isNew := !slices.ContainsFunc(l.policy.Rules[:i], func(o policy.Rule) bool { return o.LSM[lsm] == r.LSM[lsm] })
-		if r.LSM[lsm] != "" && isNew {
+		if isNew {
 			l.add(Note, i, "load the policy after that of the security module, and try it",
 				"%s=%s must be known to the security module when the rule is loaded; else the kernel refuses it or, as a later policy, never matches it", lsm, r.LSM[lsm])
 		}
