@@ -12,9 +12,10 @@
 // operations left with the inode (verdicts, digests, demands; within one
 // operation Judge follows them), writers that have the file open or mapped
 // ("mmapped_writers"), new files, and the .blacklist keyring, which may deny
-// any file that a rule with appraise_type takes. Since 7.2 compressed
-// modules that the kernel unpacks itself have no label checked but their
-// unpacked form's modsig; they are the caller's to tell apart.
+// any file that a rule with appraise_type takes. Since 7.2 the signature
+// appended to a compressed module that the kernel unpacks itself is that of
+// its unpacked form, while the label is that of the file: to the caller such a
+// file's ModSig is unknown.
 package appraise
 
 import (
@@ -129,7 +130,8 @@ const (
 // A File is what counts of a file.
 type File struct {
 	match.File
-	Regular bool // of others nothing is appraised
+	Regular bool   // of others nothing is appraised
+	Mode    uint32 // the set-id bits of programs count
 	// NoXattrs says that the file system has no extended attributes at all;
 	// an appraised file is then denied without a record.
 	NoXattrs bool

@@ -34,7 +34,7 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 	}
 	var h history
 	for _, a := range o.Accesses(k.Kernel) {
-		q := match.Query{Access: a, File: f.File, Subject: s}
+		q := match.Query{Access: a, File: f.File, Subject: o.Task(k.Kernel, a, s, f.File, f.Mode)}
 		outcomes := match.Appraisal(p, q)
 		j := k.judgeAccess(p, f, q, outcomes, &h, direct)
 		switch {

@@ -144,3 +144,45 @@ func TestImmutableUnderEVM(t *testing.T) {
 		}
 	}
 }
+
+// TestSetID: whose task a set-id program is when the kernel asks.
+func TestSetID(t *testing.T) {
+	const setuid, setgid = 0o104755, 0o102755
+	user := match.User(7, 8)
+	for _, c := range []struct {
+		policy    string
+		mode      uint32
+		subject   match.Subject
+		op        match.Operation
+		v612, v72 Status
+	}{
+		{"appraise func=BPRM_CHECK euid=0", setuid, user, match.Exec, Allowed, Allowed},
+		{"appraise func=CREDS_CHECK euid=0", setuid, user, match.Exec, Allowed, Denied},
+		{"appraise func=CREDS_CHECK euid=0", 0o100755, user, match.Exec, Allowed, Allowed},
+		{"appraise func=CREDS_CHECK uid=0", setuid, user, match.Exec, Allowed, Allowed},
+		{"appraise func=MMAP_CHECK euid=0", setuid, user, match.Exec, Denied, Denied},
+		{"appraise func=MMAP_CHECK euid=7", setuid, user, match.Exec, Denied, Denied}, // by the real id
+		{"appraise func=MMAP_CHECK euid=0", setuid, user, match.Map, Allowed, Allowed},
+		{"appraise func=MMAP_CHECK egid=0", setgid, user, match.Exec, Denied, Denied},
+		{"appraise func=MMAP_CHECK egid=0", setgid &^ 0o10, user, match.Exec, Allowed, Allowed},
+		{"appraise func=MMAP_CHECK egid=8", setgid, user, match.Exec, Allowed, Allowed},
+		{"appraise func=CREDS_CHECK euid=0", setuid, user, match.Script, Allowed, Allowed},
+		{"appraise func=MMAP_CHECK euid=0", setuid, match.Subject{}, match.Exec, Denied, Denied},
+	} {
+		for k, want := range map[*Kernel]Status{kernel(6, 12): c.v612, kernel(7, 2): c.v72} {
+			f := file(nil)
+			f.Mode, f.Owner, f.Group = c.mode, match.Is[uint32](0), match.Is[uint32](0)
+			if j := k.Judge(parse(t, c.policy), f, c.op, c.subject, false); j.Status != want {
+				t.Errorf("%s: %q, mode %o, %s: %+v, want %s", k.Kernel, c.policy, c.mode, c.op, j, want)
+			}
+		}
+	}
+	// Root that runs a program of another user keeps its real id only.
+	f := file(nil)
+	f.Mode, f.Owner = setuid, match.Is[uint32](5)
+	for text, want := range map[string]Status{"euid=0": Allowed, "uid=0": Denied, "euid=5": Denied} {
+		if j := kernel(6, 12).Judge(parse(t, "appraise func=MMAP_CHECK "+text), f, match.Exec, match.Root(), false); j.Status != want {
+			t.Errorf("%s: %+v, want %s", text, j, want)
+		}
+	}
+}

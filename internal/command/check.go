@@ -85,6 +85,9 @@ func (p Program) check(c *cli.Context) error {
 	}
 	defer r.close()
 	judge.Store = r.store()
+	if text, ok := r.report.(*report.Text); ok {
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, judge}.fix(g)) }}
+	}
 	if !c.Bool("quiet") && !c.Bool("json") {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
 	}

@@ -115,7 +115,7 @@ func (p Program) policyExplain(c *cli.Context) error {
 			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
 			continue
 		}
-		if err := p.print(text); err != nil {
+		if err := p.print(p.fit(text)); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (e *explainer) file(name string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", report.Quote(name), describeFile(facts))
 	for _, o := range uses {
-		e.operation(&b, o, facts)
+		e.operation(&b, o, facts, st.Mode)
 	}
 	return b.String(), nil
 }
@@ -208,12 +208,15 @@ func describeFile(f match.File) string {
 
 // operation explains what one operation asks. Questions with the same answers
 // are one.
-func (e *explainer) operation(b *strings.Builder, o match.Operation, f match.File) {
+func (e *explainer) operation(b *strings.Builder, o match.Operation, f match.File, mode uint32) {
 	accesses := o.Accesses(e.kernel)
+	answers := func(a match.Access) []string {
+		return e.answers(match.Query{Access: a, File: f, Subject: o.Task(e.kernel, a, e.subject, f, mode)})
+	}
 	for len(accesses) > 0 {
-		first := e.answers(accesses[0], f)
+		first := answers(accesses[0])
 		same := 1
-		for same < len(accesses) && reflect.DeepEqual(e.answers(accesses[same], f), first) {
+		for same < len(accesses) && reflect.DeepEqual(answers(accesses[same]), first) {
 			same++
 		}
 		var names []string
@@ -229,9 +232,8 @@ func (e *explainer) operation(b *strings.Builder, o match.Operation, f match.Fil
 }
 
 // answers says what each rule answers, and what comes of it.
-func (e *explainer) answers(a match.Access, f match.File) []string {
+func (e *explainer) answers(q match.Query) []string {
 	var lines []string
-	q := match.Query{Access: a, File: f, Subject: e.subject}
 	for _, action := range []policy.Action{policy.Measure, policy.Appraise, policy.Audit, policy.Hash} {
 		if !slices.ContainsFunc(e.policy.Rules, func(r policy.Rule) bool { return r.Action == action }) {
 			continue
@@ -299,6 +301,9 @@ func field(c match.Condition) string { return c.Item[:strings.IndexAny(c.Item, "
 func (e *explainer) step(steps []match.Step) string {
 	first := steps[0]
 	r := e.policy.Rules[first.Rule]
+	if len(steps) == 1 && r.Func == policy.SetxattrCheck {
+		return fmt.Sprintf("%s, %s: no, it is about setting security.ima", e.number(first.Rule), r)
+	}
 	if len(steps) == 1 {
 		return fmt.Sprintf("%s, %s: %s", e.number(first.Rule), r, why(first))
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
@@ -103,9 +103,7 @@ func (p Program) runningPolicy(t target) (policy.Policy, error) {
 	if err != nil {
 		return policy.Policy{}, &policyError{name: "the policy of the running kernel", err: err}
 	}
-	if words, ok := p.Host.Option("ima_policy"); ok && strings.Contains(words, "fail_securely") {
-		pol.FailSecurely = true
-	}
+	pol.FailSecurely = slices.Contains(p.Host.PolicyWords(), "fail_securely")
 	return pol, nil
 }
 

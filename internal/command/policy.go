@@ -77,7 +77,11 @@ func (p Program) policyShow(c *cli.Context) error {
 	if len(shown.Rules) == 0 {
 		p.warn("%s has no rules on %s: nothing is appraised", report.Quote(name), t.describe(c))
 	}
-	return p.print(shown.String())
+	text := shown.String()
+	if shown.FailSecurely {
+		text = "# fail_securely: appraised files on file systems whose changes the kernel cannot see, such as FUSE, are denied\n" + text
+	}
+	return p.print(text)
 }
 
 func (p Program) policyLintCommand() *cli.Command {
@@ -124,15 +128,15 @@ func (p Program) policyLint(c *cli.Context) error {
 		}
 		findings, rules = lint.Policy(n.Policy, t.Kernel), n.Rules
 	}
-	var text string
+	var text strings.Builder
 	for _, f := range findings {
 		where, message := place(f, rules)
-		text += fmt.Sprintf("%s%s: %s: %s\n", report.Quote(name), where, f.Severity, printableText(message))
+		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(name), where, f.Severity, printableText(message))
 		if f.Advice != "" {
-			text += "   " + printableText(f.Advice) + "\n"
+			text.WriteString("   " + printableText(f.Advice) + "\n")
 		}
 	}
-	if err := p.print(text); err != nil {
+	if err := p.print(p.fit(text.String())); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {

@@ -1,17 +1,25 @@
 package command
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
+	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 )
 
-// A remedy finds the commands that mend what check found, as its options go.
-type remedy struct{ c *cli.Context }
+// A remedy finds the commands that mend what check found, as its options and
+// the kernel that it judged for go.
+type remedy struct {
+	c     *cli.Context
+	judge *relabel.Judge
+}
 
 // fix returns what to do about files with a verdict, a line each.
 func (r remedy) fix(g report.Group) []string {
@@ -36,7 +44,8 @@ func (r remedy) fix(g report.Group) []string {
 	case appraise.InvalidSignatureVersion:
 		return r.relabel(g, "this kernel takes signatures of version 2:", "--key KEY", "--cert CERT", "--sig-version 2")
 	case appraise.InvalidSignature:
-		return r.relabel(g, "if the kernel will have another key, name it with --key CERT; else sign them again:", "--key KEY", "--cert CERT", "--force")
+		return r.relabel(g, "if the kernel will have another key, name it with --key CERT; else sign them again, and hash those that need no signature:",
+			"--key KEY", "--cert CERT", "--replace-signatures")
 	}
 	return r.special(g)
 }
@@ -44,20 +53,20 @@ func (r remedy) fix(g report.Group) []string {
 // special is about causes that a label of the content does not mend.
 func (r remedy) special(g report.Group) []string {
 	switch appraise.Cause(g.Cause) {
-	case appraise.MissingHMAC, appraise.InvalidHMAC:
-		line := "EVM is active, and they have no EVM label; from a kernel where it is not:"
-		if g.Cause == string(appraise.InvalidHMAC) {
-			line = "their EVM label does not fit (metadata, inode or content's label changed, or the kernel lacks the key); from a kernel where EVM is not active:"
-		}
-		if strings.Contains(r.c.String("evm-state"), "x509") && r.c.String("evm-key") == "" {
-			return r.relabel(g, line, "--key KEY", "--cert CERT", "--evm portable")
-		}
-		return r.relabel(g, line, "--evm hmac", "--evm-key EVMKEY")
+	case appraise.MissingHMAC:
+		return r.relabelEVM(g, "EVM is active, and they have no EVM label; from a kernel where it is not")
+	case appraise.InvalidHMAC:
+		return r.relabelEVM(g, "their EVM label does not fit (metadata, inode or content's label changed, or the kernel lacks the key); from a kernel where EVM is not active")
 	case appraise.InvalidImmutable:
-		return r.relabel(g, "the portable EVM signature does not fit, or the kernel lacks its key; sign them again:", "--key KEY", "--cert CERT", "--evm portable")
+		return r.relabelEVM(g, "the portable EVM signature does not fit (metadata or content's label changed), or the kernel lacks its key (--key CERT names more)", "--replace-signatures")
 	case appraise.NoVerityDigest:
 		return []string{"the policy compares fs-verity digests: fsverity enable FILE, for each"}
-	case appraise.VeritySignatureRequired, appraise.InvalidVeritySignature:
+	case appraise.InvalidVeritySignature:
+		if !r.demandsVerity() {
+			return r.relabel(g, "their label is of the type for fs-verity, which the policy does not compare; hash them:", "--replace-signatures")
+		}
+		fallthrough
+	case appraise.VeritySignatureRequired:
 		return []string{"the policy demands a signature over the fs-verity digest: evmctl ima_sign --veritysig --key KEY FILE, for each"}
 	case appraise.Unverifiable:
 		return []string{"the kernel cannot see changes on this file system: exclude it in the policy, or boot without fail_securely"}
@@ -65,18 +74,55 @@ func (r remedy) special(g report.Group) []string {
 		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
 	}
 	if strings.Contains(g.Reason, "no extended attributes") {
-		line := "nothing can be labelled there; put in front of the policy"
-		for _, name := range []string{r.c.String("target-fs")} {
-			if _, ok := policy.MagicOf(name); ok {
-				return []string{line + ": dont_appraise fsname=" + name}
-			}
-		}
-		return []string{line + " a rule dont_appraise fsmagic= (imaseal policy explain shows the number), or mount it with uid= of another user"}
+		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
+		return append(lines, r.exclusions(g)...)
 	}
 	if strings.Contains(g.Reason, "opened for writing") {
 		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
 	}
 	return nil
+}
+
+// relabelEVM is the command that gives the group's files EVM labels that the
+// kernel takes. One without an HMAC key takes signatures only, which relabel
+// makes for files of class sign.
+func (r remedy) relabelEVM(g report.Group, why string, options ...string) []string {
+	switch {
+	case !r.judge.Kernel.EVM.HMAC:
+		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
+		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
+	case options != nil:
+		options = append([]string{"--key KEY", "--cert CERT", "--evm portable,hmac", "--evm-key EVMKEY"}, options...)
+		return r.relabel(g, why+":", options...)
+	}
+	return r.relabel(g, why+":", "--evm hmac", "--evm-key EVMKEY")
+}
+
+// demandsVerity reports whether a rule of the policy compares fs-verity
+// digests.
+func (r remedy) demandsVerity() bool {
+	return slices.ContainsFunc(r.judge.Policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
+}
+
+// exclusions are the rules that exclude the file systems of a group's files.
+func (r remedy) exclusions(g report.Group) []string {
+	if name := r.c.String("target-fs"); name != "" {
+		return []string{"dont_appraise fsname=" + name}
+	}
+	var rules []string
+	for _, place := range g.Places {
+		var fs unix.Statfs_t
+		if unix.Statfs(place, &fs) != nil {
+			continue
+		}
+		if rule := fmt.Sprintf("dont_appraise fsmagic=0x%x", uint32(fs.Type)); !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
+		}
+	}
+	if rules == nil {
+		return []string{"dont_appraise fsmagic=, with the number that imaseal policy explain shows"}
+	}
+	return rules
 }
 
 // learn says how what is undecided can be decided.
@@ -97,7 +143,7 @@ func (r remedy) learn(g report.Group) []string {
 // relabel is the command that labels the group's files with more options.
 func (r remedy) relabel(g report.Group, why string, options ...string) []string {
 	words := []string{"imaseal relabel"}
-	for _, name := range []string{"policy", "target-fs", "kernel-version", "kernel-config", "secure-boot", "namespace"} {
+	for _, name := range []string{"policy", "target-fs", "kernel-version", "kernel-config", "secure-boot", "evm-uuid", "namespace"} {
 		if r.c.IsSet(name) {
 			words = append(words, "--"+name+" "+shellWord(r.c.String(name)))
 		}

@@ -17,11 +17,7 @@ func (p Program) reporter(c *cli.Context) report.Handler {
 	if c.Bool("json") {
 		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
 	}
-	text := &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: c.Bool("verbose"), Quiet: c.Bool("quiet"), Hint: hint, Bar: bar}
-	if c.Command.Name == "check" {
-		text.Groups = &report.Groups{Fix: remedy{c}.fix}
-	}
-	return text
+	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: c.Bool("verbose"), Quiet: c.Bool("quiet"), Hint: hint, Bar: bar}
 }
 
 // bar returns a bar if there is a terminal to show it, to which nothing else

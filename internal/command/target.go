@@ -18,7 +18,7 @@ const kernelCategory = "Kernel"
 // targetFlags say which kernel is meant, where it is not the running one.
 func targetFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "kernel-version", Category: kernelCategory, DefaultText: "the running kernel's", Usage: "`VERSION` of the kernel, such as 6.12"},
+		&cli.StringFlag{Name: "kernel-version", Category: kernelCategory, DefaultText: "that of --kernel-config if it tells, or the running kernel's", Usage: "`VERSION` of the kernel, such as 6.12"},
 		&cli.StringFlag{Name: "secure-boot", Category: kernelCategory, Usage: "UEFI secure boot is on or off; without the option, as it is here if the running kernel is meant, else not known"},
 	}
 }
@@ -40,12 +40,18 @@ func (p Program) target(c *cli.Context) (target, error) {
 	var t target
 	version := c.String("kernel-version")
 	t.running = version == "" && c.String("kernel-config") == ""
+	if version == "" && !t.running {
+		version, _ = host.ConfigVersion(c.String("kernel-config"))
+	}
 	if version == "" {
 		version = p.Host.Release()
 	}
 	var err error
 	if t.Kernel, err = policy.ParseKernel(version); err != nil {
 		return t, &usageError{err: err, advice: "--kernel-version 6.12, or what uname -r prints"}
+	}
+	if !t.AtLeast(6, 1) {
+		p.warn("kernel %s is taken for 6.1, the earliest whose rules are known here", t.Kernel)
 	}
 	switch {
 	case c.String("kernel-config") != "":

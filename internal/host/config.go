@@ -71,6 +71,29 @@ func OpenConfig(name string) (Config, error) {
 	return c, nil
 }
 
+// ConfigVersion returns the version of the kernel that a configuration in a
+// file is for, as its head says, such as 6.12.9-amd64, and false if it does
+// not. Kernel: conf_write_heading(), scripts/kconfig/confdata.c.
+func ConfigVersion(name string) (string, bool) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", false // a pipe is read once
+	}
+	head := make([]byte, 4096)
+	n, _ := io.ReadFull(f, head)
+	for line := range strings.Lines(string(head[:n])) {
+		words, ok := strings.CutSuffix(strings.TrimSpace(line), " Kernel Configuration")
+		if fields := strings.Fields(words); ok && len(fields) == 3 && fields[0] == "#" && strings.HasPrefix(fields[1], "Linux/") {
+			return fields[2], true
+		}
+	}
+	return "", false
+}
+
 // Config returns the running kernel's configuration and where it was found.
 // The error wraps fs.ErrNotExist if it is nowhere.
 func (h Host) Config() (Config, string, error) {

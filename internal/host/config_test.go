@@ -69,3 +69,25 @@ func TestOpenConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestConfigVersion(t *testing.T) {
+	const head = "#\n# Automatically generated file; DO NOT EDIT.\n"
+	for text, want := range map[string]string{
+		head + "# Linux/x86 6.12.9 Kernel Configuration\n#\nCONFIG_A=y\n": "6.12.9",
+		"# Linux/arm64 6.1.0-30-cloud-amd64 Kernel Configuration":         "6.1.0-30-cloud-amd64",
+		head + someConfig:                    "",
+		"# Linux/x86 Kernel Configuration\n": "",
+		"":                                   "",
+	} {
+		name := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := ConfigVersion(name); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, ok)
+		}
+	}
+	if v, ok := ConfigVersion(t.TempDir()); ok {
+		t.Errorf("a directory: %q", v)
+	}
+}

@@ -56,22 +56,6 @@ func (h Host) HasIMA() bool {
 	return err == nil
 }
 
-// Option returns the value of the last word NAME=VALUE of the kernel's
-// command line.
-func (h Host) Option(name string) (string, bool) {
-	b, err := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
-	if err != nil {
-		return "", false
-	}
-	value, found := "", false
-	for _, word := range strings.Fields(string(b)) {
-		if v, ok := strings.CutPrefix(word, name+"="); ok {
-			value, found = v, true
-		}
-	}
-	return value, found
-}
-
 // A PrivilegeError says what the process lacks to write security attributes.
 type PrivilegeError struct{ Namespaced bool }
 

@@ -40,6 +40,8 @@ var filesystems = []Filesystem{
 	{Name: "vfat", Magic: 0x4d44, Bare: true},
 	{Name: "exfat", Magic: 0x2011bab0, Bare: true},
 	{Name: "iso9660", Magic: 0x9660, Bare: true},
+	{Name: "udf", Magic: 0x15013346, Bare: true},
+	{Name: "nfsd", Magic: 0x6e667364, Bare: true}, // /proc/fs/nfsd
 
 	{Name: "overlay", Magic: 0x794c7630},
 	{Name: "fuse", Magic: 0x65735546},

@@ -61,6 +61,8 @@ func (p *parser) hook(v string) *Error {
 	switch {
 	case p.rule.Func != 0:
 		return twice("func")
+	case h == 0 && parseHook(strings.ToUpper(v)) != 0:
+		return fault(invalid, "items are case sensitive, this one is func=%s", strings.ToUpper(v))
 	case h == 0:
 		return fault(invalid, "unknown hook")
 	case h == MmapCheckReqprot && !p.kernel.AtLeast(6, 12):

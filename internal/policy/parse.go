@@ -38,6 +38,9 @@ func shorten(s string) string {
 // invalid is the kernel's answer to nearly everything.
 const invalid = "EINVAL"
 
+// NoRule is the Problem of a text that holds no rule.
+const NoRule = "the policy has no rule"
+
 // MaxLine is the longest line without its newline that the kernel takes: it
 // reads at most a page less one byte at once (ima_write_policy(), ima_fs.c),
 // and takes what follows for another rule.
@@ -95,7 +98,7 @@ func parse(text string, k Kernel, shown, stop bool) (Policy, []*Error) {
 	}
 	if len(pol.Rules) == 0 && len(errs) == 0 && !shown {
 		errs = append(errs, &Error{
-			Line: last, Column: length + 1, Problem: "the policy has no rule",
+			Line: last, Column: length + 1, Problem: NoRule,
 			Says: "EINVAL at close: a load needs at least one",
 		})
 	}
@@ -148,6 +151,7 @@ func parseLine(line string, k Kernel, shown bool) (Rule, bool, *Error) {
 		p.items = append(p.items, item{text: line[off:end], column: off + 1})
 		if err := p.item(line[off:end]); err != nil {
 			err.Column, err.Item = off+1, line[off:end]
+			strange(err, line[off:end], off == 0)
 			return Rule{}, false, err
 		}
 		off = end
@@ -156,6 +160,20 @@ func parseLine(line string, k Kernel, shown bool) (Rule, bool, *Error) {
 		return Rule{}, false, err
 	}
 	return p.rule, true, nil
+}
+
+// strange makes the error about what an item has that its writer may not see.
+func strange(e *Error, text string, isFirst bool) {
+	switch {
+	case strings.HasSuffix(text, "\r"):
+		e.Problem = "a carriage return: lines end with a newline alone"
+	case isFirst && strings.HasPrefix(text, "\ufeff"):
+		e.Problem = "a byte order mark in front of the first word: save the file without it"
+	case isFirst && text[0] == '/':
+		e.Problem, e.Says = "a path, and the kernel reads the policy from there: name that file here", ""
+	case strings.ContainsFunc(text, func(r rune) bool { return r == '\v' || r == '\f' || r == '\u00a0' }):
+		e.Problem = "blanks and tabs alone separate items, this holds another kind of space"
+	}
 }
 
 type item struct {
@@ -176,10 +194,13 @@ func fault(says, format string, args ...any) *Error {
 	return &Error{Problem: fmt.Sprintf(format, args...), Says: says}
 }
 
+// permitDirectIO is the only option without a value.
+const permitDirectIO = "permit_directio"
+
 // item takes one word of the rule. The kernel's patterns want at least one
 // character behind the sign (match_token(), lib/parser.c).
 func (p *parser) item(text string) *Error {
-	if text == "permit_directio" {
+	if text == permitDirectIO {
 		p.rule.DirectIO = true
 		return nil
 	}
@@ -223,15 +244,17 @@ func (p *parser) action(text string) *Error {
 func (p *parser) unknown(text, name string) *Error {
 	lower := strings.ToLower(name)
 	_, isValued := valued[lower]
+	isWord := lower == permitDirectIO || isAction(lower)
 	switch {
-	case strings.HasSuffix(text, "\r"):
-		return fault(invalid, "a carriage return: lines end with a newline alone")
 	case text[0] == '#':
 		return fault(invalid, "a comment behind a rule is known since 7.2, not by %s", p.kernel)
-	case name != lower && (isValued || p.id(lower) != nil):
+	case name != lower && (isValued || isWord || p.id(lower) != nil):
 		return fault(invalid, "items are case sensitive, this one is %s", lower)
 	case isValued || p.id(name) != nil:
 		return fault(invalid, "%s has no value", name)
+	}
+	if isWord {
+		return fault(invalid, "%s takes no value", name)
 	}
 	return fault(invalid, "unknown item")
 }

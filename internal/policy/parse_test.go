@@ -64,6 +64,14 @@ func TestErrors(t *testing.T) {
 		{"comments only", "# a\n  # b", k612, 2, 6, "no rule"},
 		{"carriage return", "measure\r\n", k612, 1, 1, "carriage return"},
 		{"blank line of a DOS file", "measure\n\r\n", k612, 2, 1, "carriage return"},
+		{"carriage return behind a value", "appraise fowner=0\r\n", k612, 1, 10, "carriage return"},
+		{"byte order mark", "\ufeffappraise\n", k612, 1, 1, "byte order mark"},
+		{"path", "/etc/ima/other\n", k612, 1, 1, "a path"},
+		{"no-break space", "appraise\u00a0fowner=0\n", k612, 1, 1, "another kind of space"},
+		{"case of an action", "measure\nAppraise fowner=0", k612, 2, 1, "items are case sensitive, this one is appraise"},
+		{"case of an option", "appraise PERMIT_DIRECTIO", k612, 1, 10, "this one is permit_directio"},
+		{"case of a hook", "appraise func=Bprm_Check", k612, 1, 10, "this one is func=BPRM_CHECK"},
+		{"value of an action", "appraise=1", k612, 1, 1, "appraise takes no value"},
 		{"NUL", "measure\nmeas\x00ure\n", k612, 2, 5, "NUL byte"},
 		{"UTF-16", "\xff\xfem\x00e\x00a\x00s\x00", k612, 1, 4, "NUL byte"},
 		{"ELF", "\x7fELF\x02\x01\x01 abc", k612, 1, 1, "unknown item"},
@@ -199,6 +207,44 @@ func FuzzParse(f *testing.F) {
 			if !r.Same(again.Rules[i]) {
 				t.Fatalf("%q printed as %q means something else", text, r)
 			}
+		}
+	})
+}
+
+// FuzzParseShown: what the kernel shows prints to what reads the same.
+func FuzzParseShown(f *testing.F) {
+	f.Add("appraise func=BPRM_CHECK appraise_type=sigv3 digest_type=verity \n")
+	f.Add("dont_appraise fsmagic=0x9fa0 \nappraise fowner=0 \n")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParseShown(text, k612)
+		if err != nil {
+			var e *Error
+			if !errors.As(err, &e) || len(p.Rules) != 0 {
+				t.Fatalf("error %v, rules %v", err, p.Rules)
+			}
+			return
+		}
+		again, err := ParseShown(p.String(), k612)
+		if err != nil && len(p.String()) <= MaxLine || err == nil && again.String() != p.String() {
+			t.Fatalf("%q printed as %q: %v", text, p, err)
+		}
+	})
+}
+
+// FuzzParseKernel: a version prints to one that parses to the same.
+func FuzzParseKernel(f *testing.F) {
+	f.Add("6.12.9-amd64")
+	f.Add("7.2")
+	f.Fuzz(func(t *testing.T, version string) {
+		k, err := ParseKernel(version)
+		if err != nil {
+			if k.Major != 0 || k.Minor != 0 {
+				t.Fatalf("%q: %v beside an error", version, k)
+			}
+			return
+		}
+		if again, err := ParseKernel(k.String()); err != nil || again.Major != k.Major || again.Minor != k.Minor {
+			t.Fatalf("%q is %v, and that %v, %v", version, k, again, err)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package readiness
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -84,7 +83,10 @@ func (t *table) mounts() {
 	for _, fstype := range order {
 		t.unlabelled(fstype, points[fstype])
 	}
-	if good > 0 {
+	switch {
+	case good == 1:
+		t.add(Pass, "mounts", "", "1 mount holds labels")
+	case good > 1:
 		t.add(Pass, "mounts", "", "%d mounts hold labels", good)
 	}
 }
@@ -126,15 +128,19 @@ func (t *table) holds(m mount) bool {
 	if option != "" && t.Config != nil && !t.Config.Enabled(option) {
 		return false
 	}
-	return !isBare(m.fstype) && remote[alias(m.fstype)] == "" && alias(m.fstype) != "overlay" && !m.readOnly
+	return !isBare(m.fstype) && remote[alias(m.fstype)] == "" && alias(m.fstype) != "overlay" && !m.readOnly && !t.refuses(m)
+}
+
+// refuses asks a mount of a type that is not known here whether it takes
+// labels.
+func (t *table) refuses(m mount) bool {
+	_, known := policy.MagicOf(alias(m.fstype))
+	return !known && t.NoLabels != nil && t.NoLabels(m.point)
 }
 
 // unlabelled says what is wrong with file systems of a type.
 func (t *table) unlabelled(fstype string, points []string) {
-	where := strings.Join(points[:min(len(points), maxNamed)], ", ")
-	if more := len(points) - maxNamed; more > 0 {
-		where += fmt.Sprintf(" and %d more", more)
-	}
+	where := list(points)
 	exclude := "dont_appraise fsname=" + alias(fstype) + " in a policy of your own, in front"
 	topic := "mount " + fstype
 	switch {
@@ -148,6 +154,8 @@ func (t *table) unlabelled(fstype string, points []string) {
 		t.add(Warn, topic, "label the layers, or "+exclude, "%s: files need labels in the layers, and containers' images have none", where)
 	case securityOptions[fstype] != "" && t.Config != nil && !t.Config.Enabled(securityOptions[fstype]):
 		t.add(Fail, topic, "boot a kernel that has it", "%s: the kernel was built without %s and denies every file of root", where, securityOptions[fstype])
+	case t.refuses(mount{point: points[0], fstype: fstype}):
+		t.add(Warn, topic, exclude, "%s: takes no security attributes, and opens of files of root are denied", where)
 	default:
 		t.add(Warn, topic, "label the tree before the image is made, or remount read-write", "%s: mounted read-only, labels must be there already", where)
 	}

@@ -45,6 +45,12 @@ type Question struct {
 	Owner uint32
 	// Statfs is unix.Statfs but for tests.
 	Statfs func(name string) (Space, error)
+	// Keys describes the keys in one of the running kernel's keyrings, as far
+	// as they can be seen. Nil stands for a function that sees none.
+	Keys func(keyring string) []string
+	// NoLabels reports whether the file system of a mount refuses security
+	// attributes. Nil stands for a function that does not know.
+	NoLabels func(point string) bool
 }
 
 // A Space is what a file system has free.
@@ -58,14 +64,17 @@ type Space struct {
 func Ask(q Question) []Finding {
 	t := &table{Question: q}
 	t.config()
+	t.rules()
 	t.secureBoot()
 	t.commandLine()
 	if q.Running {
 		t.state()
 		t.keyrings()
 	}
+	t.initramfs()
 	t.mounts()
-	t.init()
+	t.bootFiles()
+	t.writtenAtBoot()
 	t.writers()
 	return t.findings
 }
@@ -73,6 +82,7 @@ func Ask(q Question) []Finding {
 type table struct {
 	Question
 	findings []Finding
+	kept     bool // an appraise rule is active: the kernel renews labels
 }
 
 func (t *table) add(l Level, topic, do, why string, args ...any) {
@@ -111,18 +121,24 @@ func (t *table) config() {
 // algorithms looks for what labels are made of, which must be there before
 // modules are.
 func (t *table) algorithms() {
+	name := strings.Trim(t.Config["CONFIG_IMA_DEFAULT_HASH"], `"`)
+	if t.Kernel.DefaultHash != 0 {
+		name = t.Kernel.DefaultHash.String()
+	}
 	digest := "CONFIG_CRYPTO_SHA256"
-	if strings.Contains(t.Config["CONFIG_IMA_DEFAULT_HASH"], "sha512") {
+	switch name {
+	case "sha384", "sha512":
 		digest = "CONFIG_CRYPTO_SHA512"
+	case "sha1":
+		digest = "CONFIG_CRYPTO_SHA1"
 	}
 	if t.Config.Enabled(digest) {
 		t.add(Pass, "digests", "", "%s is built in", digest)
 	} else {
 		t.add(Fail, "digests", "build it in, or label with --algo and ima_hash= of one that is", "%s is not built in: files cannot be read before modules are loaded, nor modules", digest)
 	}
-	signs := slices.ContainsFunc(t.Policy.Rules, func(r policy.Rule) bool { return r.Action == policy.Appraise && r.Signature })
 	missing := Warn
-	if signs {
+	if t.signs() {
 		missing = Fail
 	}
 	switch {
@@ -159,38 +175,6 @@ func (t *table) secureBoot() {
 	}
 }
 
-// commandLine looks at what the next boot will be like, if it is like this
-// one.
-func (t *table) commandLine() {
-	words, ok := t.Host.Option("ima_policy")
-	appraises := strings.Contains(words, "appraise_tcb") || strings.Contains(words, "secure_boot")
-	switch {
-	case appraises:
-		t.add(Pass, "ima_policy=", "", "is %s", words)
-	case t.ownPolicy():
-	case ok:
-		t.add(Warn, "ima_policy=", "add appraise_tcb to it, or load rules from the initramfs", "is %s, which appraises nothing", words)
-	default:
-		t.add(Warn, "ima_policy=", "ima_policy=appraise_tcb on the kernel's command line, or rules in /etc/ima/ima-policy", "is not given: without it nothing is appraised")
-	}
-	mode, ok := t.Host.Option("ima_appraise")
-	switch {
-	case !ok && appraises:
-		t.add(Pass, "ima_appraise=", "", "is not given, which means enforce")
-	case !ok:
-		t.add(Warn, "ima_appraise=", "ima_appraise=log first, until the audit log is silent", "is not given, which means enforce as soon as there is a policy")
-	case strings.HasPrefix(mode, "enforce"):
-		t.add(Pass, "ima_appraise=", "", "is enforce")
-	case strings.HasPrefix(mode, "log"):
-		t.add(Pass, "ima_appraise=", "", "is log: denials are in the audit log; enforce when there are none")
-	default:
-		t.add(Warn, "ima_appraise=", "ima_appraise=log, then enforce", "is %s, which enforces nothing", mode)
-	}
-	if _, ok := t.Host.Option("audit"); !ok {
-		t.add(Warn, "audit=", "audit=1 audit_backlog_limit=8192 while the log is watched", "is not 1: records of denials may get lost")
-	}
-}
-
 // rootFile is a file of root's on a file system.
 func rootFile(name string, magic uint32, known bool) match.File {
 	f := match.File{FSName: match.Is(name), Subtype: match.Is(""), Owner: match.Is[uint32](0), Group: match.Is[uint32](0)}
@@ -203,16 +187,37 @@ func rootFile(name string, magic uint32, known bool) match.File {
 	return f
 }
 
+// signs reports whether the policy demands signatures.
+func (t *table) signs() bool {
+	return slices.ContainsFunc(t.Policy.Rules, func(r policy.Rule) bool { return r.Action == policy.Appraise && r.Signature })
+}
+
 // appraised reports whether the policy may appraise a file that root reads or
 // runs.
 func (t *table) appraised(f match.File) bool {
+	return t.demands(f, func(match.Demands) bool { return true })
+}
+
+// demands reports whether the policy may appraise a file that root reads or
+// runs, with demands of some kind.
+func (t *table) demands(f match.File, some func(match.Demands) bool) bool {
 	for _, o := range []match.Operation{match.Read, match.Exec} {
 		for _, a := range o.Accesses(t.Kernel) {
-			appraises := func(o match.Outcome) bool { return o.Appraise }
-			if slices.ContainsFunc(match.Appraisal(t.Policy, match.Query{Access: a, File: f, Subject: match.Root()}), appraises) {
+			outcomes := match.Appraisal(t.Policy, match.Query{Access: a, File: f, Subject: match.Root()})
+			if slices.ContainsFunc(outcomes, func(o match.Outcome) bool { return o.Appraise && some(o.Demands) }) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// list names some of many.
+func list(names []string) string {
+	const most = 3
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

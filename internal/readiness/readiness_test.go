@@ -81,7 +81,7 @@ pass labels kept: an appraise rule is active: the kernel labels again what root 
 pass EVM state: EVM is not active: security.ima alone counts
 pass keyring .ima: has 1 key
 pass keyring _evm: has 2 keys
-pass mounts: 1 mounts hold labels
+pass mounts: 1 mount holds labels
 warn init: there is no /sbin/init here
 pass open files: no appraised file of root is open for writing
 `
@@ -124,7 +124,7 @@ func TestUnreadyHost(t *testing.T) {
 		"warn audit: without CONFIG_AUDIT and CONFIG_INTEGRITY_AUDIT denials are silent",
 		"warn secure boot: it is on: no log mode, no fix mode, and no way back by the command line",
 		`fail policy file: kernel 6.12 would refuse /etc/ima/ima-policy: line 1, column 10: "func=FOO": unknown hook (the kernel answers EINVAL)`,
-		"warn ima_appraise=: is fix, which enforces nothing",
+		"warn ima_appraise=: is fix, and the kernel ignores it and enforces",
 		"warn audit=: is not 1: records of denials may get lost",
 		"warn active policy: the kernel does not show it (no CONFIG_IMA_READ_POLICY)",
 		"pass EVM state: EVM is active (1)",
@@ -136,7 +136,8 @@ func TestUnreadyHost(t *testing.T) {
 		"fail mount nfs4: /mnt/n fs: carries no security.ima",
 		"warn mount overlay: /c: files need labels in the layers, and containers' images have none",
 		"fail mount fuse.sshfs: /s: may not pass labels through, and its changes cannot be seen",
-		"fail init: /sbin/init has no label: the kernel would panic for want of a working init",
+		"fail init: no label: /sbin/init; the kernel would panic for want of a working init",
+		"warn boot's writes: files of root that boots and timers write, whose labels will be stale: /var/log/syslog",
 		"warn open files: files of root that are open for writing, whose labels will be stale: /var/log/syslog",
 		"warn swap file: /swapfile is written behind the file system: its label will be wrong at the next swapon",
 		"warn prelink: it rewrites programs in place, signed ones too",

@@ -2,13 +2,11 @@ package readiness
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
@@ -58,14 +56,15 @@ func (t *table) state() {
 		}
 		t.add(Pass, "active policy", "", "%d rules", len(shown.Rules))
 	case errors.Is(err, host.ErrPolicyHidden):
-		words, _ := t.Host.Option("ima_policy")
-		active = strings.Contains(words, "appraise_tcb")
+		words := t.Host.PolicyWords()
+		active = slices.Contains(words, string(policy.SetAppraiseTCB)) || slices.Contains(words, "ima_appraise_tcb")
 		t.add(Warn, "active policy", "--policy FILE names what was loaded", "the kernel does not show it (no CONFIG_IMA_READ_POLICY)")
 	default:
 		t.add(Warn, "active policy", "run as root", "it cannot be read: %v", errors.Join(err, parseErr))
 	}
 	mode, _ := t.Host.Option("ima_appraise")
-	if active && !strings.HasPrefix(mode, "off") {
+	t.kept = active && !(strings.HasPrefix(mode, "off") && !t.modeIgnored())
+	if t.kept {
 		t.add(Pass, "labels kept", "", "an appraise rule is active: the kernel labels again what root changes")
 	} else {
 		t.add(Warn, "labels kept", "boot with the policy and ima_appraise=log, relabel, and stay in that mode until enforcing; or label offline",
@@ -79,16 +78,16 @@ func (t *table) state() {
 	}
 }
 
-// keyrings looks for the keys of labels. Only their number is told here.
+// keyrings looks for the keys of labels.
 func (t *table) keyrings() {
-	list, err := t.read("/proc/keys")
+	text, err := t.read("/proc/keys")
 	if err != nil {
 		t.add(Warn, "keyrings", "run as root", "/proc/keys cannot be read")
 		return
 	}
 	for _, names := range [][2]string{{".ima", "_ima"}, {".evm", "_evm"}} {
 		count, found := "", ""
-		for line := range strings.Lines(list) {
+		for line := range strings.Lines(text) {
 			for _, name := range names {
 				_, description, _ := strings.Cut(line, " keyring ")
 				if n, ok := strings.CutPrefix(strings.TrimSpace(description), name+": "); ok && found == "" {
@@ -103,9 +102,20 @@ func (t *table) keyrings() {
 		case count == "empty":
 			t.add(Warn, "keyring "+found, do, "is empty: signatures are wrong to the kernel")
 		default:
-			t.add(Pass, "keyring "+found, "", "has %s", plural(count, "key"))
+			has := plural(count, "key")
+			if keys := t.keys(found); keys != nil {
+				has += ": " + list(keys)
+			}
+			t.add(Pass, "keyring "+found, "", "has %s", has)
 		}
 	}
+}
+
+func (t *table) keys(keyring string) []string {
+	if t.Keys == nil {
+		return nil
+	}
+	return t.Keys(keyring)
 }
 
 func plural(count, noun string) string {
@@ -115,25 +125,6 @@ func plural(count, noun string) string {
 	}
 	return count + " " + noun + "s"
 }
-
-// init looks at the first file that is appraised.
-func (t *table) init() {
-	const file = "/sbin/init"
-	path := filepath.Join(t.Host.Root, file)
-	value := make([]byte, 1)
-	_, err := unix.Getxattr(path, "security.ima", value)
-	switch {
-	case err == nil, errors.Is(err, unix.ERANGE):
-		t.add(Pass, "init", "imaseal check / says whether the label is right", "%s has a label", file)
-	case errors.Is(err, unix.ENOENT):
-		t.add(Warn, "init", "", "there is no %s here", file)
-	default:
-		t.add(Fail, "init", "imaseal relabel /", "%s has no label: the kernel would panic for want of a working init", file)
-	}
-}
-
-// maxNamed files are named where there may be many.
-const maxNamed = 3
 
 // writers looks for what makes labels stale, or wants more than to read.
 func (t *table) writers() {
@@ -147,64 +138,4 @@ func (t *table) writers() {
 	if _, err := t.read("/etc/prelink.cache"); err == nil {
 		t.add(Warn, "prelink", "prelink -ua, and remove it", "it rewrites programs in place, signed ones too")
 	}
-}
-
-// openFiles counts the files of root that are open for writing.
-func (t *table) openFiles() {
-	links, _ := filepath.Glob(filepath.Join(t.Host.Root, "/proc/[0-9]*/fd/*"))
-	seen := make(map[[2]uint64]bool)
-	var names []string
-	for _, link := range links {
-		name, ok := t.writes(link, seen)
-		if ok && len(names) < maxNamed {
-			names = append(names, name)
-		}
-	}
-	if len(seen) == 0 {
-		t.add(Pass, "open files", "", "no appraised file of root is open for writing")
-		return
-	}
-	text := strings.Join(names, ", ")
-	if more := len(seen) - len(names); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	t.add(Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
-		"files of root that are open for writing, whose labels will be stale: %s", text)
-}
-
-// writes reports whether a descriptor writes to a file that will be appraised
-// and that is not among those seen, to which it adds it.
-func (t *table) writes(link string, seen map[[2]uint64]bool) (string, bool) {
-	info, err := os.ReadFile(strings.Replace(link, "/fd/", "/fdinfo/", 1))
-	if err != nil || !isWriter(string(info)) {
-		return "", false
-	}
-	var st unix.Stat_t
-	if unix.Stat(link, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != t.Owner || st.Nlink == 0 {
-		return "", false
-	}
-	var space unix.Statfs_t
-	if unix.Statfs(link, &space) != nil {
-		return "", false
-	}
-	name, _ := policy.NameOf(uint32(space.Type))
-	if id := [2]uint64{st.Dev, st.Ino}; seen[id] || !t.appraised(rootFile(name, uint32(space.Type), true)) {
-		return "", false
-	} else {
-		seen[id] = true
-	}
-	target, err := os.Readlink(link)
-	return target, err == nil
-}
-
-// isWriter looks at the access mode in fdinfo: see proc_pid_fdinfo(5).
-func isWriter(info string) bool {
-	for line := range strings.Lines(info) {
-		var flags int
-		if n, _ := fmt.Sscanf(line, "flags: %o", &flags); n == 1 {
-			mode := flags & unix.O_ACCMODE
-			return mode == unix.O_WRONLY || mode == unix.O_RDWR
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,7 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
+	"imaseal/internal/plan"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
@@ -101,18 +103,22 @@ func (p *Policy) mayTake(uses []match.Operation, facts match.File) bool {
 
 // file gathers what counts of a file.
 func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*appraise.File, error) {
-	f := &appraise.File{File: facts, Regular: true, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
+	f := &appraise.File{File: facts, Regular: true, Mode: e.Stat.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
 		if facts.Magic.Value == policy.MagicFUSE {
 			f.UserMount = policy.Unknown
 		}
 		f.NoXattrs = isBare(facts.Magic.Value)
 	}
-	if hasModSig(e) {
+	switch {
+	case hasModSig(e):
 		f.ModSig = appraise.ModSigUnchecked
+	case j.unpacks(e):
+		f.ModSig = appraise.ModSigUnknown
 	}
 	var err error
 	if f.IMA, err = get(j.Store, e, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) {
+		f.NoXattrs = f.NoXattrs || j.Policy.Facts.Type == "" && hasNoAttributes(e)
 		return f, nil // no label, to the kernel
 	} else if err != nil {
 		return nil, err
@@ -126,6 +132,25 @@ func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*apprai
 	f.Meta = imaevm.Meta{Inode: e.Stat.Ino, UID: e.Stat.Uid, GID: e.Stat.Gid, Mode: e.Stat.Mode}
 	f.Bound = j.bind(e, f)
 	return f, nil
+}
+
+// unpacks reports whether the kernel unpacks the file itself when it is loaded
+// as a module, and looks for a signature behind what comes out. Kernel:
+// kernel_read_file() with READING_MODULE_COMPRESSED, since 7.2.
+func (j *Judge) unpacks(e *walk.Entry) bool {
+	return j.Policy.Kernel.AtLeast(7, 2) && plan.IsModule(e.Path) && !strings.HasSuffix(e.Path, ".ko")
+}
+
+// hasNoAttributes reports whether the file system of a file that refuses
+// security attributes has no others either: the kernel then does not ask for a
+// label, and writes no record (IOP_XATTR, xattr_resolve_name() in fs/xattr.c).
+func hasNoAttributes(e *walk.Entry) bool {
+	for _, name := range []string{"user.imaseal", "trusted.imaseal"} {
+		if _, err := unix.Fgetxattr(int(e.File.Fd()), name, nil); !errors.Is(err, unix.EOPNOTSUPP) {
+			return false
+		}
+	}
+	return true
 }
 
 func isBare(magic uint32) bool {

@@ -42,6 +42,10 @@ func implied(a, b *policy.Rule, f policy.Field) bool {
 		return false
 	}
 	switch f {
+	case policy.FieldFunc: // most pairs of rules end here or with the next ones, unprinted
+		return a.Func == b.Func
+	case policy.FieldFSMagic:
+		return a.FSMagic == b.FSMagic
 	case policy.FieldMask:
 		return a.Mask == b.Mask && (a.MaskIn || !b.MaskIn)
 	case policy.FieldUID, policy.FieldEUID, policy.FieldGID, policy.FieldEGID, policy.FieldFOwner, policy.FieldFGroup:

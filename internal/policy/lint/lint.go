@@ -42,7 +42,11 @@ func Text(text string, k policy.Kernel) []Finding {
 	l := &linter{policy: p, kernel: k}
 	for _, e := range errs {
 		message := strings.TrimPrefix(e.Error(), fmt.Sprintf("line %d, ", e.Line))
-		l.findings = append(l.findings, Finding{Error, e.Line, -1, message, "correct the line: the kernel drops the whole policy for it"})
+		advice := "correct the line: the kernel drops the whole policy for it"
+		if e.Problem == policy.NoRule {
+			advice = "write rules; imaseal policy show appraise_tcb prints those of the kernel's own policy"
+		}
+		l.findings = append(l.findings, Finding{Error, e.Line, -1, message, advice})
 	}
 	l.text(text)
 	l.rules()
@@ -71,8 +75,21 @@ func (l *linter) sorted() []Finding {
 	return l.findings
 }
 
+// add adds a finding about a rule. What was said of an earlier one is not said
+// at length again, and notes not at all.
 func (l *linter) add(s Severity, i int, advice, format string, args ...any) {
-	l.findings = append(l.findings, Finding{s, l.policy.Rules[i].Line, i, fmt.Sprintf(format, args...), advice})
+	f := Finding{s, l.policy.Rules[i].Line, i, fmt.Sprintf(format, args...), advice}
+	for _, earlier := range l.findings {
+		if earlier.Message != f.Message || earlier.Rule == i || earlier.Rule < 0 {
+			continue
+		}
+		if s == Note {
+			return
+		}
+		f.Advice = "as for " + l.name(earlier.Rule)
+		break
+	}
+	l.findings = append(l.findings, f)
 }
 
 // name says which rule is meant.
@@ -94,11 +111,20 @@ func (l *linter) text(text string) {
 			l.findings = append(l.findings, Finding{Note, number, -1, "appraise_flag is ignored: every appraise_type has the blacklist asked",
 				"leave it out"})
 		}
+		if strings.HasSuffix(strings.TrimSuffix(line, "\n"), "\r") && l.hasRule(number) {
+			l.findings = append(l.findings, Finding{Warning, number, -1, "a carriage return is part of the last item, which the kernel takes so: no file and no task has it",
+				"end lines with a newline alone"})
+		}
 		if !strings.HasSuffix(line, "\n") {
 			l.findings = append(l.findings, Finding{Warning, number, -1, "no newline behind the last line: loading the file by its path fails with EINVAL",
 				"end the file with a newline"})
 		}
 	}
+}
+
+// hasRule reports whether the kernel takes a line of the text for a rule.
+func (l *linter) hasRule(line int) bool {
+	return slices.ContainsFunc(l.policy.Rules, func(r policy.Rule) bool { return r.Line == line })
 }
 
 func (l *linter) rules() {
@@ -155,8 +181,11 @@ func (l *linter) noEffect(i int) {
 func (l *linter) options(i int) {
 	r := &l.policy.Rules[i]
 	for _, lsm := range policy.LSMs() {
+		if r.LSM[lsm] == "" {
+			continue
+		}
 		isNew := !slices.ContainsFunc(l.policy.Rules[:i], func(o policy.Rule) bool { return o.LSM[lsm] == r.LSM[lsm] })
-		if r.LSM[lsm] != "" && isNew {
+		if isNew {
 			l.add(Note, i, "load the policy after that of the security module, and try it",
 				"%s=%s must be known to the security module when the rule is loaded; else the kernel refuses it or, as a later policy, never matches it", lsm, r.LSM[lsm])
 		}

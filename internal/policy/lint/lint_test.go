@@ -92,6 +92,7 @@ func TestFindings(t *testing.T) {
 	}{
 		{"bad text", "\x00", "error NUL byte"},
 		{"empty", "", "error the policy has no rule"},
+		{"carriage return", "dont_appraise fsname=tmpfs\r;appraise fsname=ext4", "warning a carriage return is part of the last item"},
 		{"shadowed", "measure fowner<5;measure func=FILE_CHECK fowner=3", "warning line 1 (measure fowner<5) takes everything"},
 		{"shadowed by a dont_ rule", "dont_measure fsname=ext4;measure fsname=ext4 uid=0", "warning can never match"},
 		{"shadowed mask", "measure mask=^MAY_READ;measure mask=MAY_READ", "warning can never match"},
@@ -155,6 +156,18 @@ func TestNotes(t *testing.T) {
 	}
 	if strings.Contains(got, "error") || strings.Contains(got, "warning") {
 		t.Errorf("more than notes:\n%s", got)
+	}
+}
+
+// TestRepeated: what is said of one rule is said of others in short.
+func TestRepeated(t *testing.T) {
+	got := show(Text("appraise fowner=0\nappraise func=FILE_CHECK fowner=0 uid=1\n", k612))
+	if strings.Count(got, "fsmagic=0x9fa0 (proc)") != 1 || strings.Count(got, "denied without a record") != 1 ||
+		strings.Count(got, "error: files on pseudo file systems") != 2 || !strings.Contains(got, "-> as for line 1 (appraise fowner=0)\n") {
+		t.Error(got)
+	}
+	if got := show(Text("# no rule\n", k612)); !strings.Contains(got, "imaseal policy show appraise_tcb") {
+		t.Error(got)
 	}
 }
 

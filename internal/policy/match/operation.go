@@ -79,3 +79,32 @@ func (o Operation) Accesses(k policy.Kernel) []Access {
 	}
 	return nil
 }
+
+// Task returns the task that the kernel asks about at an access, if s does the
+// operation with a file of the given mode. Set-id bits count when a program's
+// segments are mapped, and since 7.2 at CREDS_CHECK; before, that is asked
+// before they are looked at. Kernel: bprm_fill_uid() and begin_new_exec(),
+// fs/exec.c; cap_bprm_creds_from_file(), security/commoncap.c. That the mount
+// may have nosuid is not considered.
+func (o Operation) Task(k policy.Kernel, a Access, s Subject, f File, mode uint32) Subject {
+	const setuid, setgid, groupExec = 0o4000, 0o2000, 0o010
+	isMapped := a.Hook == policy.MmapCheck || a.Hook == policy.MmapCheckReqprot
+	if o != Exec || !isMapped && !(a.Hook == policy.CredsCheck && k.AtLeast(7, 2)) {
+		return s
+	}
+	if mode&setgid != 0 && mode&groupExec != 0 {
+		s.EGID, s.SGID = f.Group, f.Group
+	}
+	if mode&setuid == 0 {
+		return s
+	}
+	s.EUID, s.SUID = f.Owner, f.Owner
+	// Root that becomes another user loses its capabilities, others gain them
+	// by becoming root; those in security.capability are not considered.
+	capable := policy.Unknown
+	if f.Owner.Known {
+		capable = policy.Of(f.Owner.Value == 0)
+	}
+	s.SetUID, s.SetGID = capable, capable
+	return s
+}
