@@ -45,6 +45,7 @@ func hint(err error) string {
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
 	var space *relabel.SpaceError
+	var block *relabel.BlockError
 	var demand *relabel.DemandError
 	switch {
 	case errors.As(err, &usage):
@@ -71,6 +72,8 @@ func hint(err error) string {
 		return "move that file away, or replace it with --force"
 	case errors.As(err, &space):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
+	case errors.As(err, &block):
+		return "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):

@@ -35,6 +35,7 @@ func TestHint(t *testing.T) {
 		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
+		{&relabel.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {
