@@ -106,7 +106,7 @@ func keyHint(err error) (string, bool) {
 		return "imaseal keys generate makes a key that kernels take", true
 	case errors.As(err, &mismatch):
 		return "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key", true
-	case errors.As(err, &kernel) && errors.Is(err, unix.ENOKEY):
+	case errors.As(err, &kernel) && kernel.Adding && errors.Is(err, unix.ENOKEY):
 		return "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts", true
 	case errors.As(err, &kernel) && os.Geteuid() != 0:
 		return "run as root", true
