@@ -98,6 +98,9 @@ func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, 
 	}
 	quick := survey(ctx, func(_ *walk.Entry, u *usage) uint64 {
 		u.big.count(u.path, largest, &u.fs)
+		if l.SigFiles {
+			return largest.need(&u.fs) + uint64(u.fs.Bsize)
+		}
 		return largest.need(&u.fs)
 	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, true, visit) })
 	if !slices.ContainsFunc(quick, func(u *usage) bool { return u.need > u.free() || u.big.files > 0 }) {
@@ -108,7 +111,7 @@ func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, 
 		if want != has {
 			u.big.count(e.Path, want, &u.fs)
 		}
-		return want.need(&u.fs) - min(want.need(&u.fs), has.need(&u.fs))
+		return want.need(&u.fs) - min(want.need(&u.fs), has.need(&u.fs)) + l.sigFileNeed(e, &u.fs)
 	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, false, visit) })
 	for _, u := range exact {
 		if u.need > u.free() {
@@ -170,6 +173,21 @@ func (l *Labeller) labels(e *walk.Entry, sizes map[plan.Class]Labels) (has, want
 	}
 	has, want = Labels{IMA: len(ima), EVM: len(evm)}, sizes[class]
 	return has, Labels{IMA: max(has.IMA, want.IMA), EVM: max(has.EVM, want.EVM)}
+}
+
+// sigFileNeed returns what the file beside a signed one needs: a block, unless
+// there is one.
+func (l *Labeller) sigFileNeed(e *walk.Entry, fs *unix.Statfs_t) uint64 {
+	if !l.SigFiles || isSigFile(e) {
+		return 0
+	}
+	if class, err := l.class(e); err != nil || class != plan.Sign {
+		return 0
+	}
+	if _, err := readSigFile(e); err != errNoSigFile {
+		return 0
+	}
+	return uint64(fs.Bsize)
 }
 
 // ext4Reserved is what ext4 keeps for the end of the world, even from root: a

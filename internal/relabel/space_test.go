@@ -116,6 +116,22 @@ func TestNeedOfFiles(t *testing.T) {
 	}
 }
 
+// A file beside each signed one takes a block, too, if it is not there.
+func TestNeedOfSigFiles(t *testing.T) {
+	root := tree(t, "file new mode=0755 content=x\nfile old mode=0755 content=x\nfile hashed content=x")
+	if err := os.WriteFile(filepath.Join(root, "old.sig"), []byte{byte(imaevm.TypeSignature)}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := &Labeller{Store: userAttrs, SigFiles: true, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+	for name, want := range map[string]uint64{"new": 4096, "old": 0, "old.sig": 0, "hashed": 0} {
+		e := walk.OpenFile(filepath.Join(root, name))
+		if got := l.sigFileNeed(&e, &unix.Statfs_t{Bsize: 4096}); got != want {
+			t.Errorf("%s: %d, not %d", name, got, want)
+		}
+		e.File.Close()
+	}
+}
+
 // Labels that no block of attributes holds are refused before the first of
 // them takes a good one's place. Only trying tells where they have another place.
 func TestCheckSpaceOfBlocks(t *testing.T) {
