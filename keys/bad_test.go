@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"imaseal/internal/vectors"
 	"imaseal/keys/keyfile"
 	"imaseal/keys/keytest"
 )
@@ -43,8 +45,8 @@ func TestOpenBadFiles(t *testing.T) {
 		"OpenSSH":         {write([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")), "in OpenSSH's own format"},
 		"unknown PEM":     {write([]byte("-----BEGIN ODD PRIVATE KEY-----\nAAAA\n-----END ODD PRIVATE KEY-----\n")), `PEM block of unknown type "ODD PRIVATE KEY"`},
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},
-		"tpm":             {"tpm:0x81000001", "tpm keys are not supported yet"},
-		"pkcs11":          {"pkcs11:token=x", "pkcs11 keys are not supported yet"},
+		"tpm":             {"tpm:0x81000001", "tpm keys are not supported"},
+		"pkcs11":          {"pkcs11:token=x", "pkcs11 keys are not supported"},
 		"ML-DSA":          {keyPath(t, "mldsa65"), "ML-DSA-65 keys are not supported"},
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},
@@ -125,6 +127,28 @@ func TestOpenUnsupportedKinds(t *testing.T) {
 		if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
 			t.Errorf("%q, public: %v, want kind %s", test.args, err, test.kind)
 		}
+		if test.kind == "X25519" { // cannot sign a certificate
+			continue
+		}
+		crt := openssl(t, "req", "-x509", "-new", "-key", path, "-subj", "/CN=x", "-outform", "PEM")
+		_, err = OpenVerifiers(keytest.File(t, crt))
+		if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
+			t.Errorf("%q, certificate: %v, want kind %s", test.args, err, test.kind)
+		}
+		// As the last of a chain it does no harm.
+		chain := slices.Concat(vectors.Read(t, "keys/p256.key.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: vectors.Read(t, "keys/p256.cert.der")}), crt)
+		if k := mustOpen(t, keytest.File(t, chain), nil, Options{}); k.Certificate() == nil {
+			t.Errorf("%q in a chain: %s without a certificate", test.args, k)
+		}
+	}
+}
+
+// What of the encryption before PKCS#8 Go does not have is told by name.
+func TestOpenUnsupportedCipher(t *testing.T) {
+	path := keytest.File(t, openssl(t, "ec", "-in", keyPath(t, "p256"), "-camellia256", "-passout", "pass:x"))
+	_, err := Open(path, answer("x"), Options{})
+	if err == nil || !strings.Contains(err.Error(), `encrypted with unsupported cipher "CAMELLIA-256-CBC"`) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -98,7 +98,7 @@ func Open(ref string, ask keyfile.Ask, o Options) (*Key, error) {
 func openBackend(ref string, ask keyfile.Ask) (backend, *material, error) {
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
 	case "tpm", "pkcs11":
-		return nil, nil, fmt.Errorf("key %q: %s keys are not supported yet; a file of that name is written ./%s", ref, scheme, ref)
+		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
 	}
 	return openFile(ref, ask)
 }

@@ -102,6 +102,20 @@ func TestVerifierForms(t *testing.T) {
 	}
 }
 
+// An encrypted key is of no use for verifying, and of no concern beside its
+// certificate.
+func TestVerifierBesideEncrypted(t *testing.T) {
+	encrypted, err := os.ReadFile("testdata/rsa2048.pkcs8.scrypt.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: vectors.Read(t, "keys/rsa2048.cert.der")})
+	v := openSet(t, keytest.File(t, slices.Concat(encrypted, crt)))
+	if ids(v) != "dd65a4eb" || hasWarning(v.Warnings(), Unusable) {
+		t.Errorf("%s, %v", ids(v), v.Warnings())
+	}
+}
+
 func TestVerifierDirectory(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name string, content []byte) {
@@ -213,6 +227,7 @@ func TestCertificateWarnings(t *testing.T) {
 			c.ExtraExtensions = []pkix.Extension{{Id: oidBasicConstraints, Critical: true, Value: []byte{0x30, 3, 1, 1, 0}}}
 		}, NotLoadable, "no kernel loads the certificate: its basic constraints are neither empty nor CA:TRUE"},
 		"no identifier": {func(c *x509.Certificate) { c.SubjectKeyId = nil }, NoSubjectKeyID, ""},
+		"short one":     {func(c *x509.Certificate) { c.SubjectKeyId = []byte{1, 2, 3} }, NoSubjectKeyID, "the certificate has a subject key identifier of only 3 bytes, so that kernels cannot find it"},
 		"after 2050":    {func(c *x509.Certificate) { c.NotAfter = now.AddDate(100, 0, 0) }, 0, ""},
 	} {
 		der := selfSigned(t, key, test.change)

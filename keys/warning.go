@@ -63,7 +63,11 @@ func CheckCertificate(c *x509.Certificate, now time.Time) []Warning {
 		add(NotLoadable, "no kernel loads the certificate: %s", why)
 	}
 	if _, ok := CertificateKeyID(c); !ok {
-		add(NoSubjectKeyID, "the certificate has no subject key identifier, so that kernels cannot find it")
+		what := "no subject key identifier"
+		if n := len(c.SubjectKeyId); n > 0 {
+			what = fmt.Sprintf("a subject key identifier of only %d bytes", n)
+		}
+		add(NoSubjectKeyID, "the certificate has %s, so that kernels cannot find it", what)
 	}
 	if why := notForTrusted(c); len(why) > 0 {
 		add(NotForTrusted, "the .ima and .evm keyrings refuse the certificate (_ima and _evm take it): %s", strings.Join(why, ", "))

@@ -13,7 +13,6 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
-	"imaseal/keys"
 )
 
 func (p Program) checkCommand() *cli.Command {
@@ -139,12 +138,9 @@ func (p Program) judgeKeys(c *cli.Context, j *relabel.Judge, t target) error {
 		}
 		return nil
 	}
-	known, err := keys.OpenVerifiers(paths...)
+	known, err := p.openVerifiers(paths)
 	if err != nil {
 		return err
-	}
-	for _, w := range known.Warnings() {
-		p.warn("%s", w)
 	}
 	j.Kernel.Keys, j.Kernel.EVM.Keys = known, known
 	return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -73,6 +74,7 @@ func (p Program) generate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer issuer.close()
 	var passphrase []byte
 	if c.Bool("encrypt") {
 		if passphrase, err = newPassphrase(ask); err != nil {
@@ -131,7 +133,14 @@ func profile(c *cli.Context, prefix string) cert.Profile {
 type issuer struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
-	source      string // of the certificate
+	source      string    // of the certificate
+	opened      io.Closer // the key, if it was not made here
+}
+
+func (i issuer) close() {
+	if i.opened != nil {
+		i.opened.Close()
+	}
 }
 
 // issue returns a certificate for key, by itself if there is no CA.
@@ -154,14 +163,14 @@ func (p Program) openCA(c *cli.Context, ask keyfile.Ask) (issuer, error) {
 	if err != nil {
 		return issuer{}, err
 	}
-	private, err := p.openPrivate(c.String("ca-key"), ask)
+	key, err := p.openCertified(c.String("ca-key"), ask)
 	if err != nil {
 		return issuer{}, err
 	}
-	i := issuer{certificate: certificates[0], key: private.Key, source: c.String("ca")}
+	i := issuer{certificate: certificates[0], key: key.Signer(), source: c.String("ca"), opened: key}
 	for _, crt := range certificates { // one of a chain
 		public, ok := crt.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-		if ok && public.Equal(private.Key.Public()) {
+		if ok && public.Equal(key.PublicKey()) {
 			i.certificate = crt
 			break
 		}
@@ -262,12 +271,13 @@ func (p Program) cert(c *cli.Context) error {
 		return err
 	}
 	ask := p.asker(c)
-	private, err := p.openPrivate(c.String("key"), ask)
+	key, err := p.openCertified(c.String("key"), ask)
 	if err != nil {
 		return err
 	}
+	defer key.Close()
 	if c.Bool("request") {
-		der, err := cert.Request(private.Key, profile(c, prefix).Name)
+		der, err := cert.Request(key.Signer(), profile(c, prefix).Name)
 		if err != nil {
 			return err
 		}
@@ -278,7 +288,8 @@ func (p Program) cert(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	der, err := issuer.issue(private.Key, profile(c, prefix))
+	defer issuer.close()
+	der, err := issuer.issue(key.Signer(), profile(c, prefix))
 	if err != nil {
 		return err
 	}

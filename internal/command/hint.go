@@ -46,6 +46,7 @@ func hint(err error) string {
 	var privilege *host.PrivilegeError
 	var changed *walk.ChangedTypeError
 	var space *relabel.SpaceError
+	var block *relabel.BlockError
 	var demand *relabel.DemandError
 	var line *undo.LineError
 	var unwritten *relabel.ReportError
@@ -78,6 +79,8 @@ func hint(err error) string {
 		return "" // what helps files does not help the report
 	case errors.As(err, &line):
 		return "the log was changed or damaged; what its other lines tell is undone"
+	case errors.As(err, &block):
+		return "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
 	case errors.Is(err, errNoXattr), errors.Is(err, unix.EOPNOTSUPP):
@@ -110,7 +113,7 @@ func keyHint(err error) (string, bool) {
 		return "imaseal keys generate makes a key that kernels take", true
 	case errors.As(err, &mismatch):
 		return "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key", true
-	case errors.As(err, &kernel) && errors.Is(err, unix.ENOKEY):
+	case errors.As(err, &kernel) && kernel.Adding && errors.Is(err, unix.ENOKEY):
 		return "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts", true
 	case errors.As(err, &kernel) && os.Geteuid() != 0:
 		return "run as root", true

@@ -44,6 +44,7 @@ func TestHint(t *testing.T) {
 		{&relabel.ReportError{Err: unix.ENOSPC}, ""},
 		{Program{Stdout: failing{}}.print("x"), ""},
 		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
+		{&relabel.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {

@@ -21,7 +21,7 @@ func (p Program) importCommand() *cli.Command {
 		ArgsUsage: "CERTIFICATE...",
 		Description: `Adds certificates to a keyring: ima is .ima or, on kernels without trusted
 keyrings, _ima, which is made if there is none; evm likewise; other names and
-numbers are taken as they are.
+numbers are those of keyrings that are there.
 
    imaseal keys import signing.der
    imaseal keys import --keyring ima --keyring evm signing.der`,
@@ -69,10 +69,16 @@ func (p Program) importCertificates(c *cli.Context) error {
 }
 
 // findKeyring finds a keyring by name; ima and evm stand for the one that the
-// kernel looks into.
+// kernel looks into. Those two are made if there are none: a kernel looks for
+// no others, so that a name that is not there is a mistyped one.
 func findKeyring(name string) (keyring.ID, string, error) {
-	if name != "ima" && name != "evm" {
+	switch name {
+	case "ima", "evm":
+	case "_ima", "_evm":
 		id, _, err := keyring.FindOrMake(name)
+		return id, name, err
+	default:
+		id, err := keyring.Find(name)
 		return id, name, err
 	}
 	id, err := keyring.Find("." + name)

@@ -70,14 +70,20 @@ func (p Program) writeFiles(files []keyfile.File, force bool) error {
 	return nil
 }
 
-// openPrivate opens a private key that makes certificates, and says so if
-// others can read it.
-func (p Program) openPrivate(name string, ask keyfile.Ask) (*keyfile.Private, error) {
-	private, err := keyfile.OpenPrivate(name, ask)
-	if err == nil {
-		p.warnReadable(name, private.Mode)
+// openCertified opens a private key that gets a certificate, or that of a CA. In
+// both cases kernels verify with it, and it does not matter whether the key's
+// file has a certificate.
+func (p Program) openCertified(ref string, ask keyfile.Ask) (*keys.Key, error) {
+	key, err := keys.Open(ref, ask, keys.Options{})
+	if err != nil {
+		return nil, err
 	}
-	return private, err
+	for _, w := range key.Warnings() {
+		if w.Kind == keys.ReadableByOthers || w.Kind == keys.WeakKey {
+			p.warn("%s", w)
+		}
+	}
+	return key, nil
 }
 
 func (p Program) idCommand() *cli.Command {

@@ -43,6 +43,9 @@ func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
 		Workers: request.Jobs, CrossFilesystems: request.CrossFilesystems,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
+	if c.Bool("sigfile") {
+		s.config.Workers = 1 // keeps the order, and so which name of an inode has the file beside it
+	}
 	if request.Owner != nil {
 		s.config.Owner = func(uid uint32) bool { return uid == *request.Owner }
 	}

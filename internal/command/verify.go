@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"imaseal/internal/relabel"
 	"imaseal/keys"
+	"imaseal/keys/keyfile"
 )
 
 func (p Program) verifyCommand() *cli.Command {
@@ -96,15 +98,28 @@ func demands(c *cli.Context, checker *relabel.Checker) error {
 	return nil
 }
 
+// openVerifiers opens the keys that check signatures, and prints what is
+// questionable about them. Nobody is asked for passphrases: what checks is public.
+func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
+	known, err := keys.OpenVerifiers(paths...)
+	if _, encrypted := errors.AsType[*keyfile.PassphraseError](err); encrypted {
+		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range known.Warnings() {
+		p.warn("%s", w)
+	}
+	return known, nil
+}
+
 // openChecks opens the keys that the options name.
 func (p Program) openChecks(c *cli.Context, checker *relabel.Checker) error {
 	if paths := c.StringSlice("key"); len(paths) > 0 {
-		known, err := keys.OpenVerifiers(paths...)
+		known, err := p.openVerifiers(paths)
 		if err != nil {
 			return err
-		}
-		for _, w := range known.Warnings() {
-			p.warn("%s", w)
 		}
 		checker.Keys = known
 	} else if c.String("evm-key") == "" {

@@ -148,7 +148,7 @@ func Import(ring ID, der []byte) (Key, error) {
 		}
 		id, err := unix.AddKey("asymmetric", "", der, int(ring))
 		if err != nil {
-			return &Error{Op: fmt.Sprintf("adding the certificate to keyring %s", ring), Err: err, adding: true}
+			return &Error{Op: fmt.Sprintf("adding the certificate to keyring %s", ring), Err: err, Adding: true}
 		}
 		k = describe(ID(id))
 		return nil
@@ -229,7 +229,7 @@ func (e *AmbiguousError) Error() string {
 type Error struct {
 	Op     string
 	Err    error
-	adding bool
+	Adding bool // a certificate, to a keyring that is there
 }
 
 // Unwrap returns the kernel's error number.
@@ -237,7 +237,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
 	errno, ok := errors.AsType[syscall.Errno](e.Err)
-	if why := explain(errno, e.adding); ok && why != "" {
+	if why := explain(errno, e.Adding); ok && why != "" {
 		return fmt.Sprintf("%s: %v: %s", e.Op, e.Err, why)
 	}
 	return fmt.Sprintf("%s: %v", e.Op, e.Err)

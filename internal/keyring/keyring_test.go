@@ -146,7 +146,7 @@ func TestImportErrors(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EACCES, unix.EDQUOT, unix.ENOKEY, unix.EKEYREJECTED, unix.EPERM, unix.ENOPKG, unix.ENOENT, unix.EBADMSG, unix.ENODEV} {
-		err := &Error{Op: "adding", Err: errno, adding: true}
+		err := &Error{Op: "adding", Err: errno, Adding: true}
 		if !strings.HasPrefix(err.Error(), "adding: "+errno.Error()+": ") || !errors.Is(err, errno) {
 			t.Errorf("%v", err)
 		}

@@ -3,7 +3,9 @@ package relabel
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -42,17 +44,23 @@ type Labels struct{ IMA, EVM int }
 
 // fit reports whether labels fit into an inode.
 func (l Labels) fit(fs *unix.Statfs_t) bool {
-	inline, entry, align := ext4Inline, ext4Entry, 4
 	if fs.Type == unix.XFS_SUPER_MAGIC {
-		inline, entry, align = xfsInline, xfsEntry, 1
+		return l.size(xfsEntry, 1) <= xfsInline
 	}
+	return l.ext4Size() <= ext4Inline
+}
+
+func (l Labels) ext4Size() int { return l.size(ext4Entry, 4) }
+
+// size returns what labels take if each has an entry and is padded to align.
+func (l Labels) size(entry, align int) int {
 	size := 0
 	for _, n := range []int{l.IMA, l.EVM} {
 		if n > 0 {
 			size += entry + (n+align-1)/align*align
 		}
 	}
-	return size <= inline
+	return size
 }
 
 // need returns how many bytes labels need on a file system.
@@ -70,37 +78,55 @@ func (l Labels) need(fs *unix.Statfs_t) uint64 {
 // usage is what the labels need on one file system.
 type usage struct {
 	path  string
+	dev   uint64
 	files int
 	need  uint64
 	fs    unix.Statfs_t
+	big   big
 }
 
 // CheckSpace returns a *SpaceError if the labels that a run will write, by the
-// class of the file, do not fit. find is the run's source; with countOnly it
-// opens no files. A quick count, as if all files had the largest labels, decides
-// unless it is too much: then each file is looked at, since it may have a block
-// for its labels already or get none.
+// class of the file, do not fit, and a *BlockError if a file's do not even in
+// an empty file system. find is the run's source; with countOnly it opens no
+// files. A quick count, as if all files had the largest labels, decides unless
+// it is too much: then each file is looked at, since it may have a block for
+// its labels already or get none.
 func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, find func(ctx context.Context, countOnly bool, visit walk.Visitor) error) error {
 	var largest Labels
 	for _, labels := range sizes {
 		largest = Labels{IMA: max(largest.IMA, labels.IMA), EVM: max(largest.EVM, labels.EVM)}
 	}
-	quick := over(ctx, func(_ *walk.Entry, fs *unix.Statfs_t) uint64 { return largest.need(fs) },
-		func(ctx context.Context, visit walk.Visitor) error { return find(ctx, true, visit) })
-	if len(quick) == 0 {
+	quick := survey(ctx, func(_ *walk.Entry, u *usage) uint64 {
+		u.big.count(u.path, largest, &u.fs)
+		if l.SigFiles {
+			return largest.need(&u.fs) + uint64(u.fs.Bsize)
+		}
+		return largest.need(&u.fs)
+	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, true, visit) })
+	if !slices.ContainsFunc(quick, func(u *usage) bool { return u.need > u.free() || u.big.files > 0 }) {
 		return nil
 	}
-	exact := over(ctx, func(e *walk.Entry, fs *unix.Statfs_t) uint64 { return l.need(e, sizes, fs) },
-		func(ctx context.Context, visit walk.Visitor) error { return find(ctx, false, visit) })
+	exact := survey(ctx, func(e *walk.Entry, u *usage) uint64 {
+		has, want := l.labels(e, sizes)
+		if want != has {
+			u.big.count(e.Path, want, &u.fs)
+		}
+		return want.need(&u.fs) - min(want.need(&u.fs), has.need(&u.fs)) + l.sigFileNeed(e, &u.fs)
+	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, false, visit) })
 	for _, u := range exact {
-		return &SpaceError{Path: u.path, Files: u.files, Need: u.need, Free: u.free()}
+		if u.need > u.free() {
+			return &SpaceError{Path: u.path, Files: u.files, Need: u.need, Free: u.free()}
+		}
+		if u.big.files > 0 && !l.Writer.DryRun && !u.takes(l.Store) {
+			return &BlockError{Path: u.big.path, Files: u.big.files, Labels: u.big.labels, Room: room(&u.fs)}
+		}
 	}
 	return nil
 }
 
-// over returns the file systems whose free space is less than what their files
-// need.
-func over(ctx context.Context, need func(*walk.Entry, *unix.Statfs_t) uint64, find func(context.Context, walk.Visitor) error) []*usage {
+// survey returns what the files need on each file system, nothing if the run
+// ends before.
+func survey(ctx context.Context, need func(*walk.Entry, *usage) uint64, find func(context.Context, walk.Visitor) error) []*usage {
 	var mu sync.Mutex
 	used := make(map[uint64]*usage)
 	// Errors are the run's to report, and so is a walk that ends early.
@@ -115,41 +141,53 @@ func over(ctx context.Context, need func(*walk.Entry, *unix.Statfs_t) uint64, fi
 		defer mu.Unlock()
 		u := used[e.Stat.Dev]
 		if u == nil {
-			u = &usage{path: e.Path}
+			u = &usage{path: e.Path, dev: e.Stat.Dev}
 			if unix.Statfs(e.Path, &u.fs) != nil {
 				return nil
 			}
 			used[e.Stat.Dev] = u
 		}
-		if n := need(&e, &u.fs); n > 0 {
+		if n := need(&e, u); n > 0 {
 			u.files++
 			u.need += n
 		}
 		return nil
 	})
-	var over []*usage
-	for _, u := range used {
-		if u.need > u.free() && ctx.Err() == nil {
-			over = append(over, u)
-		}
+	if ctx.Err() != nil {
+		return nil
 	}
-	return over
+	return slices.Collect(maps.Values(used))
 }
 
-// need returns what the labels of a file need beyond what it has already.
-func (l *Labeller) need(e *walk.Entry, sizes map[plan.Class]Labels, fs *unix.Statfs_t) uint64 {
+// labels returns the sizes of the labels that a file has, and of those that it
+// would have. A label that is not written stays as large as it is.
+func (l *Labeller) labels(e *walk.Entry, sizes map[plan.Class]Labels) (has, want Labels) {
 	class, err := l.class(e)
 	if err != nil || l.SigFiles && isSigFile(e) {
-		return 0
+		return Labels{}, Labels{}
 	}
 	ima, imaErr := get(l.Store, e, imaevm.AttrIMA)
 	evm, evmErr := get(l.Store, e, imaevm.AttrEVM)
 	if imaErr != nil || evmErr != nil {
+		return Labels{}, Labels{}
+	}
+	has, want = Labels{IMA: len(ima), EVM: len(evm)}, sizes[class]
+	return has, Labels{IMA: max(has.IMA, want.IMA), EVM: max(has.EVM, want.EVM)}
+}
+
+// sigFileNeed returns what the file beside a signed one needs: a block, unless
+// there is one.
+func (l *Labeller) sigFileNeed(e *walk.Entry, fs *unix.Statfs_t) uint64 {
+	if !l.SigFiles || isSigFile(e) {
 		return 0
 	}
-	has, want := Labels{IMA: len(ima), EVM: len(evm)}, sizes[class]
-	there, need := has.need(fs), Labels{IMA: max(has.IMA, want.IMA), EVM: max(has.EVM, want.EVM)}.need(fs)
-	return need - min(there, need)
+	if class, err := l.class(e); err != nil || class != plan.Sign {
+		return 0
+	}
+	if _, err := readSigFile(e); err != errNoSigFile {
+		return 0
+	}
+	return uint64(fs.Bsize)
 }
 
 // ext4Reserved is what ext4 keeps for the end of the world, even from root: a

@@ -98,7 +98,8 @@ func TestNeedOfFiles(t *testing.T) {
 	need := func(name string) uint64 {
 		e := walk.OpenFile(filepath.Join(root, name))
 		defer e.File.Close()
-		return l.need(&e, sizes, fs)
+		has, want := l.labels(&e, sizes)
+		return want.need(fs) - has.need(fs)
 	}
 	for name, want := range map[string]uint64{"signed": 4096, "hashed": 4096, "skipped": 0} {
 		if got := need(name); got != want {
@@ -112,6 +113,69 @@ func TestNeedOfFiles(t *testing.T) {
 	sizes[plan.Hash] = Labels{IMA: 34}
 	if got := need("hashed"); got != 0 {
 		t.Errorf("a hash: %d", got)
+	}
+}
+
+// A file beside each signed one takes a block, too, if it is not there.
+func TestNeedOfSigFiles(t *testing.T) {
+	root := tree(t, "file new mode=0755 content=x\nfile old mode=0755 content=x\nfile hashed content=x")
+	if err := os.WriteFile(filepath.Join(root, "old.sig"), []byte{byte(imaevm.TypeSignature)}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := &Labeller{Store: userAttrs, SigFiles: true, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+	for name, want := range map[string]uint64{"new": 4096, "old": 0, "old.sig": 0, "hashed": 0} {
+		e := walk.OpenFile(filepath.Join(root, name))
+		if got := l.sigFileNeed(&e, &unix.Statfs_t{Bsize: 4096}); got != want {
+			t.Errorf("%s: %d, not %d", name, got, want)
+		}
+		e.File.Close()
+	}
+}
+
+// Labels that no block of attributes holds are refused before the first of
+// them takes a good one's place. Only trying tells where they have another place.
+func TestCheckSpaceOfBlocks(t *testing.T) {
+	treetest.Root(t)
+	want := map[plan.Class]Labels{plan.Sign: {IMA: 521, EVM: 521}} // RSA-4096, twice
+	tests := map[string]struct {
+		fstype, options string
+		files           int
+	}{
+		"small blocks":       {"ext4", "-b1024", 2},
+		"usual blocks":       {"ext4", "-b4096", 0},
+		"with inodes for it": {"ext4", "-b1024 -O ea_inode", 0},
+		"no such blocks":     {"xfs", "-bsize=1024", 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			size := 32
+			if tt.fstype == "xfs" {
+				size = 320
+			}
+			dir := treetest.Mount(t, tt.fstype, size, tt.options)
+			treetest.Add(t, dir, "file a mode=0755 content=x\nfile b mode=0755 content=x\nfile hashed content=x")
+			l := &Labeller{Store: attr.FS{}, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+			find := func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+				for _, name := range []string{"a", "b", "hashed"} {
+					if err := visit(walk.OpenFile(filepath.Join(dir, name))); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			err := l.CheckSpace(t.Context(), want, find)
+			var block *BlockError
+			if !errors.As(err, &block) && (tt.files > 0 || err != nil) {
+				t.Fatalf("%v", err)
+			}
+			if tt.files > 0 && (block.Files != tt.files || block.Labels != want[plan.Sign] || block.Room != 988) {
+				t.Errorf("%+v", block)
+			}
+			l.Writer.DryRun = true // tries nothing
+			if err := l.CheckSpace(t.Context(), want, find); err != nil {
+				t.Errorf("dry run: %v", err)
+			}
+		})
 	}
 }
 

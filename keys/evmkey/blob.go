@@ -77,11 +77,11 @@ func ParseBlob(text string) (Blob, error) {
 	}
 	b.Master, b.length = fields[0], fields[1]
 	if err := checkMaster(b.Master); err != nil {
-		return Blob{}, err
+		return Blob{}, fmt.Errorf("%w: %w", errBlob, err)
 	}
 	size, err := parseLength(b.Format, b.length)
 	if err != nil {
-		return Blob{}, err
+		return Blob{}, fmt.Errorf("%w: %w", errBlob, err)
 	}
 	raw, err := hex.DecodeString(fields[2])
 	if err != nil || strings.ToLower(fields[2]) != fields[2] {
@@ -106,11 +106,11 @@ func parseLength(format, text string) (int, error) {
 	size, err := strconv.ParseUint(text, 10, 16) // digits only
 	switch {
 	case err != nil || len(text) > 8:
-		return 0, fmt.Errorf("%w: length %q", errBlob, text)
+		return 0, fmt.Errorf("length %q", text)
 	case size < minData || size > maxData:
-		return 0, fmt.Errorf("%w: a key of %d bytes; there are %d to %d", errBlob, size, minData, maxData)
+		return 0, fmt.Errorf("a key of %d bytes; in a blob it has %d to %d", size, minData, maxData)
 	case format == FormatEnc32 && size != enc32Data:
-		return 0, fmt.Errorf("%w: a key of %d bytes in the enc32 format", errBlob, size)
+		return 0, fmt.Errorf("a key of %d bytes; in the enc32 format it has %d", size, enc32Data)
 	}
 	return int(size), nil
 }
@@ -120,7 +120,7 @@ func parseLength(format, text string) (int, error) {
 func checkMaster(master string) error {
 	kind, name, _ := strings.Cut(master, ":")
 	if (kind != "user" && kind != "trusted") || name == "" || strings.ContainsAny(name, " \t\n\x00") {
-		return fmt.Errorf("%w: master key %q; want user:NAME or trusted:NAME", errBlob, master)
+		return fmt.Errorf("master key %q; want user:NAME or trusted:NAME", master)
 	}
 	return nil
 }

@@ -102,13 +102,13 @@ func TestNewBlobRefuses(t *testing.T) {
 		size           int
 		want           string
 	}{
-		"short key":    {FormatDefault, "kmk", sequence(32), 19, "not the blob of an encrypted key: a key of 19 bytes; there are 20 to 4096"},
-		"long key":     {FormatDefault, "kmk", sequence(32), 4097, "not the blob of an encrypted key: a key of 4097 bytes; there are 20 to 4096"},
-		"enc32 of 33":  {FormatEnc32, "kmk", sequence(32), 33, "not the blob of an encrypted key: a key of 33 bytes in the enc32 format"},
+		"short key":    {FormatDefault, "kmk", sequence(32), 19, "a key of 19 bytes; in a blob it has 20 to 4096"},
+		"long key":     {FormatDefault, "kmk", sequence(32), 4097, "a key of 4097 bytes; in a blob it has 20 to 4096"},
+		"enc32 of 33":  {FormatEnc32, "kmk", sequence(32), 33, "a key of 33 bytes; in the enc32 format it has 32"},
 		"trusted":      {FormatDefault, "trusted:kmk", sequence(32), 32, "the master key trusted:kmk is sealed: only the kernel of its machine can open or make such a blob"},
-		"blank name":   {FormatDefault, "k m k", sequence(32), 32, `not the blob of an encrypted key: master key "user:k m k"; want user:NAME or trusted:NAME`},
-		"no name":      {FormatDefault, "", sequence(32), 32, `not the blob of an encrypted key: master key "user:"; want user:NAME or trusted:NAME`},
-		"logon":        {FormatDefault, "logon:kmk", sequence(32), 32, `not the blob of an encrypted key: master key "logon:kmk"; want user:NAME or trusted:NAME`},
+		"blank name":   {FormatDefault, "k m k", sequence(32), 32, `master key "user:k m k"; want user:NAME or trusted:NAME`},
+		"no name":      {FormatDefault, "", sequence(32), 32, `master key "user:"; want user:NAME or trusted:NAME`},
+		"logon":        {FormatDefault, "logon:kmk", sequence(32), 32, `master key "logon:kmk"; want user:NAME or trusted:NAME`},
 		"empty master": {FormatDefault, "kmk", nil, 32, "empty master key"},
 		"ecryptfs":     {"ecryptfs", "kmk", sequence(32), 64, `unknown format "ecryptfs" of a blob; there are default and enc32`},
 	} {

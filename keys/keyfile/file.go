@@ -8,6 +8,7 @@
 package keyfile
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // maxFile bounds what is read of a key file: a hundred times the longest key,
@@ -122,6 +124,9 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*x509
 			private = b
 		case b.Type == typeCertificate:
 			c, err := parseCertificate(b.Bytes)
+			if _, isOther := errors.AsType[*UnsupportedError](err); isOther {
+				continue // of its CA, perhaps: not the key's
+			}
 			if err != nil {
 				return nil, nil, err
 			}
@@ -139,7 +144,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*x509
 type Public struct {
 	Certificates []*x509.Certificate
 	Keys         []crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey; also of private keys
-	Left         []error            // why others are left out
+	Left         []error            // why others are left out; not an encrypted key beside certificates
 }
 
 // OpenPublic reads the certificates and keys in a file, as far as they can be
@@ -181,6 +186,12 @@ func parsePublicFile(data []byte, path string) (*Public, error) {
 			p.Left = append(p.Left, err)
 		}
 	}
+	if len(p.Certificates) > 0 { // one of them is the key's
+		p.Left = slices.DeleteFunc(p.Left, func(err error) bool {
+			_, encrypted := errors.AsType[*PassphraseError](err)
+			return encrypted
+		})
+	}
 	return p, nil
 }
 
@@ -212,14 +223,13 @@ func (p *Public) add(b *pem.Block, path string) error {
 func parseCertificate(der []byte) (*x509.Certificate, error) {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
+		if kind := certificateKind(der); kind != "" { // a curve that Go does not know
+			return nil, &UnsupportedError{Kind: kind}
+		}
 		return nil, err
 	}
 	if c.PublicKey == nil {
-		kind := publicKind(c.RawSubjectPublicKeyInfo)
-		if kind == "" {
-			kind = "unknown"
-		}
-		return nil, &UnsupportedError{Kind: kind}
+		return nil, &UnsupportedError{Kind: cmp.Or(publicKind(c.RawSubjectPublicKeyInfo), "unknown")}
 	}
 	return c, nil
 }

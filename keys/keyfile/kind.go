@@ -80,7 +80,8 @@ func curveKind(params []byte) string {
 	return "EC (curve " + oid.String() + ")"
 }
 
-// pkcs8Kind, sec1Kind and publicKind are algorithmKind for the key in DER.
+// pkcs8Kind, sec1Kind, publicKind and certificateKind are algorithmKind for the
+// key in DER.
 func pkcs8Kind(der []byte) string {
 	var info struct {
 		Version   int
@@ -113,6 +114,20 @@ func publicKind(spki []byte) string {
 		return ""
 	}
 	return algorithmKind(info.Algorithm)
+}
+
+func certificateKind(der []byte) string {
+	var certificate struct {
+		TBS struct { // as far as the key
+			Version                                              int `asn1:"optional,explicit,default:0,tag:0"`
+			Serial, Algorithm, Issuer, Validity, Subject, Public asn1.RawValue
+		}
+		Algorithm, Signature asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(der, &certificate); err != nil {
+		return ""
+	}
+	return publicKind(certificate.TBS.Public.FullBytes)
 }
 
 // Kind names the kind of a public key, such as RSA-2048, P-256 or Ed25519.

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"imaseal/keys/pbes2"
@@ -135,6 +136,9 @@ func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
 	return nil, err
 }
 
+// oldCiphers are those that x509.DecryptPEMBlock has.
+var oldCiphers = []string{"DES-CBC", "DES-EDE3-CBC", "AES-128-CBC", "AES-192-CBC", "AES-256-CBC"}
+
 // decrypt returns the DER of an encrypted block.
 func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
 	if ask == nil {
@@ -152,6 +156,9 @@ func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
 	if old {
 		//lint:ignore SA1019 openssl wrote such files by default for decades
 		plain, err = x509.DecryptPEMBlock(b, passphrase)
+		if name, _, _ := strings.Cut(b.Headers["DEK-Info"], ","); err != nil && !slices.Contains(oldCiphers, name) {
+			err = &pbes2.UnsupportedError{What: fmt.Sprintf("cipher %q", name)}
+		}
 	} else {
 		plain, err = pbes2.Decrypt(b.Bytes, passphrase)
 	}
