@@ -27,7 +27,7 @@ type Judgement struct {
 // them is. What the kernel keeps with the inode between the accesses counts:
 // demands, the digest, and that the file passed. Not so for the ways of Write:
 // a program goes one of them.
-func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subject, direct bool) Judgement {
+func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subject) Judgement {
 	best := Judgement{Verdict: allowed(), Rule: match.NoRule}
 	if !f.Regular {
 		return best
@@ -36,7 +36,7 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 	for _, a := range o.Accesses(k.Kernel) {
 		q := match.Query{Access: a, File: f.File, Subject: o.Task(k.Kernel, a, s, f.File, f.Mode)}
 		outcomes := match.Appraisal(p, q)
-		j := k.judgeAccess(p, f, q, outcomes, &h, direct)
+		j := k.judgeAccess(p, f, q, outcomes, &h, o == match.DirectRead)
 		switch {
 		case j.Status == Denied:
 			return j
@@ -46,7 +46,7 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 			best = j
 		}
 		if o != match.Write {
-			h.add(p, f, q, outcomes, direct)
+			h.add(p, f, q, outcomes)
 		}
 	}
 	return best
@@ -73,13 +73,10 @@ func slot(r *policy.Rule, h policy.Hook) policy.Hook {
 	return h
 }
 
-// add notes an access that was not denied.
-func (h *history) add(p policy.Policy, f *File, q match.Query, outcomes []match.Outcome, direct bool) {
+// add notes an access that was not denied, by a file opened without O_DIRECT.
+func (h *history) add(p policy.Policy, f *File, q match.Query, outcomes []match.Outcome) {
 	d, collects := match.Leaves(p, q)
 	h.demands = h.demands.Or(d)
-	if direct && !h.demands.Verity {
-		return // nothing was computed
-	}
 	if collects && h.have == byDemand {
 		h.have = ofContent
 		if h.demands.Verity {
@@ -89,7 +86,7 @@ func (h *history) add(p policy.Policy, f *File, q match.Query, outcomes []match.
 			}
 		}
 	}
-	if len(outcomes) == 1 && outcomes[0].Appraise && !direct {
+	if len(outcomes) == 1 && outcomes[0].Appraise {
 		h.passed[slot(&p.Rules[outcomes[0].Rule], q.Hook)] = true
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
@@ -53,7 +54,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, k := range []*Kernel{kernel(6, 12), kernel(7, 2)} {
-				j := k.Judge(parse(t, c.policy), file(c.label), c.op, match.Root(), false)
+				j := k.Judge(parse(t, c.policy), file(c.label), c.op, match.Root())
 				access := ""
 				if j.Access.Hook != 0 {
 					access = j.Access.String()
@@ -84,14 +85,14 @@ func TestJudgeUnknown(t *testing.T) {
 			`if uid=0 and subj_type=x, "dont_appraise uid=0 subj_type=x": allowed; else "appraise": denied (missing-hash)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			j := k.Judge(parse(t, c.policy), file(c.label), match.Read, match.Subject{}, false)
+			j := k.Judge(parse(t, c.policy), file(c.label), match.Read, match.Subject{})
 			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Why != c.why {
 				t.Errorf("%+v", j)
 			}
 		})
 	}
 	// A later denial is certain although an earlier access is not decided.
-	j := k.Judge(parse(t, "appraise func=FILE_CHECK uid=0;appraise func=BPRM_CHECK"), file(nil), match.Exec, match.Subject{}, false)
+	j := k.Judge(parse(t, "appraise func=FILE_CHECK uid=0;appraise func=BPRM_CHECK"), file(nil), match.Exec, match.Subject{})
 	if j.Status != Denied || j.Access.Hook != policy.BprmCheck {
 		t.Errorf("later denial: %+v", j)
 	}
@@ -107,20 +108,24 @@ func TestAppraiseTCB(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, o := range match.Operations() {
-				if j := k.Judge(p, file(nil), o, match.Root(), false); j.Status != Denied {
+				if j := k.Judge(p, file(nil), o, match.Root()); j.Status != Denied {
 					t.Errorf("%s, %v, %s without a label: %+v", k.Kernel, words, o, j)
 				}
 				f := file(hashed)
 				if words[len(words)-1] == "secure_boot" && o != match.Write {
 					f.IMA = sigV2
 				}
-				if j := k.Judge(p, f, o, match.Root(), false); j.Status != Allowed {
+				want := Allowed
+				if o == match.DirectRead { // no label helps there
+					want = Denied
+				}
+				if j := k.Judge(p, f, o, match.Root()); j.Status != want {
 					t.Errorf("%s, %v, %s: %+v", k.Kernel, words, o, j)
 				}
 			}
 			f := file(nil)
 			f.Magic = match.Is[uint32](0x9fa0)
-			if j := k.Judge(p, f, match.Read, match.Root(), false); j.Status != Allowed || j.Rule != 0 && words[len(words)-1] == "appraise_tcb" {
+			if j := k.Judge(p, f, match.Read, match.Root()); j.Status != Allowed || j.Rule != 0 && words[len(words)-1] == "appraise_tcb" {
 				t.Errorf("proc: %+v", j)
 			}
 		}
@@ -136,11 +141,58 @@ func TestImmutableUnderEVM(t *testing.T) {
 	p := parse(t, "appraise fowner=0 appraise_type=imasig")
 	for _, o := range match.Operations() {
 		want := Allowed
-		if o == match.Write {
+		if o == match.Write || o == match.DirectRead {
 			want = Denied
 		}
-		if j := k.Judge(p, f, o, match.Root(), false); j.Status != want {
+		if j := k.Judge(p, f, o, match.Root()); j.Status != want {
 			t.Errorf("%s: %+v", o, j)
+		}
+	}
+}
+
+// TestDirectRead: O_DIRECT is denied unless the rule permits it, and then the
+// label does not count.
+func TestDirectRead(t *testing.T) {
+	for policy, want := range map[string]Verdict{
+		"appraise":                 {Status: Denied, Cause: FailedDirectIO},
+		"appraise permit_directio": {Status: Allowed},
+		"appraise permit_directio appraise_type=imasig":  {Status: Allowed},
+		"appraise permit_directio appraise_algos=sha512": {Status: Denied, Cause: DeniedAlgorithm},
+		"dont_appraise;appraise":                         {Status: Allowed},
+	} {
+		if j := kernel(6, 12).Judge(parse(t, policy), file(hashed), match.DirectRead, match.Root()); j.Verdict != want {
+			t.Errorf("%s: %+v", policy, j)
+		}
+	}
+}
+
+// TestWaysToWrite: each is the first thing that is done with the file.
+func TestWaysToWrite(t *testing.T) {
+	p := parse(t, "appraise mask=MAY_WRITE;appraise func=FILE_CHECK appraise_algos=sha512")
+	j := kernel(6, 12).Judge(p, file(hashed), match.Write, match.Root())
+	if j.Cause != DeniedAlgorithm || j.Access.Mask != policy.MayRead|policy.MayWrite {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestWithoutSHA3: kernels before 6.7 take the number for one that they do not
+// know, and compare with their default.
+func TestWithoutSHA3(t *testing.T) {
+	p := parse(t, "appraise")
+	sum, err := hash.Sum(hash.SHA3_256, []byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	label, err := imaevm.NewHash(sum).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		major, minor int
+		want         Verdict
+	}{{6, 1, Verdict{Status: Denied, Cause: InvalidHash}}, {6, 12, Verdict{Status: Allowed}}} {
+		if j := kernel(c.major, c.minor).Judge(p, file(label), match.Read, match.Root()); j.Verdict != c.want {
+			t.Errorf("%d.%d: %+v", c.major, c.minor, j)
 		}
 	}
 }
@@ -172,7 +224,7 @@ func TestSetID(t *testing.T) {
 		for k, want := range map[*Kernel]Status{kernel(6, 12): c.v612, kernel(7, 2): c.v72} {
 			f := file(nil)
 			f.Mode, f.Owner, f.Group = c.mode, match.Is[uint32](0), match.Is[uint32](0)
-			if j := k.Judge(parse(t, c.policy), f, c.op, c.subject, false); j.Status != want {
+			if j := k.Judge(parse(t, c.policy), f, c.op, c.subject); j.Status != want {
 				t.Errorf("%s: %q, mode %o, %s: %+v, want %s", k.Kernel, c.policy, c.mode, c.op, j, want)
 			}
 		}
@@ -181,7 +233,7 @@ func TestSetID(t *testing.T) {
 	f := file(nil)
 	f.Mode, f.Owner = setuid, match.Is[uint32](5)
 	for text, want := range map[string]Status{"euid=0": Allowed, "uid=0": Denied, "euid=5": Denied} {
-		if j := kernel(6, 12).Judge(parse(t, "appraise func=MMAP_CHECK "+text), f, match.Exec, match.Root(), false); j.Status != want {
+		if j := kernel(6, 12).Judge(parse(t, "appraise func=MMAP_CHECK "+text), f, match.Exec, match.Root()); j.Status != want {
 			t.Errorf("%s: %+v, want %s", text, j, want)
 		}
 	}

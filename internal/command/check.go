@@ -22,7 +22,7 @@ func (p Program) checkCommand() *cli.Command {
 		&cli.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who uses the files: the `USER` by number or name, or any"},
 		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
 		namespaceFlag(labels),
-		&cli.StringFlag{Name: "evm-state", Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), or hmac,x509 (`STATE`)"},
+		&cli.StringFlag{Name: "evm-state", Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 	}
 	selection := slices.DeleteFunc(selectionFlags(), func(f cli.Flag) bool { return f.Names()[0] == "owner" })
 	return &cli.Command{
@@ -152,7 +152,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	state := c.String("evm-state")
 	switch {
 	case state != "":
-		if err := parseEVMState(state, e); err != nil {
+		if err := parseEVMState(state, e, t.IsSigV3()); err != nil {
 			return err
 		}
 	case c.String("evm-key") != "":
@@ -201,7 +201,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 }
 
 // parseEVMState takes the words of --evm-state.
-func parseEVMState(state string, e *appraise.EVM) error {
+func parseEVMState(state string, e *appraise.EVM, isSigV3 bool) error {
 	for word := range strings.SplitSeq(state, ",") {
 		switch {
 		case word == "none" && state == "none":
@@ -209,21 +209,33 @@ func parseEVMState(state string, e *appraise.EVM) error {
 			e.HMAC = true
 		case word == "x509" && !e.X509:
 			e.X509 = true
+		case word == "sigv3" && !e.SigV3:
+			e.SigV3 = true
 		default:
-			return conflict(fmt.Sprintf("--evm-state %q is not none, hmac, x509 or hmac,x509", state), "")
+			return conflict(fmt.Sprintf("--evm-state %q is not none, or some of hmac, x509 and sigv3 with commas", state), "")
 		}
+	}
+	switch {
+	case e.SigV3 && !isSigV3:
+		return conflict("--evm-state sigv3 is of kernels since 7.2", "name the kernel with --kernel-version, or leave sigv3 out")
+	case e.SigV3 && !e.IsActive():
+		return conflict("--evm-state sigv3 alone leaves EVM inactive", "--evm-state x509,sigv3")
 	}
 	return nil
 }
 
 func evmWord(e appraise.EVM) string {
-	switch {
-	case e.HMAC && e.X509:
-		return "active (hmac,x509)"
-	case e.HMAC:
-		return "active (hmac)"
-	case e.X509:
-		return "active (x509)"
+	if !e.IsActive() {
+		return "not active"
 	}
-	return "not active"
+	var words []string
+	for _, bit := range []struct {
+		on   bool
+		word string
+	}{{e.HMAC, "hmac"}, {e.X509, "x509"}, {e.SigV3, "sigv3"}} {
+		if bit.on {
+			words = append(words, bit.word)
+		}
+	}
+	return "active (" + strings.Join(words, ",") + ")"
 }

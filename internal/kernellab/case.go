@@ -19,6 +19,7 @@ type (
 // The operations of a probe; see package wire.
 const (
 	Read    = wire.Read
+	Direct  = wire.Direct
 	Write   = wire.Write
 	Append  = wire.Append
 	Update  = wire.Update

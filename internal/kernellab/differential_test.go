@@ -87,8 +87,11 @@ type duel struct {
 	args   []string // likewise, the rest
 }
 
-// evmValues are what is written to securityfs evm.
-var evmValues = []string{"", "", "2", "1", "3"}
+// evmValues are what is written to securityfs evm, more since 7.2.
+var (
+	evmValues = []string{"", "", "2", "1", "3"}
+	v3Values  = []string{"10", "11"}
+)
 
 func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *duel {
 	t.Helper()
@@ -112,7 +115,11 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 		d.boot.Keys = append(d.boot.Keys, IMAKey(vectors.Read(t, cert)), EVMKey(vectors.Read(t, cert)))
 		d.args = append(d.args, "--key", vectors.Path(t, cert))
 	}
-	d.evm(t, evmValues[random.IntN(len(evmValues))])
+	values := evmValues
+	if series == "7.x" {
+		values = slices.Concat(values, v3Values)
+	}
+	d.evm(t, values[random.IntN(len(values))])
 	return d
 }
 
@@ -172,6 +179,7 @@ func is(wanted form) func(*duel, *leaf) bool {
 var uses = []use{
 	{"read", []Op{Read}, 0, anyLeaf},
 	{"read", []Op{Read}, someUser, anyLeaf},
+	{"direct-read", []Op{Direct}, 0, anyLeaf},
 	{"mmap", []Op{MapExec}, 0, anyLeaf},
 	{"exec", []Op{Exec}, 0, is(program)},
 	{"script", []Op{Exec}, 0, is(script)},

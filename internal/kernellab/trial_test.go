@@ -195,7 +195,7 @@ func (tr *trial) judge(t *testing.T, c Case, demands, args []string) Result {
 }
 
 // evmStates are what imaseal check calls the values written to securityfs evm.
-var evmStates = map[string]string{"1": "hmac", "2": "x509", "3": "hmac,x509"}
+var evmStates = map[string]string{"1": "hmac", "2": "x509", "3": "hmac,x509", "10": "x509,sigv3", "11": "hmac,x509,sigv3"}
 
 // all returns what imaseal says of the trial's files, each of them.
 func (tr *trial) all(t *testing.T, args []string) map[string]jsonResult {

@@ -76,7 +76,7 @@ func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.R
 	}
 	res.IMA, res.EVM, res.Judgements = file.IMA, file.EVM, nil
 	for _, use := range uses {
-		judgement := j.Kernel.Judge(j.Policy.Policy, file, use, j.Subject, false)
+		judgement := j.Kernel.Judge(j.Policy.Policy, file, use, j.Subject)
 		res.Judgements = append(res.Judgements, j.told(use, judgement))
 	}
 	res.Bytes += content.read

@@ -21,6 +21,8 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 			return asUser(p.User, func() wire.Verdict { return opened(p.Path, unix.O_RDONLY, nil) })
 		}
 		return opened(p.Path, unix.O_RDONLY, nil)
+	case wire.Direct:
+		return opened(p.Path, unix.O_RDONLY|unix.O_DIRECT, nil)
 	case wire.Write:
 		return opened(p.Path, unix.O_WRONLY, nil)
 	case wire.Append:

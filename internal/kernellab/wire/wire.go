@@ -30,6 +30,7 @@ type Op string
 // the root filesystem, symbolic links included.
 const (
 	Read    Op = "read"    // open for reading
+	Direct  Op = "direct"  // open for reading with O_DIRECT
 	Write   Op = "write"   // open for writing, without truncation, and close
 	Append  Op = "append"  // the same with O_APPEND
 	Update  Op = "update"  // open for reading and writing, and close

@@ -10,10 +10,11 @@ import (
 type Operation string
 
 // The operations, as reports name them. Reading is what an open with O_RDONLY
-// allows; writing stands for opens with O_WRONLY and O_RDWR, with O_APPEND or
-// not.
+// allows, directly with O_DIRECT; writing stands for opens with O_WRONLY and
+// O_RDWR, with O_APPEND or not.
 const (
 	Read            Operation = "read"
+	DirectRead      Operation = "direct-read" // past the page cache, as databases and dd iflag=direct do
 	Write           Operation = "write"
 	Exec            Operation = "exec"
 	Script          Operation = "script"      // run by its interpreter
@@ -29,7 +30,7 @@ const (
 
 // Operations returns all of them.
 func Operations() []Operation {
-	return []Operation{Read, Write, Exec, Script, Interpreter, Map, Module, Firmware,
+	return []Operation{Read, DirectRead, Write, Exec, Script, Interpreter, Map, Module, Firmware,
 		KexecKernel, KexecInitramfs, LoadPolicy, LoadCertificate}
 }
 
@@ -50,7 +51,7 @@ func (o Operation) Accesses(k policy.Kernel) []Access {
 		mmap = mmap[1:] // there MMAP_CHECK looks at what was requested
 	}
 	switch o {
-	case Read, LoadCertificate:
+	case Read, DirectRead, LoadCertificate:
 		return []Access{open}
 	case Write:
 		const w, r, a = policy.MayWrite, policy.MayRead, policy.MayAppend
