@@ -31,6 +31,7 @@ const (
 	Kexec   = wire.Kexec
 	Sh      = wire.Sh
 	Tree    = wire.Tree
+	Rule    = wire.Rule
 	Remount = wire.Remount
 )
 

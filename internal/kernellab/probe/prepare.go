@@ -116,6 +116,21 @@ func writeEach(path string, values []string) error {
 	return nil
 }
 
+// offerRule asks whether the kernel takes a line as a rule. A second line that it
+// does not take keeps it from loading the first.
+func offerRule(line string) wire.Verdict {
+	f, err := os.OpenFile(policyFile, os.O_WRONLY, 0)
+	if err != nil {
+		return outcome("open", err)
+	}
+	defer f.Close()
+	_, err = f.WriteString(line + "\n")
+	if _, bad := f.WriteString("no rule\n"); bad == nil {
+		return wire.Verdict{Errno: "taken", Step: "spoil"}
+	}
+	return outcome("write", err)
+}
+
 // systemDirs are the kernel's own filesystems, which a root filesystem shares.
 var systemDirs = []string{"/proc", "/sys", "/dev"}
 

@@ -44,6 +44,8 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 		return opened(p.Path, unix.O_RDONLY, loadModule)
 	case wire.Kexec:
 		return opened(p.Path, unix.O_RDONLY, loadKernel)
+	case wire.Rule:
+		return offerRule(p.Script)
 	case wire.Remount:
 		return remount(job)
 	case wire.Sh:

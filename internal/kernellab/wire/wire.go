@@ -26,8 +26,8 @@ const (
 // An Op is what a probe does with its file.
 type Op string
 
-// The operations. All but Sh, Tree and Remount take Probe.Path, resolved inside
-// the root filesystem, symbolic links included.
+// The operations. All but Sh, Tree, Rule and Remount take Probe.Path, resolved
+// inside the root filesystem, symbolic links included.
 const (
 	Read    Op = "read"    // open for reading
 	Direct  Op = "direct"  // open for reading with O_DIRECT
@@ -42,6 +42,7 @@ const (
 	Kexec   Op = "kexec"   // load as the kernel of a kexec; likewise
 	Sh      Op = "sh"      // run Probe.Script in the initramfs; the root is at /newroot
 	Tree    Op = "tree"    // run Probe.Script by the root filesystem's own /bin/sh, in a chroot
+	Rule    Op = "rule"    // write Probe.Script to the policy file, and have nothing loaded
 	Remount Op = "remount" // mount the root filesystem anew: nothing of its files is cached then
 )
 
