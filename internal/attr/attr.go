@@ -41,10 +41,30 @@ type FS struct{}
 // for them.
 const usualSize = 256
 
-// Get implements Store.
+// Get implements Store. Most files have no label yet, or one of the usual size:
+// nothing is allocated but the value.
 func (FS) Get(f File, name string) ([]byte, error) {
-	value, err := grow(func(b []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, b) })
-	return value, cause("reading", name, err)
+	var usual [usualSize]byte
+	n, err := fgetxattr(f, name, usual[:])
+	switch err {
+	case nil:
+		return append([]byte{}, usual[:n]...), nil
+	case unix.ENODATA:
+		return nil, ErrNotSet
+	case unix.ERANGE:
+		value, err := grow(func(b []byte) (int, error) { return fgetxattr(f, name, b) })
+		return value, cause("reading", name, err)
+	}
+	return nil, cause("reading", name, err)
+}
+
+func fgetxattr(f File, name string, b []byte) (int, error) {
+	for {
+		n, err := unix.Fgetxattr(int(f.Fd()), name, b)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // Set implements Store.
