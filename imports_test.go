@@ -20,6 +20,7 @@ type row struct {
 // needs a change here, in the same commit.
 var importTable = map[string]row{
 	"":                 {own: "internal/command"},
+	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
 	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/attr"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
@@ -58,9 +59,9 @@ func evmKinds(value string, rules plan.Rules) (map[plan.Class]imaevm.Type, error
 		kind, ok := evmWords[word]
 		switch {
 		case !ok:
-			return nil, &usageError{
-				err:    fmt.Errorf("--evm %q is not none, portable, signature or hmac", word),
-				advice: didYouMean(nearest(word, []string{"none", "portable", "signature", "hmac"}), ""),
+			return nil, &cmdline.UsageError{
+				Err:    fmt.Errorf("--evm %q is not none, portable, signature or hmac", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"none", "portable", "signature", "hmac"}), ""),
 			}
 		case kind == imaevm.TypeHMAC && hmac != 0, kind != imaevm.TypeHMAC && signature != 0:
 			return nil, conflict("--evm "+value+": a file has one EVM label", "portable or signature, and hmac for files that are hashed")
@@ -154,7 +155,7 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 		}
 		uuid, err := inode.ParseUUID(text)
 		if err != nil {
-			return nil, &usageError{err: fmt.Errorf("--evm-uuid: %w", err)}
+			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
 		}
 		v.UUID = &uuid
 	}
@@ -184,9 +185,9 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	for _, name := range added {
 		switch {
 		case name == imaevm.AttrEVM:
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
+			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
 		case !strings.HasPrefix(name, "security."):
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
+			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {
 			known[name], v.Added = true, append(v.Added, name)

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/relabel"
@@ -129,7 +130,7 @@ func (p Program) policyExplain(c *cli.Context) error {
 func parseSubject(name string) (match.Subject, error) {
 	uid, err := parseOwner(name)
 	if err != nil {
-		return match.Subject{}, &usageError{err: fmt.Errorf("--user %q: no such user", name), advice: "give the number of the user, its name on this machine, or any"}
+		return match.Subject{}, &cmdline.UsageError{Err: fmt.Errorf("--user %q: no such user", name), Advice: "give the number of the user, its name on this machine, or any"}
 	}
 	switch {
 	case uid == nil:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/inode"
 	"imaseal/internal/policy"
 	"imaseal/internal/relabel"
@@ -20,16 +21,16 @@ func targetFacts(c *cli.Context) (*relabel.Facts, error) {
 			for _, fs := range policy.Filesystems() {
 				names = append(names, fs.Name)
 			}
-			return nil, &usageError{
-				err:    fmt.Errorf("--target-fs %q: no file system of that name is known", f.Type),
-				advice: didYouMean(nearest(f.Type, names), "ext4, xfs, btrfs, f2fs, squashfs, erofs, overlay and others, as in /proc/filesystems"),
+			return nil, &cmdline.UsageError{
+				Err:    fmt.Errorf("--target-fs %q: no file system of that name is known", f.Type),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(f.Type, names), "ext4, xfs, btrfs, f2fs, squashfs, erofs, overlay and others, as in /proc/filesystems"),
 			}
 		}
 	}
 	if text := c.String("evm-uuid"); text != "" {
 		uuid, err := inode.ParseUUID(text)
 		if err != nil {
-			return nil, &usageError{err: fmt.Errorf("--evm-uuid: %w", err)}
+			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
 		}
 		f.UUID = &uuid
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 	"imaseal/keys/cert"
 	"imaseal/keys/evmkey"
@@ -81,7 +82,7 @@ func checkFlags(c *cli.Context) error {
 		}
 	}
 	if c.IsSet("jobs") && c.Int("jobs") < 1 {
-		return &usageError{err: fmt.Errorf("--jobs %d: at least one worker is needed", c.Int("jobs"))}
+		return &cmdline.UsageError{Err: fmt.Errorf("--jobs %d: at least one worker is needed", c.Int("jobs"))}
 	}
 	switch {
 	case c.Bool("json") && c.Bool("quiet"):
@@ -92,7 +93,9 @@ func checkFlags(c *cli.Context) error {
 	return nil
 }
 
-func conflict(what, advice string) error { return &usageError{err: errors.New(what), advice: advice} }
+func conflict(what, advice string) error {
+	return &cmdline.UsageError{Err: errors.New(what), Advice: advice}
+}
 
 func oneOf(name, value string, words []string) error {
 	if slices.Contains(words, value) {
@@ -100,9 +103,9 @@ func oneOf(name, value string, words []string) error {
 	}
 	last := len(words) - 1
 	list := strings.Join(words[:last], ", ") + " or " + words[last]
-	return &usageError{
-		err:    fmt.Errorf("--%s %q is not %s", name, value, list),
-		advice: didYouMean(nearest(value, words), ""),
+	return &cmdline.UsageError{
+		Err:    fmt.Errorf("--%s %q is not %s", name, value, list),
+		Advice: cmdline.DidYouMean(cmdline.Nearest(value, words), ""),
 	}
 }
 
@@ -136,7 +139,7 @@ func validate(p plan.Plan) (plan.Plan, error) {
 	p, err := p.Validate()
 	var conflict *plan.ConflictError
 	if errors.As(err, &conflict) {
-		return p, &usageError{err: err, advice: conflict.Advice}
+		return p, &cmdline.UsageError{Err: err, Advice: conflict.Advice}
 	}
 	return p, err
 }
@@ -155,7 +158,7 @@ func parseOwner(s string) (*uint32, error) {
 	}
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("--owner %q: no such user", s), advice: "give the number of the user, its name on this machine, or any"}
+		return nil, &cmdline.UsageError{Err: fmt.Errorf("--owner %q: no such user", s), Advice: "give the number of the user, its name on this machine, or any"}
 	}
 	uid := uint32(n)
 	return &uid, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/report"
 	"imaseal/keys/cert"
 	"imaseal/keys/keyfile"
@@ -90,7 +91,7 @@ func (p Program) generate(c *cli.Context) error {
 	}
 	key, err := cert.Generate(c.String("type"))
 	if err != nil {
-		return &usageError{err: err}
+		return &cmdline.UsageError{Err: err}
 	}
 	der, err := issuer.issue(key, profile(c, c.String("out")))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 )
 
@@ -66,7 +67,7 @@ func parseAlgo(name string) (hash.Algorithm, error) {
 		err = &hash.NotComputableError{Algorithm: a}
 	}
 	if err != nil {
-		return 0, &usageError{err: err, advice: didYouMean(nearest(name, hash.Names()), "")}
+		return 0, &cmdline.UsageError{Err: err, Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
 	}
 	return a, nil
 }

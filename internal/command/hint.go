@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/inode"
 	"imaseal/internal/keyring"
@@ -40,7 +41,7 @@ func (e *advisedError) Unwrap() error { return e.err }
 
 // hint returns what the user can do about an error, or nothing.
 func hint(err error) string {
-	var usage *usageError
+	var usage *cmdline.UsageError
 	var advised *advisedError
 	var immutable *relabel.ImmutableError
 	var privilege *host.PrivilegeError
@@ -52,7 +53,7 @@ func hint(err error) string {
 	var unwritten *relabel.ReportError
 	switch {
 	case errors.As(err, &usage):
-		return usage.advice
+		return usage.Advice
 	case errors.As(err, &advised):
 		return advised.advice
 	case errors.As(err, &demand):

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
 	"imaseal/internal/policy"
@@ -71,7 +72,7 @@ func lines(text string, width int) []string {
 	if width <= 0 {
 		return []string{text}
 	}
-	return wrap(text, width)
+	return cmdline.Wrap(text, width)
 }
 
 // fit breaks the lines of a text for the terminal that standard output may be;
@@ -117,8 +118,8 @@ func (p Program) width() int {
 		return 0
 	}
 	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || width < helpWidth {
-		return helpWidth
+	if err != nil || width < cmdline.Width {
+		return cmdline.Width
 	}
 	return width
 }

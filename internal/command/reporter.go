@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/report"
 )
 
@@ -33,7 +34,7 @@ func (p Program) bar(c *cli.Context) *report.Bar {
 	bar := report.NewBar(f, func() int {
 		width, _, err := term.GetSize(int(f.Fd()))
 		if err != nil || width <= 0 {
-			return helpWidth
+			return cmdline.Width
 		}
 		return width
 	}, p.hasUTF8())

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
@@ -99,7 +100,7 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 		}
 		defer key.Close()
 		if err := key.Scheme().Check(request.Algo); err != nil {
-			return &usageError{err: err}
+			return &cmdline.UsageError{Err: err}
 		}
 		l.Key = &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
 		signature = signatureHeader + key.SignatureSize()

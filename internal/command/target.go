@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
@@ -48,7 +49,7 @@ func (p Program) target(c *cli.Context) (target, error) {
 	}
 	var err error
 	if t.Kernel, err = policy.ParseKernel(version); err != nil {
-		return t, &usageError{err: err, advice: "--kernel-version 6.12, or what uname -r prints"}
+		return t, &cmdline.UsageError{Err: err, Advice: "--kernel-version 6.12, or what uname -r prints"}
 	}
 	if !t.AtLeast(6, 1) {
 		p.warn("kernel %s is taken for 6.1, the earliest whose rules are known here", t.Kernel)

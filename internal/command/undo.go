@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
@@ -41,7 +42,7 @@ func (p Program) undo(c *cli.Context) error {
 	}
 	name := c.Args().First()
 	if c.Args().Len() != 1 || name == "" {
-		return &usageError{err: errors.New("undo takes one LOG"), advice: "the file that --undo-log named"}
+		return &cmdline.UsageError{Err: errors.New("undo takes one LOG"), Advice: "the file that --undo-log named"}
 	}
 	log, err := undo.Open(name)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/relabel"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -86,9 +87,9 @@ func demands(c *cli.Context, checker *relabel.Checker) error {
 		case word == "evm":
 			checker.NeedEVM = true
 		case c.IsSet("require"):
-			return &usageError{
-				err:    fmt.Errorf("--require %q is not imasig or evm", word),
-				advice: didYouMean(nearest(word, []string{"imasig", "evm"}), ""),
+			return &cmdline.UsageError{
+				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
 			}
 		}
 	}
