@@ -27,7 +27,7 @@ var importTable = map[string]row{
 	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
 	"internal/relabel": {
 		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
-			" internal/policy/match internal/report internal/undo",
+			" internal/policy/inspect internal/policy/match internal/report internal/undo",
 		outside: "golang.org/x/sys",
 	},
 	"walk":            {outside: "golang.org/x/sys"},
@@ -56,6 +56,7 @@ var importTable = map[string]row{
 	// What a kernel would say.
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
+	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},

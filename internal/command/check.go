@@ -112,14 +112,14 @@ func (p Program) judge(c *cli.Context) (*relabel.Judge, target, namedPolicy, err
 	if t, err = p.target(c); err != nil {
 		return nil, t, n, err
 	}
-	facts, err := targetFacts(c)
+	files, err := inspector(c)
 	if err != nil {
 		return nil, t, n, err
 	}
 	if n, err = p.openPolicy(c.String("policy"), t); err != nil {
 		return nil, t, n, err
 	}
-	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}
+	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Inspector: files}
 	if err = p.judgeKeys(c, judge, t); err == nil {
 		err = p.judgeEVM(c, judge, t)
 	}

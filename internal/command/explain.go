@@ -15,8 +15,8 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/policy"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
-	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 )
 
@@ -80,7 +80,7 @@ FILE, and prints what each rule answers.
 type explainer struct {
 	policy     namedPolicy
 	kernel     policy.Kernel
-	facts      *relabel.Facts
+	files      *inspect.Inspector
 	operations []match.Operation
 	subject    match.Subject
 }
@@ -97,7 +97,7 @@ func (p Program) policyExplain(c *cli.Context) error {
 	if e.subject, err = parseSubject(c.String("user")); err != nil {
 		return err
 	}
-	if e.facts, err = targetFacts(c); err != nil {
+	if e.files, err = inspector(c); err != nil {
 		return err
 	}
 	t, err := p.target(c)
@@ -170,13 +170,13 @@ func (e *explainer) file(name string) (string, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return "", errNotRegular
 	}
-	facts, err := e.facts.File(f, &st)
+	facts, err := e.files.File(f, &st)
 	if err != nil {
 		return "", err
 	}
 	uses := e.operations
 	if uses == nil {
-		if uses, err = relabel.Uses(f, &st, absolute(name)); err != nil {
+		if uses, err = inspect.Uses(f, &st, absolute(name)); err != nil {
 			return "", err
 		}
 	}

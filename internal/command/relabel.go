@@ -82,7 +82,7 @@ func (p Program) relabel(c *cli.Context) error {
 
 // choosePolicy opens the policy that the options name.
 func (p Program) choosePolicy(c *cli.Context) (*relabel.Policy, error) {
-	facts, err := targetFacts(c)
+	files, err := inspector(c)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (p Program) choosePolicy(c *cli.Context) (*relabel.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}, nil
+	return &relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Inspector: files}, nil
 }
 
 // isOfPolicy reports whether an option says something of the target that

@@ -9,6 +9,7 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/walk"
 )
@@ -23,8 +24,8 @@ var errNotAppraised = errors.New(NotAppraised)
 // concurrent use.
 type Policy struct {
 	policy.Policy
-	Kernel policy.Kernel
-	Facts  *Facts
+	Kernel    policy.Kernel
+	Inspector *inspect.Inspector // of the files
 }
 
 // A DemandError says that a file's label would not be what the policy demands.
@@ -36,11 +37,11 @@ func (e *DemandError) Error() string { return e.What }
 // that is possible, and false if no rule can take it.
 func (p *Policy) demand(e *walk.Entry) (match.Demands, bool, error) {
 	var strictest match.Demands
-	facts, err := p.Facts.File(e.File, &e.Stat)
+	facts, err := p.Inspector.File(e.File, &e.Stat)
 	if err != nil {
 		return strictest, false, err
 	}
-	uses, err := Uses(e.File, &e.Stat, fullPath(e))
+	uses, err := inspect.Uses(e.File, &e.Stat, fullPath(e))
 	if err != nil {
 		return strictest, false, err
 	}

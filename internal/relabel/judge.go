@@ -15,6 +15,7 @@ import (
 	"imaseal/internal/inode"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/sign"
@@ -55,13 +56,13 @@ func (j *Judge) Check(ctx context.Context, w *Worker, e *walk.Entry) report.Resu
 }
 
 func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.Result) error {
-	facts, err := j.Policy.Facts.File(e.File, &e.Stat)
+	facts, err := j.Policy.Inspector.File(e.File, &e.Stat)
 	if err != nil {
 		return err
 	}
 	uses := j.Operations
 	if uses == nil {
-		if uses, err = Uses(e.File, &e.Stat, fullPath(e)); err != nil {
+		if uses, err = inspect.Uses(e.File, &e.Stat, fullPath(e)); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,7 @@ func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*apprai
 	}
 	var err error
 	if f.IMA, err = get(j.Store, e, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) {
-		f.NoXattrs = f.NoXattrs || j.Policy.Facts.Type == "" && hasNoAttributes(e)
+		f.NoXattrs = f.NoXattrs || j.Policy.Inspector.Type == "" && hasNoAttributes(e)
 		return f, nil // no label, to the kernel
 	} else if err != nil {
 		return nil, err

@@ -9,21 +9,21 @@ import (
 	"imaseal/internal/cmdline"
 	"imaseal/internal/inode"
 	"imaseal/internal/policy"
-	"imaseal/internal/relabel"
+	"imaseal/internal/policy/inspect"
 )
 
-// targetFacts returns what finds out about files, as the options say.
-func targetFacts(c *cli.Context) (*relabel.Facts, error) {
-	f := &relabel.Facts{Type: c.String("target-fs")}
-	if f.Type != "" {
-		if _, ok := policy.MagicOf(f.Type); !ok {
+// inspector returns what looks at files for a policy, as the options say.
+func inspector(c *cli.Context) (*inspect.Inspector, error) {
+	i := &inspect.Inspector{Type: c.String("target-fs")}
+	if i.Type != "" {
+		if _, ok := policy.MagicOf(i.Type); !ok {
 			var names []string
 			for _, fs := range policy.Filesystems() {
 				names = append(names, fs.Name)
 			}
 			return nil, &cmdline.UsageError{
-				Err:    fmt.Errorf("--target-fs %q: no file system of that name is known", f.Type),
-				Advice: cmdline.DidYouMean(cmdline.Nearest(f.Type, names), "ext4, xfs, btrfs, f2fs, squashfs, erofs, overlay and others, as in /proc/filesystems"),
+				Err:    fmt.Errorf("--target-fs %q: no file system of that name is known", i.Type),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(i.Type, names), "ext4, xfs, btrfs, f2fs, squashfs, erofs, overlay and others, as in /proc/filesystems"),
 			}
 		}
 	}
@@ -32,9 +32,9 @@ func targetFacts(c *cli.Context) (*relabel.Facts, error) {
 		if err != nil {
 			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
 		}
-		f.UUID = &uuid
+		i.UUID = &uuid
 	}
-	return f, nil
+	return i, nil
 }
 
 // absolute is the path with all that tells what a file is for.
