@@ -56,6 +56,7 @@ var importTable = map[string]row{
 	// What a kernel would say.
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
+	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
 	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
