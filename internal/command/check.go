@@ -83,7 +83,7 @@ func (p Program) check(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	judge.Store = r.store()
+	judge.Store = storeOf(request)
 	if text, ok := r.report.(*report.Text); ok {
 		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, judge}.fix(g)) }}
 	}

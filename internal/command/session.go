@@ -13,6 +13,7 @@ import (
 
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
+	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
@@ -31,7 +32,7 @@ type session struct {
 	list    *list // of --files-from, or nil
 	log     *undo.Log
 	bar     *report.Bar
-	source  func(context.Context, walk.Visitor) error
+	source  relabel.Source
 }
 
 // prepare opens what a walking command needs, and refuses what could not end
@@ -192,26 +193,26 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
-	if _, err := s.store().Get(f, "security.ima"); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
+	if _, err := storeOf(s.plan).Get(f, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
 		return errNoXattr
 	}
 	return nil
 }
 
-// store reads and writes attributes as the plan says.
-func (s *session) store() attr.Store {
+// storeOf returns what reads and writes attributes as the plan says.
+func storeOf(p plan.Plan) attr.Store {
 	var store attr.Store = attr.FS{}
-	if s.plan.DryRun {
+	if p.DryRun {
 		store = attr.DryRun{Store: store}
 	}
-	if s.plan.Namespace == "user" {
+	if p.Namespace == "user" {
 		store = attr.Renamed{Store: store, From: "security.", To: "user."}
 	}
 	return store
 }
 
 func (s *session) writer() relabel.Writer {
-	return relabel.Writer{Store: s.store(), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
+	return relabel.Writer{Store: storeOf(s.plan), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
 }
 
 // walk finds the plan's files.

@@ -87,9 +87,8 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 	if err != nil {
 		return err
 	}
-	s := session{program: p, plan: request}
 	l := &relabel.Labeller{
-		Store: s.store(), Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
+		Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
 		ReplaceSignatures: request.ReplaceSignatures, SigFiles: c.Bool("sigfile"),
 	}
 	signature := 0 // bytes of a label
@@ -106,7 +105,7 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 		signature = signatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
-		if l.EVM, err = p.evmLabels(c, s.store(), kinds, rules); err != nil {
+		if l.EVM, err = p.evmLabels(c, storeOf(request), kinds, rules); err != nil {
 			return err
 		}
 		l.EVM.Algo, l.EVM.Key = request.Algo, l.Key
@@ -156,11 +155,12 @@ func (s *session) checkSpace(ctx context.Context, l *relabel.Labeller, sizes map
 	if s.list != nil && !s.list.again() {
 		return nil
 	}
-	err := l.CheckSpace(ctx, sizes, func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+	find := func(countOnly bool) relabel.Source {
 		config := s.config
 		config.CountOnly = countOnly
-		return s.find(ctx, config, visit)
-	})
+		return func(ctx context.Context, visit walk.Visitor) error { return s.find(ctx, config, visit) }
+	}
+	err := l.CheckSpace(ctx, sizes, find(true), find(false))
 	if err != nil && s.plan.DryRun {
 		s.program.warn("%v", err)
 		return nil

@@ -63,29 +63,29 @@ func (p Program) verify(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile")}
-	if err := demands(c, checker); err != nil {
+	verifier := &relabel.Verifier{Store: storeOf(request), SigFiles: c.Bool("sigfile")}
+	if err := demands(c, verifier); err != nil {
 		return err
 	}
-	if err := p.openChecks(c, checker); err != nil {
+	if err := p.openChecks(c, verifier); err != nil {
 		return err
 	}
-	err = r.do(c.Context, checker.Verify)
-	if with, without := checker.CountEVM(); with > 0 && without > 0 && !checker.NeedEVM {
+	err = r.do(c.Context, verifier.Verify)
+	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
 		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
 	}
 	return err
 }
 
 // demands reads --require. Who has an HMAC key has EVM active on the target.
-func demands(c *cli.Context, checker *relabel.Checker) error {
-	checker.NeedEVM = c.String("evm-key") != ""
+func demands(c *cli.Context, verifier *relabel.Verifier) error {
+	verifier.NeedEVM = c.String("evm-key") != ""
 	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
 		switch {
 		case word == "imasig":
-			checker.NeedSignature = true
+			verifier.NeedSignature = true
 		case word == "evm":
-			checker.NeedEVM = true
+			verifier.NeedEVM = true
 		case c.IsSet("require"):
 			return &cmdline.UsageError{
 				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
@@ -93,7 +93,7 @@ func demands(c *cli.Context, checker *relabel.Checker) error {
 			}
 		}
 	}
-	if len(c.StringSlice("require")) > 0 && checker.SigFiles {
+	if len(c.StringSlice("require")) > 0 && verifier.SigFiles {
 		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
 	}
 	return nil
@@ -116,23 +116,23 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 }
 
 // openChecks opens the keys that the options name.
-func (p Program) openChecks(c *cli.Context, checker *relabel.Checker) error {
+func (p Program) openChecks(c *cli.Context, verifier *relabel.Verifier) error {
 	if paths := c.StringSlice("key"); len(paths) > 0 {
 		known, err := p.openVerifiers(paths)
 		if err != nil {
 			return err
 		}
-		checker.Keys = known
+		verifier.Keys = known
 	} else if c.String("evm-key") == "" {
 		return refuseUnused(c, "--key or --evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
 	}
 	if c.String("evm-key") != "" {
 		var err error
-		if checker.HMAC, err = p.openHMAC(c); err != nil {
+		if verifier.HMAC, err = p.openHMAC(c); err != nil {
 			return err
 		}
 	}
 	var err error
-	checker.View, err = p.evmView(c, checker.Store, checker.HMAC != nil)
+	verifier.View, err = p.evmView(c, verifier.Store, verifier.HMAC != nil)
 	return err
 }

@@ -121,7 +121,7 @@ const needsKey = "--key FILE signs what the policy wants signed; imaseal keys ge
 // CheckKey returns a *DemandError if no file can be labelled as the policy
 // demands without a key.
 func (p *Policy) CheckKey() error {
-	any := false
+	appraises := false
 	for _, r := range p.Rules {
 		if r.Action != policy.Appraise || r.Func == policy.SetxattrCheck {
 			continue
@@ -129,9 +129,9 @@ func (p *Policy) CheckKey() error {
 		if !r.Signature || r.ModSig {
 			return nil
 		}
-		any = true
+		appraises = true
 	}
-	if !any {
+	if !appraises {
 		return nil
 	}
 	return &DemandError{What: "every appraise rule of the policy demands signatures, and there is no key", Advice: needsKey}

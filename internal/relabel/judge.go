@@ -177,33 +177,20 @@ func (j *Judge) bind(e *walk.Entry, f *appraise.File) bool {
 // attrs returns the attributes that EVM covers, but for its own and that of
 // IMA.
 func (j *Judge) attrs(e *walk.Entry) ([]appraise.Attr, error) {
-	there, err := j.Store.List(e.File)
-	if err != nil {
-		return nil, err
-	}
 	var names []string
 	for _, p := range imaevm.Protected() {
 		names = append(names, p.Name)
 	}
+	found, err := protected(j.Store, e, slices.Concat(names, j.Added), nil)
 	var attrs []appraise.Attr
-	for _, name := range slices.Concat(names, j.Added) {
-		if name == imaevm.AttrIMA || name == imaevm.AttrEVM || !slices.Contains(there, name) {
-			continue
-		}
-		value, err := j.Store.Get(e.File, name)
-		if err == attr.ErrNotSet {
-			continue // listed, but not stored: a security module shows it
-		}
-		if err != nil {
-			return nil, err
-		}
-		counts := j.Counts[name]
-		if slices.Contains(j.Added, name) {
+	for _, a := range found {
+		counts := j.Counts[a.Name]
+		if slices.Contains(j.Added, a.Name) {
 			counts = policy.True
 		}
-		attrs = append(attrs, appraise.Attr{Attr: imaevm.Attr{Name: name, Value: value}, Counts: counts})
+		attrs = append(attrs, appraise.Attr{Attr: a, Counts: counts})
 	}
-	return attrs, nil
+	return attrs, err
 }
 
 // told puts a judgement into the words of reports.
@@ -284,12 +271,6 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 
 // Verity implements appraise.Content.
 func (c *content) Verity() (hash.Digest, error) {
-	number, sum, err := inode.VerityDigest(c.entry.File)
-	if err != nil {
-		return hash.Digest{}, nil // there is none
-	}
-	return hash.NewDigest(verityAlgorithms[number], sum)
+	d, _, err := verityDigest(c.entry)
+	return d, err
 }
-
-// verityAlgorithms are the numbers of fs-verity, FS_VERITY_HASH_ALG_*.
-var verityAlgorithms = map[uint16]hash.Algorithm{1: hash.SHA256, 2: hash.SHA512}

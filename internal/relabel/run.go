@@ -33,11 +33,16 @@ const (
 // Err is the cause of ctx. A result without an outcome is not reported.
 type Job func(ctx context.Context, w *Worker, e *walk.Entry) report.Result
 
+// A Source finds files and hands them to visit, as walk.Walk and walk.Files do:
+// from several goroutines at once, and it returns when no call of visit is running
+// any more. The error is that of visit or the cause of ctx.
+type Source func(ctx context.Context, visit walk.Visitor) error
+
 // A Run is one command's work on its files.
 type Run struct {
-	// Source finds the files, as walk.Walk and walk.Files do. Its goroutines
-	// are the workers: each does the job on a file before it opens others.
-	Source func(ctx context.Context, visit walk.Visitor) error
+	// Source's goroutines are the workers: each does the job on a file before
+	// it opens others.
+	Source Source
 	Job    Job
 	Report report.Handler
 	Header report.Header
