@@ -41,25 +41,23 @@ configurations of kernels.
 	}
 }
 
-// onePolicy returns the policy that is the command's only argument.
-func onePolicy(c *cli.Context) (string, error) {
+// onePolicy returns the policy that is the command's only argument, and the kernel
+// that it is for.
+func (p Program) onePolicy(c *cli.Context) (string, target, error) {
 	switch {
 	case c.Args().Len() == 0:
-		return "", conflict("no policy is named", "the name of a built-in one, such as appraise_tcb, a file, or running")
+		return "", target{}, conflict("no policy is named", "the name of a built-in one, such as appraise_tcb, a file, or running")
 	case c.Args().Len() > 1:
-		return "", conflict(fmt.Sprintf("%q: one policy at a time", c.Args().Get(1)), "several built-in ones are one argument: 'tcb|appraise_tcb'")
+		return "", target{}, conflict(fmt.Sprintf("%q: one policy at a time", c.Args().Get(1)), "several built-in ones are one argument: 'tcb|appraise_tcb'")
 	case c.Args().First() == "":
-		return "", conflict("the name of the policy is empty", "a variable of the shell may not be set")
+		return "", target{}, conflict("the name of the policy is empty", "a variable of the shell may not be set")
 	}
-	return c.Args().First(), nil
+	t, err := p.target(c)
+	return c.Args().First(), t, err
 }
 
 func (p Program) policyShow(c *cli.Context) error {
-	name, err := onePolicy(c)
-	if err != nil {
-		return err
-	}
-	t, err := p.target(c)
+	name, t, err := p.onePolicy(c)
 	if err != nil {
 		return err
 	}
@@ -102,11 +100,7 @@ refuses the policy, or the host would not work under it.
 }
 
 func (p Program) policyLint(c *cli.Context) error {
-	name, err := onePolicy(c)
-	if err != nil {
-		return err
-	}
-	t, err := p.target(c)
+	name, t, err := p.onePolicy(c)
 	if err != nil {
 		return err
 	}
@@ -130,8 +124,7 @@ func (p Program) policyLint(c *cli.Context) error {
 	}
 	var text strings.Builder
 	for _, f := range findings {
-		where, message := place(f, rules)
-		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(name), where, f.Severity, printableText(message))
+		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(name), place(f, rules), f.Severity, printableText(f.Message))
 		if f.Advice != "" {
 			text.WriteString("   " + printableText(f.Advice) + "\n")
 		}
@@ -145,19 +138,16 @@ func (p Program) policyLint(c *cli.Context) error {
 	return nil
 }
 
-// place tells where a finding is from what it says: the line and column of a
-// text, or a rule without one.
-func place(f lint.Finding, rules []policy.Rule) (where, message string) {
-	var column int
-	if n, _ := fmt.Sscanf(f.Message, "column %d: ", &column); n == 1 {
-		_, message, _ = strings.Cut(f.Message, ": ")
-		return fmt.Sprintf(":%d:%d", f.Line, column), message
-	}
+// place tells where a finding is: the line and column of a text, or a rule without
+// one.
+func place(f lint.Finding, rules []policy.Rule) string {
 	switch {
+	case f.Column > 0:
+		return fmt.Sprintf(":%d:%d", f.Line, f.Column)
 	case f.Line > 0:
-		return fmt.Sprintf(":%d", f.Line), f.Message
+		return fmt.Sprintf(":%d", f.Line)
 	case f.Rule >= 0 && f.Rule < len(rules):
-		return fmt.Sprintf(": %q", rules[f.Rule].String()), f.Message
+		return fmt.Sprintf(": %q", rules[f.Rule].String())
 	}
-	return "", f.Message
+	return ""
 }
