@@ -64,6 +64,23 @@ const (
 	DeniedAlgorithm         Cause = "denied-hash-algorithm"
 )
 
+// Words of Verdict.Why by which advice is found: of denials without a record, and
+// what is missing where nothing can be decided. Those of several outcomes may
+// stand in one Why.
+const (
+	NoXattrs = "the file system has no extended attributes"
+	Signed   = "signed files cannot be opened for writing"
+
+	NoDefaultHash    = "the kernel's default hash algorithm (ima_hash=) is not known"
+	NoKeys           = "the keys in the kernel's keyring for files are not known"
+	NoEVMKeys        = "the keys in the kernel's keyring for EVM are not known"
+	NoHMACKey        = "the EVM HMAC key is not at hand"
+	NoHMACAttrs      = "not known which attributes the kernel's HMACs cover"
+	NoSignatureAttrs = "not known which attributes the kernel's EVM signatures cover"
+	NotBound         = "inode number, generation or file system UUID of the target are not known"
+	Unchecked        = " cannot be checked" // behind the name of a signature
+)
+
 // A Verdict is the answer for one access.
 type Verdict struct {
 	Status Status
@@ -192,7 +209,7 @@ func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, ha
 	}
 	v = k.algorithms(v, alg, d)
 	if a.Mask&policy.MayWrite != 0 && isSigned && v.Status != Denied {
-		return Verdict{Status: Denied, Why: "signed files cannot be opened for writing"}
+		return Verdict{Status: Denied, Why: Signed}
 	}
 	return v
 }
@@ -223,7 +240,7 @@ func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Ve
 	}
 	return func() (hash.Digest, Verdict) {
 		if alg == 0 {
-			return hash.Digest{}, undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+			return hash.Digest{}, undecided(NoDefaultHash)
 		}
 		sum, err := f.Content.Digest(alg)
 		if err != nil {
@@ -239,7 +256,7 @@ func (k *Kernel) algorithms(v Verdict, alg hash.Algorithm, d match.Demands) Verd
 	case v.Status == Denied || d.Algos == 0 || d.Algos.Has(alg):
 		return v
 	case alg == 0:
-		return undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+		return undecided(NoDefaultHash)
 	}
 	return denied(DeniedAlgorithm)
 }

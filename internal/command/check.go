@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/appraise"
+	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/relabel"
@@ -158,9 +159,8 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	case c.String("evm-key") != "":
 		e.HMAC = true
 	case t.running:
-		const sigV3 = 0x8 // EVM_SIGV3_REQUIRED, security/integrity/evm/evm.h
 		now, _ := p.Host.EVM()
-		e.HMAC, e.X509, e.SigV3 = now&1 != 0, now&2 != 0, now&sigV3 != 0
+		e.HMAC, e.X509, e.SigV3 = now&host.EVMHMAC != 0, now&host.EVMX509 != 0, now&host.EVMSigV3 != 0
 	}
 	if c.String("evm-key") != "" {
 		if !e.HMAC {

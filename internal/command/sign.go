@@ -102,7 +102,7 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 			return &cmdline.UsageError{Err: err}
 		}
 		l.Key = &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
-		signature = signatureHeader + key.SignatureSize()
+		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
 		if l.EVM, err = p.evmLabels(c, storeOf(request), kinds, rules); err != nil {
@@ -127,10 +127,6 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 	return r.do(c.Context, l.Label)
 }
 
-// What labels have besides digests and signatures, and all of an HMAC, in
-// bytes: see package imaevm.
-const signatureHeader, hashHeader, hmacLabel = 9, 2, 21
-
 // labelSizes is how many bytes of labels the files of each class get, if a
 // signature label has that many.
 func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]relabel.Labels {
@@ -139,12 +135,12 @@ func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.
 		case 0:
 			return 0
 		case imaevm.TypeHMAC:
-			return hmacLabel
+			return imaevm.HMACSize
 		}
 		return signature
 	}
 	return map[plan.Class]relabel.Labels{
-		plan.Hash: {IMA: hashHeader + algo.Size(), EVM: evm(plan.Hash)},
+		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
 		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
 	}
 }
