@@ -175,7 +175,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	if !e.IsActive() {
 		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
 	}
-	view, err := p.evmView(c, nil, false)
+	view, _, err := p.evmView(c)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,9 @@
 // Package command is the program: it turns arguments into a plan, runs it, and
 // turns what came of it into messages and an exit status.
+//
+// The package is larger than others, since it has a file for each command, with
+// the command's flags, examples and conflicts. Those that walk share a session.
+// hint has the advice on errors, remedy that on what check denies.
 package command
 
 import (

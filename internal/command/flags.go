@@ -46,6 +46,15 @@ func writingFlags() []cli.Flag {
 	}
 }
 
+// rewriteFlags say which labels are written over. The help of --replace-signatures
+// ends with replaces.
+func rewriteFlags(replaces string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
+		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes " + replaces},
+	}
+}
+
 func namespaceFlag(category string) cli.Flag {
 	return &cli.StringFlag{Name: "namespace", Category: category, Value: "security", Usage: "of the attributes; user is for tests without privilege"}
 }
@@ -125,6 +134,7 @@ func toPlan(c *cli.Context) (plan.Plan, error) {
 			Owner: owner, Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"),
 			CrossFilesystems: c.Bool("cross-filesystems"),
 		},
+		ReplaceSignatures: c.Bool("replace-signatures"),
 		Writing: plan.Writing{
 			DryRun: c.Bool("dry-run"), UndoLog: c.String("undo-log"), Force: c.Bool("force"),
 			LiftImmutable: c.String("immutable") == "lift", Namespace: c.String("namespace"),
@@ -132,6 +142,30 @@ func toPlan(c *cli.Context) (plan.Plan, error) {
 		Jobs: c.Int("jobs"),
 	}
 	return p, nil
+}
+
+// toLabelPlan makes a validated plan of the options of commands that write labels
+// with the algorithm of --algo.
+func toLabelPlan(c *cli.Context) (plan.Plan, error) {
+	p, err := toPlan(c)
+	if err != nil {
+		return p, err
+	}
+	if p.Algo, err = parseAlgo(c.String("algo")); err != nil {
+		return p, err
+	}
+	return validate(p)
+}
+
+func parseAlgo(name string) (hash.Algorithm, error) {
+	a, err := hash.Parse(name)
+	if err == nil && !a.Computable() {
+		err = &hash.NotComputableError{Algorithm: a}
+	}
+	if err != nil {
+		return 0, &cmdline.UsageError{Err: err, Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
+	}
+	return a, nil
 }
 
 // validate finishes a plan.

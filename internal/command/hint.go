@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -25,9 +24,6 @@ import (
 	"imaseal/keys/keyfile"
 	"imaseal/walk"
 )
-
-// unixStat is what os.FileInfo.Sys holds.
-type unixStat = syscall.Stat_t
 
 // An advisedError carries its own advice, which may be none: what a general
 // hint would say of its cause is beside the point.

@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/cmdline"
-	"imaseal/internal/inode"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/inspect"
 )
@@ -27,14 +26,9 @@ func inspector(c *cli.Context) (*inspect.Inspector, error) {
 			}
 		}
 	}
-	if text := c.String("evm-uuid"); text != "" {
-		uuid, err := inode.ParseUUID(text)
-		if err != nil {
-			return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
-		}
-		i.UUID = &uuid
-	}
-	return i, nil
+	var err error
+	i.UUID, err = evmUUID(c)
+	return i, err
 }
 
 // absolute is the path with all that tells what a file is for.

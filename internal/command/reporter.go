@@ -1,7 +1,6 @@
 package command
 
 import (
-	"io"
 	"os"
 	"strings"
 
@@ -12,9 +11,8 @@ import (
 	"imaseal/internal/report"
 )
 
-// reporter picks how results are printed.
-func (p Program) reporter(c *cli.Context) report.Handler {
-	bar := p.bar(c)
+// reporter picks how results are printed; bar may be nil.
+func (p Program) reporter(c *cli.Context, bar *report.Bar) report.Handler {
 	if c.Bool("json") {
 		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
 	}
@@ -52,19 +50,4 @@ func (p Program) hasUTF8() bool {
 		}
 	}
 	return false
-}
-
-func barOf(h report.Handler) *report.Bar {
-	switch h := h.(type) {
-	case *report.JSON:
-		return h.Bar
-	case *report.Text:
-		return h.Bar
-	}
-	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -31,7 +32,7 @@ type session struct {
 	config  walk.Config
 	list    *list // of --files-from, or nil
 	log     *undo.Log
-	bar     *report.Bar
+	bar     *report.Bar // nil for none
 	source  relabel.Source
 }
 
@@ -61,10 +62,8 @@ func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
 		s.close()
 		return nil, err
 	}
-	s.report = p.reporter(c)
-	if bar := barOf(s.report); bar != nil {
-		s.bar = bar
-	}
+	s.bar = p.bar(c)
+	s.report = p.reporter(c, s.bar)
 	return s, nil
 }
 
@@ -140,7 +139,7 @@ func (s *session) ownFiles() []walk.Inode {
 			continue
 		}
 		if info, err := statter.Stat(); err == nil && info.Mode().IsRegular() {
-			if st, ok := info.Sys().(*unixStat); ok {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
 				own = append(own, walk.Inode{Dev: st.Dev, Ino: st.Ino})
 			}
 		}
@@ -268,8 +267,8 @@ func (s *session) do(ctx context.Context, job relabel.Job) error {
 
 func (s *session) run(ctx context.Context, job relabel.Job) (report.Summary, error) {
 	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
-	if bar := barOf(s.report); bar != nil {
-		run.Progress = bar
+	if s.bar != nil {
+		run.Progress = s.bar
 	}
 	sum, err := run.Do(ctx)
 	if s.log != nil {

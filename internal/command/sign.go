@@ -22,10 +22,6 @@ func (p Program) signCommand() *cli.Command {
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
 		&cli.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
 	}
-	rewrite := []cli.Flag{
-		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
-		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes where the rules say hash"},
-	}
 	return &cli.Command{
 		Name:      "sign",
 		Usage:     "write IMA signature labels, and EVM ones",
@@ -48,21 +44,14 @@ Programs signed, configuration hashed, and EVM labels for all:
 
 The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
-		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewrite, writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewriteFlags("where the rules say hash"), writingFlags(), outputFlags()),
 		Action: p.sign,
 	}
 }
 
 func (p Program) sign(c *cli.Context) error {
-	request, err := toPlan(c)
+	request, err := toLabelPlan(c)
 	if err != nil {
-		return err
-	}
-	if request.Algo, err = parseAlgo(c.String("algo")); err != nil {
-		return err
-	}
-	request.ReplaceSignatures = c.Bool("replace-signatures")
-	if request, err = validate(request); err != nil {
 		return err
 	}
 	if c.String("key") == "" && c.String("rules") == "" {

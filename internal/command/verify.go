@@ -132,7 +132,14 @@ func (p Program) openChecks(c *cli.Context, verifier *relabel.Verifier) error {
 			return err
 		}
 	}
-	var err error
-	verifier.View, err = p.evmView(c, verifier.Store, verifier.HMAC != nil)
-	return err
+	view, source, err := p.evmView(c)
+	if err != nil {
+		return err
+	}
+	if verifier.HMAC != nil {
+		p.tellEVM(c, view, source)
+	}
+	view.Store = verifier.Store
+	verifier.View = view
+	return nil
 }
