@@ -92,7 +92,7 @@ func allowed() Verdict             { return Verdict{Status: Allowed} }
 func denied(c Cause) Verdict       { return Verdict{Status: Denied, Cause: c} }
 func undecided(why string) Verdict { return Verdict{Status: Undecided, Why: why} }
 
-// EVM is the state of EVM in the running kernel.
+// EVM is the state of EVM in the kernel that decides.
 type EVM struct {
 	HMAC  bool // EVM_INIT_HMAC: the key is loaded
 	X509  bool // EVM_INIT_X509: signatures are verified
@@ -170,12 +170,6 @@ type File struct {
 	ModSig  ModSig
 }
 
-// Check decides about an access to a file that an appraise rule matches, with
-// what the rules demand. direct says that the file is opened with O_DIRECT.
-func (k *Kernel) Check(f *File, a match.Access, d match.Demands, direct bool) Verdict {
-	return k.check(f, a, d, direct, byDemand)
-}
-
 // A kind is which digest of a file counts.
 type kind uint8
 
@@ -185,6 +179,9 @@ const (
 	ofVerity
 )
 
+// check decides about an access to a file that an appraise rule matches, with
+// what the rules demand. direct says that the file is opened with O_DIRECT, have
+// which digest an earlier access has computed.
 func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, have kind) Verdict {
 	if !f.Regular {
 		return allowed()

@@ -287,12 +287,6 @@ type Rule struct {
 	Template  string
 }
 
-// Same reports whether r and o say the same, wherever they come from.
-func (r Rule) Same(o Rule) bool {
-	r.Line, r.Origin = o.Line, o.Origin
-	return r == o
-}
-
 // ChecksBlacklist reports whether files of the rule are looked up in the
 // .blacklist keyring: every rule of a text with an appraise_type does so, and
 // the architecture's rules, which are texts inside the kernel.

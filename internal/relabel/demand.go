@@ -14,10 +14,10 @@ import (
 	"imaseal/walk"
 )
 
-// NotAppraised is the reason of files that no rule of the policy can take.
-const NotAppraised = "not appraised"
+// notAppraised is the reason of files that no rule of the policy can take.
+const notAppraised = "not appraised"
 
-var errNotAppraised = errors.New(NotAppraised)
+var errNotAppraised = errors.New(notAppraised)
 
 // A Policy selects the files that a kernel may appraise, whoever does with them
 // what they are for, and says what their labels must be. It is safe for

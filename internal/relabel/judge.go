@@ -67,7 +67,7 @@ func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.R
 		}
 	}
 	if !j.Policy.mayTake(uses, facts) {
-		res.Outcome, res.Reason = report.Skipped, NotAppraised
+		res.Outcome, res.Reason = report.Skipped, notAppraised
 		return nil
 	}
 	content := &content{ctx: ctx, worker: w, entry: e}
@@ -102,7 +102,7 @@ func (p *Policy) mayTake(uses []match.Operation, facts match.File) bool {
 	return false
 }
 
-// file gathers what counts of a file.
+// file gathers what the kernel looks at in a file.
 func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*appraise.File, error) {
 	f := &appraise.File{File: facts, Regular: true, Mode: e.Stat.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {

@@ -56,11 +56,11 @@ var (
 	ErrBrokenSignature = errors.New("has a malformed signature, which is left alone")
 )
 
-// ByRule is the reason of files that a rule skips.
-const ByRule = "rule"
+// byRule is the reason of files that a rule skips.
+const byRule = "rule"
 
-// SigFile is the reason of files with signatures of other files.
-const SigFile = "detached signature"
+// sigFileReason is the reason of files with signatures of other files.
+const sigFileReason = "detached signature"
 
 // Label is a Job: it gives the file the labels that it should carry.
 func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
@@ -71,13 +71,13 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	f := &labelling{Labeller: l, worker: w, entry: e, class: class, res: report.Result{Path: e.Path}}
 	switch res := &f.res; {
 	case err == errNotAppraised:
-		res.Outcome, res.Reason = report.Skipped, NotAppraised
+		res.Outcome, res.Reason = report.Skipped, notAppraised
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
 	case class == plan.Skip:
-		res.Outcome, res.Reason = report.Skipped, ByRule
+		res.Outcome, res.Reason = report.Skipped, byRule
 	case l.SigFiles && isSigFile(e):
-		res.Outcome, res.Reason = report.Skipped, SigFile
+		res.Outcome, res.Reason = report.Skipped, sigFileReason
 	default:
 		res.Class = string(class)
 		f.label(ctx)
@@ -116,7 +116,7 @@ func (f *labelling) label(ctx context.Context) {
 // that the file can be labelled under another one.
 func (l *Labeller) Leave(e *walk.Entry) walk.Reason {
 	if class, err := l.byRules(e); err == nil && class == plan.Skip {
-		return ByRule
+		return byRule
 	}
 	return ""
 }

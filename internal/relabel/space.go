@@ -190,8 +190,8 @@ func (l *Labeller) sigFileNeed(e *walk.Entry, fs *unix.Statfs_t) uint64 {
 	return uint64(fs.Bsize)
 }
 
-// ext4Reserved is what ext4 keeps for the end of the world, even from root: a
-// fiftieth of the blocks, and at most so many. Kernel: ext4_set_resv_clusters()
+// ext4Reserved is what ext4 keeps even from root, to complete writes that it has
+// accepted: a fiftieth of the blocks, and at most so many. Kernel: ext4_set_resv_clusters()
 // in fs/ext4/super.c.
 const ext4Reserved = 4096
 

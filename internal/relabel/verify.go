@@ -47,7 +47,7 @@ func (v *Verifier) CountEVM() (with, without int64) {
 func (v *Verifier) Verify(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
 	f := &verification{Verifier: v, worker: w, entry: e, res: report.Result{Path: e.Path}}
 	if v.SigFiles && isSigFile(e) {
-		f.res.Outcome, f.res.Reason = report.Skipped, SigFile
+		f.res.Outcome, f.res.Reason = report.Skipped, sigFileReason
 		return f.res
 	}
 	err := unchanging(e, func() error { return f.try(ctx) })
