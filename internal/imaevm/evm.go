@@ -34,8 +34,8 @@ func (m HMAC) AppendBinary(b []byte) ([]byte, error) {
 	return append(append(b, byte(TypeHMAC)), m[:]...), nil
 }
 
-// ParseHMAC parses a label of type 0x02, which has exactly HMACSize bytes. The errors
-// are those of Parse.
+// ParseHMAC parses a label of type 0x02, which has exactly HMACSize bytes. The
+// errors are those of Parse.
 func ParseHMAC(b []byte) (HMAC, error) {
 	switch {
 	case len(b) == 0:

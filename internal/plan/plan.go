@@ -13,7 +13,7 @@ import (
 
 // A Plan is what a command was asked to do.
 type Plan struct {
-	Command string // hash, verify, clear or undo
+	Command string // its name
 	Selection
 	Writing
 	// Algo is the algorithm of hash labels; zero where none are made.

@@ -327,11 +327,11 @@ func parseFile(b []byte) (File, error) {
 		if err != nil {
 			return File{}, fmt.Errorf("old value: %w", err)
 		}
-		new, err := decode(c.New)
+		value, err := decode(c.New)
 		if err != nil {
 			return File{}, fmt.Errorf("new value: %w", err)
 		}
-		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: new})
+		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: value})
 	}
 	if again, err := json.Marshal(lineOf(f)); err != nil || !bytes.Equal(append(again, '\n'), b) {
 		return File{}, errors.New("not as imaseal writes it")
