@@ -48,7 +48,7 @@ var importTable = map[string]row{
 	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":    {outside: "golang.org/x/crypto"},
 	"keys/keytest":  {}, // for tests
-	"internal/host": {own: "internal/policy", outside: "golang.org/x/sys"},
+	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},

@@ -85,10 +85,11 @@ func fullPath(e *walk.Entry) string {
 	return e.Rel
 }
 
-// class returns the class of a file whose class is class by the rules, as the
-// policy demands it. The error is errNotAppraised, or a *DemandError.
-func (p *Policy) class(l *Labeller, e *walk.Entry, class plan.Class) (plan.Class, error) {
-	d, taken, err := p.demand(e)
+// byPolicy returns the class of a file as the policy demands it, where the rules
+// decide class. The error is errNotAppraised, a *DemandError, or about reading
+// the file.
+func (l *Labeller) byPolicy(e *walk.Entry, class plan.Class) (plan.Class, error) {
+	d, taken, err := l.Policy.demand(e)
 	switch {
 	case err != nil:
 		return "", err
@@ -110,7 +111,7 @@ func (p *Policy) class(l *Labeller, e *walk.Entry, class plan.Class) (plan.Class
 		return class, nil
 	case l.Key == nil:
 		return "", &DemandError{What: "the policy demands a signature, and there is no key", Advice: needsKey}
-	case d.SigV3 && p.Kernel.IsSigV3() && l.Key.Version != 3:
+	case d.SigV3 && l.Policy.Kernel.IsSigV3() && l.Key.Version != 3:
 		return "", &DemandError{What: "the policy demands a signature of version 3", Advice: "--sig-version 3"}
 	}
 	return plan.Sign, nil

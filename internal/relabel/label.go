@@ -130,12 +130,13 @@ func (l *Labeller) byRules(e *walk.Entry) (plan.Class, error) {
 	return l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
 }
 
+// class returns the class of a file, as rules and policy decide.
 func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
 	class, err := l.byRules(e)
 	if err != nil || class == plan.Skip || l.Policy == nil {
 		return class, err
 	}
-	return l.Policy.class(l, e, class)
+	return l.byPolicy(e, class)
 }
 
 // isExecutable reports whether the file has an x bit or is ELF.

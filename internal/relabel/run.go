@@ -1,5 +1,10 @@
 // Package relabel is the engine: it takes what a walk finds, gives each file
-// to one worker from open to close, and hands the results to a report.
+// to one worker from open to close, and hands the results to a report. What a
+// worker does with a file is a Job: a method of Labeller, Verifier, Judge, Clearer
+// or Undoer.
+//
+// The package is larger than others, since all jobs read files and labels in the
+// same careful way, and those that write share the Writer: see unchanging.
 package relabel
 
 import (
