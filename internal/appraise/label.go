@@ -201,8 +201,8 @@ const (
 // hasKey reports whether the keyring may hold a key with the id.
 func hasKey(keys sign.Verifiers, id imaevm.KeyID) bool {
 	_, err := keys.Verifier(id)
-	var unknown *sign.UnknownKeyError
-	return !errors.As(err, &unknown)
+	_, unknown := errors.AsType[*sign.UnknownKeyError](err)
+	return !unknown
 }
 
 // check: the kernel takes the first of several keys with an id; which one that

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +91,7 @@ func (p Program) check(c *cli.Context) error {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
 	}
 	err = r.do(c.Context, judge.Check)
-	if _, isVerdict := errors.AsType[*verdictError](err); unready != nil && (err == nil || isVerdict) {
+	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
 	return err

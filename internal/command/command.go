@@ -142,22 +142,26 @@ func (e *verdictError) Error() string { return fmt.Sprintf("exit status %d", e.s
 
 // exit prints what is left to say about err and returns the exit status.
 func (p Program) exit(err error) int {
-	var verdict *verdictError
-	var usage *cmdline.UsageError
-	var interrupted *InterruptedError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, &verdict):
+	}
+	if verdict, ok := errors.AsType[*verdictError](err); ok {
 		return verdict.status
-	case errors.As(err, &interrupted):
+	}
+	if is[*InterruptedError](err) {
 		return exitInterrupted
 	}
 	p.complain(err, make(map[string]bool))
-	if errors.As(err, &usage) {
+	if is[*cmdline.UsageError](err) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// is reports whether err wraps an error of type E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // complain prints an error and, if hinted does not have it, what can be done

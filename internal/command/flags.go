@@ -171,8 +171,7 @@ func parseAlgo(name string) (hash.Algorithm, error) {
 // validate finishes a plan.
 func validate(p plan.Plan) (plan.Plan, error) {
 	p, err := p.Validate()
-	var conflict *plan.ConflictError
-	if errors.As(err, &conflict) {
+	if conflict, ok := errors.AsType[*plan.ConflictError](err); ok {
 		return p, &cmdline.UsageError{Err: err, Advice: conflict.Advice}
 	}
 	return p, err

@@ -136,8 +136,7 @@ func readLabel(root *walk.Root, attribute string) (*shownLabel, error) {
 func decodeLabel(value []byte) *shownLabel {
 	s := &shownLabel{Raw: hex.EncodeToString(value)}
 	label, err := imaevm.Parse(value)
-	var trailing *imaevm.TrailingError
-	if errors.As(err, &trailing) {
+	if trailing, ok := errors.AsType[*imaevm.TrailingError](err); ok {
 		label, s.Problem = trailing.Label, trailing.Error()
 	} else if err != nil {
 		s.Type, s.Problem = "empty", err.Error()

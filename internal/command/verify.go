@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,7 +102,7 @@ func demands(c *cli.Context, verifier *relabel.Verifier) error {
 // questionable about them. Nobody is asked for passphrases: what checks is public.
 func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 	known, err := keys.OpenVerifiers(paths...)
-	if _, encrypted := errors.AsType[*keyfile.PassphraseError](err); encrypted {
+	if is[*keyfile.PassphraseError](err) {
 		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
 	}
 	if err != nil {

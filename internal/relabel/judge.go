@@ -232,8 +232,8 @@ func (j *Judge) detail(c appraise.Cause, ima []byte) string {
 		return "the signature is malformed"
 	}
 	if j.Kernel.Keys != nil {
-		var unknown *sign.UnknownKeyError
-		if _, err := j.Kernel.Keys.Verifier(sig.KeyID); errors.As(err, &unknown) {
+		_, err := j.Kernel.Keys.Verifier(sig.KeyID)
+		if _, unknown := errors.AsType[*sign.UnknownKeyError](err); unknown {
 			return "signed by key " + sig.KeyID.String() + ", which is not among the kernel's"
 		}
 	}
@@ -259,11 +259,9 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 	}
 	d, n, err := c.worker.read(c.ctx, c.entry, a)
 	c.read += n
-	var cannot *hash.NotComputableError
-	switch {
-	case err == nil:
+	if err == nil {
 		c.digests = append(c.digests, d)
-	case c.err == nil && !errors.As(err, &cannot):
+	} else if _, cannot := errors.AsType[*hash.NotComputableError](err); !cannot && c.err == nil {
 		c.err = err
 	}
 	return d, err

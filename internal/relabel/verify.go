@@ -122,8 +122,7 @@ func (f *verification) demand() {
 // ima judges an IMA label, which stands in what name says.
 func (f *verification) ima(ctx context.Context, name string, value []byte) error {
 	label, err := imaevm.Parse(value)
-	var trailing *imaevm.TrailingError
-	if errors.As(err, &trailing) { // the kernel takes such a label
+	if trailing, ok := errors.AsType[*imaevm.TrailingError](err); ok { // the kernel takes such a label
 		label, err = trailing.Label, nil
 		f.res.Warning = fmt.Sprintf("%s has %d bytes behind its digest", name, trailing.Extra)
 	}
@@ -230,11 +229,11 @@ var verityAlgorithms = map[uint16]hash.Algorithm{1: hash.SHA256, 2: hash.SHA512}
 
 // verdict turns what sign.Verify says into an outcome.
 func verdict(err error) (report.Outcome, string) {
-	var bad *sign.BadSignatureError
+	_, bad := errors.AsType[*sign.BadSignatureError](err)
 	switch {
 	case err == nil:
 		return report.Valid, ""
-	case errors.As(err, &bad):
+	case bad:
 		return report.Invalid, err.Error()
 	}
 	return report.Unverifiable, err.Error() // unknown or ambiguous key, unsupported form

@@ -166,8 +166,7 @@ func (l *Log) write(line any) error {
 
 // pathless drops the log's name from an error that is about another file.
 func pathless(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err
