@@ -54,6 +54,7 @@ func (p Program) check(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	request.ReadOnly = true
 	request.Owner = nil // the policy decides
 	onlyHost := c.Bool("host") && len(request.Paths) == 0 && request.FilesFrom == ""
 	if !onlyHost {

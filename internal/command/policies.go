@@ -36,7 +36,7 @@ type namedPolicy struct {
 // policyWords returns the built-in policies that a name consists of, nil if it
 // is the name of a file.
 func policyWords(name string) []string {
-	parts := builtin.Split(name)
+	parts := policy.SplitSets(name)
 	for _, part := range parts {
 		if !builtin.IsWord(part) {
 			return nil

@@ -67,11 +67,6 @@ func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
 	return s, nil
 }
 
-// writes reports whether the run changes attributes.
-func writes(request plan.Plan) bool {
-	return request.Command != "verify" && request.Command != "check" && !request.DryRun
-}
-
 func (s *session) open() error {
 	if err := s.program.privileged(s.plan); err != nil {
 		return err
@@ -149,7 +144,7 @@ func (s *session) ownFiles() []walk.Inode {
 
 // privileged refuses a run that the kernel will refuse file by file.
 func (p Program) privileged(request plan.Plan) error {
-	if !writes(request) || request.Namespace != "security" {
+	if !request.Writes() || request.Namespace != "security" {
 		return nil
 	}
 	if err := p.Host.MayWriteSecurity(); err != nil {
@@ -184,7 +179,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		}
 		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
 	}
-	if writes(s.plan) && root.ReadOnly() {
+	if s.plan.Writes() && root.ReadOnly() {
 		return errReadOnly
 	}
 	f, err := root.Reopen()

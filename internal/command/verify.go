@@ -54,6 +54,7 @@ func (p Program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	request.ReadOnly = true
 	if request, err = validate(request); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 // A Plan is what a command was asked to do.
 type Plan struct {
 	Command string // its name
+	// ReadOnly says that the command never changes attributes.
+	ReadOnly bool
 	Selection
 	Writing
 	// Algo is the algorithm of hash labels; zero where none are made.
@@ -25,6 +27,9 @@ type Plan struct {
 	// Jobs is the number of workers, at least 1.
 	Jobs int
 }
+
+// Writes reports whether a run of the plan may change attributes.
+func (p Plan) Writes() bool { return !p.ReadOnly && !p.DryRun }
 
 // A Selection says which files the command answers for.
 type Selection struct {

@@ -233,6 +233,12 @@ const (
 	SetBuild        Set = "build"
 )
 
+// SplitSets returns the words in a value of ima_policy=. Kernel: policy_setup(),
+// ima_policy.c.
+func SplitSets(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '|' || r == '\n' })
+}
+
 // An Algos is a set of digest algorithms; the zero value is no restriction.
 type Algos uint32
 
