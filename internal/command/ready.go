@@ -24,7 +24,7 @@ func (p Program) checkHost(c *cli.Context, t target, pol policy.Policy) (bool, e
 	}
 	findings := readiness.Ask(readiness.Question{
 		Host: p.Host, Config: config, Kernel: t.Kernel, Running: t.running, Policy: pol,
-		Statfs: statfs, Keys: describeKeys, NoLabels: refusesLabels,
+		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels,
 	})
 	count := make(map[readiness.Level]int)
 	for _, f := range findings {

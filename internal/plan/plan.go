@@ -1,4 +1,5 @@
-// Package plan holds the validated request of a run, a plain value.
+// Package plan holds the validated request of a run, a plain value, and the rules
+// that give files their class.
 package plan
 
 import (

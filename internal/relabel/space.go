@@ -82,7 +82,7 @@ type usage struct {
 	files int
 	need  uint64
 	fs    unix.Statfs_t
-	big   big
+	big   oversized
 }
 
 // CheckSpace returns a *SpaceError if the labels that a run will write, by the

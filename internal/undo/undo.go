@@ -203,7 +203,8 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *LineError) Unwrap() error { return e.Err }
 
-// A Reader reads a finished log from its end. Memory is one word a line.
+// A Reader reads a finished log from its end. Memory is one word a line. It is not
+// safe for concurrent use.
 type Reader struct {
 	Header Header
 	// Torn says that the log ends in the middle of a line, which is left out.
