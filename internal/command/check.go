@@ -62,13 +62,13 @@ func (p Program) check(c *cli.Context) error {
 			return err
 		}
 	}
-	judge, t, n, err := p.judge(c)
+	k, err := p.openCheck(c)
 	if err != nil {
 		return err
 	}
 	var unready error
 	if c.Bool("host") {
-		ready, err := p.checkHost(c, t, n.Policy)
+		ready, err := p.checkHost(c, k.target, k.policy.Policy)
 		if err != nil {
 			return err
 		}
@@ -84,47 +84,50 @@ func (p Program) check(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	judge.Store = storeOf(request)
+	k.judge.Store = storeOf(request)
 	if text, ok := r.report.(*report.Text); ok {
-		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, judge}.fix(g)) }}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, k.judge}.fix(g)) }}
 	}
 	if !c.Bool("quiet") && !c.Bool("json") {
-		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", k.target.describe(c), report.Quote(k.policy.name), evmWord(k.judge.Kernel.EVM))
 	}
-	err = r.do(c.Context, judge.Check)
+	err = r.do(c.Context, k.judge.Check)
 	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
 	return err
 }
 
-// judge makes ready what judges files, but for the store of their attributes.
-func (p Program) judge(c *cli.Context) (*relabel.Judge, target, namedPolicy, error) {
-	judge := &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
-	var t target
-	var n namedPolicy
-	var err error
-	if judge.Operations, err = operations(c); err != nil {
-		return nil, t, n, err
+// A checking is check with everything opened but the files.
+type checking struct {
+	judge  *relabel.Judge // without the Store
+	target target
+	policy namedPolicy
+}
+
+func (p Program) openCheck(c *cli.Context) (k checking, err error) {
+	k.judge = &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
+	if k.judge.Operations, err = operations(c); err != nil {
+		return k, err
 	}
-	if judge.Subject, err = parseSubject(c.String("user")); err != nil {
-		return nil, t, n, err
+	if k.judge.Subject, err = parseSubject(c.String("user")); err != nil {
+		return k, err
 	}
-	if t, err = p.target(c); err != nil {
-		return nil, t, n, err
+	if k.target, err = p.target(c); err != nil {
+		return k, err
 	}
 	files, err := inspector(c)
 	if err != nil {
-		return nil, t, n, err
+		return k, err
 	}
-	if n, err = p.openPolicy(c.String("policy"), t); err != nil {
-		return nil, t, n, err
+	if k.policy, err = p.openPolicy(c.String("policy"), k.target); err != nil {
+		return k, err
 	}
-	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Inspector: files}
-	if err = p.judgeKeys(c, judge, t); err == nil {
-		err = p.judgeEVM(c, judge, t)
+	k.judge.Policy = relabel.Policy{Policy: k.policy.Policy, Kernel: k.target.Kernel, Inspector: files}
+	if err = p.judgeKeys(c, k.judge, k.target); err == nil {
+		err = p.judgeEVM(c, k.judge, k.target)
 	}
-	return judge, t, n, err
+	return k, err
 }
 
 // judgeKeys opens the keys that the options name; without any, the running

@@ -118,7 +118,8 @@ all.`,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(),
+			p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)
