@@ -20,13 +20,14 @@ type row struct {
 // needs a change here, in the same commit.
 var importTable = map[string]row{
 	"":                 {own: "internal/command"},
+	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
 	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
 	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
 	"internal/relabel": {
 		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
-			" internal/policy/match internal/report internal/undo",
+			" internal/policy/inspect internal/policy/match internal/report internal/undo",
 		outside: "golang.org/x/sys",
 	},
 	"walk":            {outside: "golang.org/x/sys"},
@@ -47,7 +48,7 @@ var importTable = map[string]row{
 	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":    {outside: "golang.org/x/crypto"},
 	"keys/keytest":  {}, // for tests
-	"internal/host": {own: "internal/policy", outside: "golang.org/x/sys"},
+	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},
@@ -55,6 +56,8 @@ var importTable = map[string]row{
 	// What a kernel would say.
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
+	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
+	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},

@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("LANG", "C.UTF-8")
 			env.Setenv("KEYS", keysDir)
 			// An unprivileged program must be able to come here.
-			return os.Chmod(filepath.Dir(env.WorkDir), 0o711)
+			return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o711), awaitWriters(env.WorkDir))
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -63,6 +63,30 @@ func TestScripts(t *testing.T) {
 			}
 			return slices.Contains(strings.Fields(os.Getenv("IMASEAL_TEST")), "root") && os.Geteuid() == 0, nil
 		},
+	})
+}
+
+// awaitWriters waits until nobody has the files below dir open for writing. They
+// were just written, and while another script starts a program, that has copies
+// of this process's descriptors until it is the program.
+func awaitWriters(dir string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		// A lease for reading is refused while there is a writer.
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != unix.EAGAIN {
+				break
+			}
+		}
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		return err
 	})
 }
 

@@ -154,7 +154,7 @@ func (p *Public) useCertificate(certs []*x509.Certificate, source string) error 
 // setCertificate gives the key its certificate and, if that has one, its id.
 func (p *Public) setCertificate(c *x509.Certificate, source string) {
 	p.cert, p.certSource = c, source
-	id, ok := CertificateKeyID(c)
+	id, ok := certificateKeyID(c)
 	if p.hasID = ok; ok {
 		p.id = id
 	}
@@ -171,9 +171,9 @@ func publicOf(c *x509.Certificate, source string) (*Public, error) {
 	return p, nil
 }
 
-// CertificateKeyID returns the id that the kernel finds a certificate by, and
+// certificateKeyID returns the id that the kernel finds a certificate by, and
 // false if it finds it by none, for want of a subject key identifier.
-func CertificateKeyID(c *x509.Certificate) (imaevm.KeyID, bool) {
+func certificateKeyID(c *x509.Certificate) (imaevm.KeyID, bool) {
 	if len(c.SubjectKeyId) < 4 {
 		return 0, false
 	}

@@ -62,7 +62,7 @@ func CheckCertificate(c *x509.Certificate, now time.Time) []Warning {
 	if why := notLoadable(c); why != "" {
 		add(NotLoadable, "no kernel loads the certificate: %s", why)
 	}
-	if _, ok := CertificateKeyID(c); !ok {
+	if _, ok := certificateKeyID(c); !ok {
 		what := "no subject key identifier"
 		if n := len(c.SubjectKeyId); n > 0 {
 			what = fmt.Sprintf("a subject key identifier of only %d bytes", n)

@@ -86,6 +86,8 @@ func openLong(name string, flags int) (int, error) {
 	return fd, err
 }
 
+func isRegular(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFREG }
+
 // typeName names the type bits of a mode.
 func typeName(mode uint32) string {
 	switch mode & unix.S_IFMT {

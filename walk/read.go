@@ -149,7 +149,7 @@ func (c *chunk) parse(b []byte) {
 			return
 		}
 		name := b[nameOff:size]
-		name = name[:clen(name)]
+		name, _, _ = bytes.Cut(name, []byte{0})
 		if s := unsafe.String(unsafe.SliceData(name), len(name)); s != "." && s != ".." && s != "" {
 			c.entries = append(c.entries, dirent{
 				ino: binary.NativeEndian.Uint64(b), off: uint32(len(c.names)),
@@ -159,13 +159,6 @@ func (c *chunk) parse(b []byte) {
 		}
 		b = b[size:]
 	}
-}
-
-func clen(b []byte) int {
-	if i := slices.Index(b, 0); i >= 0 {
-		return i
-	}
-	return len(b)
 }
 
 // handOver leaves the names of a chunk to whichever worker is free, those that
@@ -246,7 +239,7 @@ func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
 	case unix.DT_REG:
 		return false, true
 	case unix.DT_UNKNOWN:
-		return r.ask(d, n.text)
+		return r.typeOf(d, n.text)
 	}
 	r.skipType(d, n.text, n.typ == unix.DT_LNK)
 	return false, false
@@ -261,7 +254,8 @@ func (r *reader) skipType(d *dir, name string, link bool) {
 	r.w.report(e)
 }
 
-func (r *reader) ask(d *dir, name string) (isDir, regular bool) {
+// typeOf is classify for a name whose type the directory does not tell.
+func (r *reader) typeOf(d *dir, name string) (isDir, regular bool) {
 	var st unix.Stat_t
 	at, err := r.w.use(d)
 	if err == nil {

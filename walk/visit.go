@@ -49,20 +49,11 @@ func (w *walker) visitAll(entries []Entry) {
 // openFile opens a file and fills in the entry: an error, a reason to skip
 // it, or neither, with the descriptor unless files are only counted.
 func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
-	var fd int
-	if r.w.cfg.CountOnly {
-		fd = -1
-		if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Skip = Special
-		}
-	} else if fd, e.Err = openToRead(at, name, unix.O_NONBLOCK|unix.O_NOFOLLOW); e.Err == nil {
-		e.Err = fstat(fd, &e.Stat)
-		if e.Err == nil && e.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
-			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
-		}
-	} else if fstatat(at, name, &e.Stat) == nil && e.Stat.Mode&unix.S_IFMT == unix.S_IFREG && r.otherOwner(&e.Stat) {
-		e.Err, e.Skip = nil, OtherOwner // not ours, so that it cannot be opened is no matter
-		return -1
+	fd := -1
+	if !r.w.cfg.CountOnly {
+		fd = r.openRegular(at, name, e)
+	} else if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && !isRegular(&e.Stat) {
+		e.Skip = Special
 	}
 	if e.Err == nil && e.Skip == "" {
 		e.Skip = r.skipFile(e, d, at, fd)
@@ -73,6 +64,24 @@ func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 		return -1
 	}
 	return fd
+}
+
+// openRegular opens what its directory says is a regular file, and looks at it. It
+// returns no descriptor if it cannot be opened.
+func (r *reader) openRegular(at int, name string, e *Entry) int {
+	fd, err := openToRead(at, name, unix.O_NONBLOCK|unix.O_NOFOLLOW)
+	switch {
+	case err == nil:
+		if e.Err = fstat(fd, &e.Stat); e.Err == nil && !isRegular(&e.Stat) {
+			e.Err = &ChangedTypeError{To: typeName(e.Stat.Mode)}
+		}
+		return fd
+	case fstatat(at, name, &e.Stat) == nil && isRegular(&e.Stat) && r.otherOwner(&e.Stat):
+		e.Skip = OtherOwner // not ours, so that it cannot be opened is no matter
+	default:
+		e.Err = err
+	}
+	return -1
 }
 
 func (r *reader) otherOwner(st *unix.Stat_t) bool {

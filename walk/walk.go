@@ -143,7 +143,7 @@ func walk(ctx context.Context, roots []*Root, cfg Config, visit Visitor, bounds 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := w.root(ctx, r); err != nil {
+		if err := w.root(r); err != nil {
 			return err
 		}
 	}
@@ -191,10 +191,10 @@ type name struct {
 }
 
 // root visits a root, unless it was given before.
-func (w *walker) root(ctx context.Context, r *Root) error {
+func (w *walker) root(r *Root) error {
 	switch first := w.roots[InodeOf(&r.stat)]; {
 	case first == r && r.IsDir():
-		return w.tree(ctx, r)
+		return w.tree(r)
 	case first == r:
 		return w.namedFile(r)
 	case !r.IsDir() && r.stat.Nlink > 1 && r.path != first.path:
@@ -203,13 +203,13 @@ func (w *walker) root(ctx context.Context, r *Root) error {
 	return nil
 }
 
-func (w *walker) tree(ctx context.Context, r *Root) error {
+func (w *walker) tree(r *Root) error {
 	d, err := w.rootDir(r)
 	if err != nil {
 		return w.visit(Entry{Path: r.path, Rel: ".", Err: err})
 	}
 	w.pending, w.waiting, w.err = nil, 0, nil
-	ended := w.watch(ctx)
+	ended := w.watch()
 	workers := w.cfg.Workers
 	w.busy = 1 // the root's reader
 	var wg sync.WaitGroup
@@ -236,13 +236,13 @@ func (w *walker) tree(ctx context.Context, r *Root) error {
 	return err
 }
 
-// watch ends the walk when ctx ends. The function it returns is called when no
+// watch ends the walk when its context ends. The function it returns is called when no
 // worker is left, and returns the walk's error.
-func (w *walker) watch(ctx context.Context) (ended func() error) {
+func (w *walker) watch() (ended func() error) {
 	called := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
+	stop := context.AfterFunc(w.ctx, func() {
 		defer close(called)
-		w.fail(context.Cause(ctx))
+		w.fail(context.Cause(w.ctx))
 	})
 	return func() error {
 		if !stop() {
@@ -351,10 +351,5 @@ func (w *walker) namedFile(r *Root) error {
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {
-	for _, own := range w.cfg.Own {
-		if own == InodeOf(st) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.cfg.Own, InodeOf(st))
 }

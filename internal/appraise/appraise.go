@@ -64,6 +64,23 @@ const (
 	DeniedAlgorithm         Cause = "denied-hash-algorithm"
 )
 
+// Words of Verdict.Why by which advice is found: of denials without a record, and
+// what is missing where nothing can be decided. Those of several outcomes may
+// stand in one Why.
+const (
+	NoXattrs = "the file system has no extended attributes"
+	Signed   = "signed files cannot be opened for writing"
+
+	NoDefaultHash    = "the kernel's default hash algorithm (ima_hash=) is not known"
+	NoKeys           = "the keys in the kernel's keyring for files are not known"
+	NoEVMKeys        = "the keys in the kernel's keyring for EVM are not known"
+	NoHMACKey        = "the EVM HMAC key is not at hand"
+	NoHMACAttrs      = "not known which attributes the kernel's HMACs cover"
+	NoSignatureAttrs = "not known which attributes the kernel's EVM signatures cover"
+	NotBound         = "inode number, generation or file system UUID of the target are not known"
+	Unchecked        = " cannot be checked" // behind the name of a signature
+)
+
 // A Verdict is the answer for one access.
 type Verdict struct {
 	Status Status
@@ -75,7 +92,7 @@ func allowed() Verdict             { return Verdict{Status: Allowed} }
 func denied(c Cause) Verdict       { return Verdict{Status: Denied, Cause: c} }
 func undecided(why string) Verdict { return Verdict{Status: Undecided, Why: why} }
 
-// EVM is the state of EVM in the running kernel.
+// EVM is the state of EVM in the kernel that decides.
 type EVM struct {
 	HMAC  bool // EVM_INIT_HMAC: the key is loaded
 	X509  bool // EVM_INIT_X509: signatures are verified
@@ -153,12 +170,6 @@ type File struct {
 	ModSig  ModSig
 }
 
-// Check decides about an access to a file that an appraise rule matches, with
-// what the rules demand. direct says that the file is opened with O_DIRECT.
-func (k *Kernel) Check(f *File, a match.Access, d match.Demands, direct bool) Verdict {
-	return k.check(f, a, d, direct, byDemand)
-}
-
 // A kind is which digest of a file counts.
 type kind uint8
 
@@ -168,6 +179,9 @@ const (
 	ofVerity
 )
 
+// check decides about an access to a file that an appraise rule matches, with
+// what the rules demand. direct says that the file is opened with O_DIRECT, have
+// which digest an earlier access has computed.
 func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, have kind) Verdict {
 	if !f.Regular {
 		return allowed()
@@ -192,7 +206,7 @@ func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, ha
 	}
 	v = k.algorithms(v, alg, d)
 	if a.Mask&policy.MayWrite != 0 && isSigned && v.Status != Denied {
-		return Verdict{Status: Denied, Why: "signed files cannot be opened for writing"}
+		return Verdict{Status: Denied, Why: Signed}
 	}
 	return v
 }
@@ -223,7 +237,7 @@ func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Ve
 	}
 	return func() (hash.Digest, Verdict) {
 		if alg == 0 {
-			return hash.Digest{}, undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+			return hash.Digest{}, undecided(NoDefaultHash)
 		}
 		sum, err := f.Content.Digest(alg)
 		if err != nil {
@@ -239,7 +253,7 @@ func (k *Kernel) algorithms(v Verdict, alg hash.Algorithm, d match.Demands) Verd
 	case v.Status == Denied || d.Algos == 0 || d.Algos.Has(alg):
 		return v
 	case alg == 0:
-		return undecided("the kernel's default hash algorithm (ima_hash=) is not known")
+		return undecided(NoDefaultHash)
 	}
 	return denied(DeniedAlgorithm)
 }

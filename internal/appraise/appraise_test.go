@@ -209,7 +209,7 @@ func TestLabels(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for version, want := range map[*Kernel]Cause{kernel(6, 12): c.v612, kernel(7, 2): c.v72} {
-				v := version.Check(file(c.label), c.access, c.demands, false)
+				v := version.check(file(c.label), c.access, c.demands, false, byDemand)
 				wantStatus := Denied
 				if want == ok {
 					wantStatus = Allowed
@@ -305,7 +305,7 @@ func TestCircumstances(t *testing.T) {
 			if c.change != nil {
 				c.change(k, f)
 			}
-			if v := k.Check(f, c.access, c.demands, c.direct); v != c.want {
+			if v := k.check(f, c.access, c.demands, c.direct, byDemand); v != c.want {
 				t.Errorf("%+v, want %+v", v, c.want)
 			}
 		})

@@ -24,10 +24,6 @@ const (
 	evmMaybeImmutable // evmPassImmutable or evmFailImmutable
 )
 
-// evmHeader is the size of struct signature_v2_hdr, which evm_verify_hmac()
-// looks at before anything else.
-const evmHeader = 9
-
 // evmStatus is evm_verifyxattr() for security.ima. The words say what is
 // missing for a certain answer.
 func (k *Kernel) evmStatus(f *File) (evmStatus, string) {
@@ -47,7 +43,7 @@ func (k *Kernel) evmStatus(f *File) (evmStatus, string) {
 	case imaevm.TypeHMAC:
 		return k.evmHMAC(f)
 	case imaevm.TypeSignature, imaevm.TypePortable:
-		if len(f.EVM) <= evmHeader {
+		if len(f.EVM) <= imaevm.SignatureHeader { // evm_verify_hmac() looks at that first
 			return evmFail, ""
 		}
 		return k.evmSignature(f)
@@ -65,11 +61,11 @@ func (k *Kernel) evmHMAC(f *File) (evmStatus, string) {
 	attrs, known := f.covered(false)
 	switch {
 	case k.EVM.Key == nil:
-		return evmMaybe, "the EVM HMAC key is not at hand"
+		return evmMaybe, NoHMACKey
 	case !f.Bound:
-		return evmMaybe, "inode number, generation or file system UUID of the target are not known"
+		return evmMaybe, NotBound
 	case !known:
-		return evmMaybe, "not known which attributes the kernel's HMACs cover"
+		return evmMaybe, NoHMACAttrs
 	}
 	input, err := imaevm.Input(imaevm.TypeHMAC, attrs, f.Meta, k.EVM.Target)
 	switch {
@@ -102,13 +98,13 @@ func (k *Kernel) evmSignature(f *File) (evmStatus, string) {
 	case k.HasHash(sig.Alg) == policy.False:
 		return fail, ""
 	case k.EVM.Keys == nil:
-		return maybe, "the keys in the kernel's keyring for EVM are not known"
+		return maybe, NoEVMKeys
 	case !hasKey(k.EVM.Keys, sig.KeyID):
 		return fail, ""
 	case !portable && !f.Bound:
-		return maybe, "inode number, generation or file system UUID of the target are not known"
+		return maybe, NotBound
 	case !known:
-		return maybe, "not known which attributes the kernel's EVM signatures cover"
+		return maybe, NoSignatureAttrs
 	}
 	input, err := imaevm.Input(sig.Kind, attrs, f.Meta, k.EVM.Target)
 	switch {
@@ -132,7 +128,7 @@ func (k *Kernel) evmSignature(f *File) (evmStatus, string) {
 	case right:
 		return pass, ""
 	case cannotTell:
-		return maybe, "the EVM signature by key " + sig.KeyID.String() + " cannot be checked"
+		return maybe, "the EVM signature by key " + sig.KeyID.String() + Unchecked
 	}
 	return fail, ""
 }

@@ -21,7 +21,7 @@ func (k *Kernel) labelAlgorithm(label []byte) hash.Algorithm {
 func (k *Kernel) measure(f *File, a match.Access, d match.Demands, digest digester, mod ModSig) (Verdict, bool) {
 	tryMod := mod != ModSigNone
 	if f.NoXattrs && !tryMod {
-		return Verdict{Status: Denied, Why: "the file system has no extended attributes"}, false
+		return Verdict{Status: Denied, Why: NoXattrs}, false
 	}
 	v, isSigned := k.label(f, a, d, digest, mod)
 	return k.unverifiable(f, d, v), isSigned
@@ -148,7 +148,7 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case err != nil, k.Config.AsymmetricKeys == policy.False, k.HasHash(sig.Alg) == policy.False:
 		return denied(cause), wrong
 	case k.Keys == nil:
-		return undecided("the keys in the kernel's keyring for files are not known"), cannotTell
+		return undecided(NoKeys), cannotTell
 	}
 	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
 		return denied(cause), noKey // whatever the content is
@@ -170,7 +170,7 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided("the signature by key " + sig.KeyID.String() + " cannot be checked"), cannotTell
+		return undecided("the signature by key " + sig.KeyID.String() + Unchecked), cannotTell
 	}
 	return denied(cause), said
 }
@@ -201,8 +201,8 @@ const (
 // hasKey reports whether the keyring may hold a key with the id.
 func hasKey(keys sign.Verifiers, id imaevm.KeyID) bool {
 	_, err := keys.Verifier(id)
-	var unknown *sign.UnknownKeyError
-	return !errors.As(err, &unknown)
+	_, unknown := errors.AsType[*sign.UnknownKeyError](err)
+	return !unknown
 }
 
 // check: the kernel takes the first of several keys with an id; which one that

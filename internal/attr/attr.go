@@ -185,9 +185,9 @@ func (r Renamed) Remove(f File, name string) error { return r.Store.Remove(f, r.
 // List implements Store. Attributes that are really of the From namespace are
 // left out.
 func (r Renamed) List(f File) ([]string, error) {
-	real, err := r.Store.List(f)
+	kept, err := r.Store.List(f)
 	var names []string
-	for _, name := range real {
+	for _, name := range kept {
 		if rest, ok := strings.CutPrefix(name, r.To); ok {
 			names = append(names, r.From+rest)
 		} else if !strings.HasPrefix(name, r.From) {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/appraise"
+	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/relabel"
@@ -54,6 +54,7 @@ func (p Program) check(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	request.ReadOnly = true
 	request.Owner = nil // the policy decides
 	onlyHost := c.Bool("host") && len(request.Paths) == 0 && request.FilesFrom == ""
 	if !onlyHost {
@@ -61,13 +62,13 @@ func (p Program) check(c *cli.Context) error {
 			return err
 		}
 	}
-	judge, t, n, err := p.judge(c)
+	k, err := p.openCheck(c)
 	if err != nil {
 		return err
 	}
 	var unready error
 	if c.Bool("host") {
-		ready, err := p.checkHost(c, t, n.Policy)
+		ready, err := p.checkHost(c, k.target, k.policy.Policy)
 		if err != nil {
 			return err
 		}
@@ -83,47 +84,50 @@ func (p Program) check(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	judge.Store = r.store()
+	k.judge.Store = storeOf(request)
 	if text, ok := r.report.(*report.Text); ok {
-		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, judge}.fix(g)) }}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, k.judge}.fix(g)) }}
 	}
 	if !c.Bool("quiet") && !c.Bool("json") {
-		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", t.describe(c), report.Quote(n.name), evmWord(judge.Kernel.EVM))
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", k.target.describe(c), report.Quote(k.policy.name), evmWord(k.judge.Kernel.EVM))
 	}
-	err = r.do(c.Context, judge.Check)
-	if _, isVerdict := errors.AsType[*verdictError](err); unready != nil && (err == nil || isVerdict) {
+	err = r.do(c.Context, k.judge.Check)
+	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
 	return err
 }
 
-// judge makes ready what judges files, but for the store of their attributes.
-func (p Program) judge(c *cli.Context) (*relabel.Judge, target, namedPolicy, error) {
-	judge := &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
-	var t target
-	var n namedPolicy
-	var err error
-	if judge.Operations, err = operations(c); err != nil {
-		return nil, t, n, err
+// A checking is check with everything opened but the files.
+type checking struct {
+	judge  *relabel.Judge // without the Store
+	target target
+	policy namedPolicy
+}
+
+func (p Program) openCheck(c *cli.Context) (k checking, err error) {
+	k.judge = &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
+	if k.judge.Operations, err = operations(c); err != nil {
+		return k, err
 	}
-	if judge.Subject, err = parseSubject(c.String("user")); err != nil {
-		return nil, t, n, err
+	if k.judge.Subject, err = parseSubject(c.String("user")); err != nil {
+		return k, err
 	}
-	if t, err = p.target(c); err != nil {
-		return nil, t, n, err
+	if k.target, err = p.target(c); err != nil {
+		return k, err
 	}
-	facts, err := targetFacts(c)
+	files, err := inspector(c)
 	if err != nil {
-		return nil, t, n, err
+		return k, err
 	}
-	if n, err = p.openPolicy(c.String("policy"), t); err != nil {
-		return nil, t, n, err
+	if k.policy, err = p.openPolicy(c.String("policy"), k.target); err != nil {
+		return k, err
 	}
-	judge.Policy = relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}
-	if err = p.judgeKeys(c, judge, t); err == nil {
-		err = p.judgeEVM(c, judge, t)
+	k.judge.Policy = relabel.Policy{Policy: k.policy.Policy, Kernel: k.target.Kernel, Inspector: files}
+	if err = p.judgeKeys(c, k.judge, k.target); err == nil {
+		err = p.judgeEVM(c, k.judge, k.target)
 	}
-	return judge, t, n, err
+	return k, err
 }
 
 // judgeKeys opens the keys that the options name; without any, the running
@@ -158,9 +162,8 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	case c.String("evm-key") != "":
 		e.HMAC = true
 	case t.running:
-		const sigV3 = 0x8 // EVM_SIGV3_REQUIRED, security/integrity/evm/evm.h
 		now, _ := p.Host.EVM()
-		e.HMAC, e.X509, e.SigV3 = now&1 != 0, now&2 != 0, now&sigV3 != 0
+		e.HMAC, e.X509, e.SigV3 = now&host.EVMHMAC != 0, now&host.EVMX509 != 0, now&host.EVMSigV3 != 0
 	}
 	if c.String("evm-key") != "" {
 		if !e.HMAC {
@@ -175,7 +178,7 @@ func (p Program) judgeEVM(c *cli.Context, j *relabel.Judge, t target) error {
 	if !e.IsActive() {
 		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
 	}
-	view, err := p.evmView(c, nil, false)
+	view, _, err := p.evmView(c)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,9 @@
 // Package command is the program: it turns arguments into a plan, runs it, and
 // turns what came of it into messages and an exit status.
+//
+// The package is larger than others, since it has a file for each command, with
+// the command's flags, examples and conflicts. Those that walk share a session.
+// hint has the advice on errors, remedy that on what check denies.
 package command
 
 import (
@@ -12,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/report"
 )
@@ -56,21 +61,29 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
-	app := p.app()
+	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
-		return p.complete(app, p.Args[1:])
+		for _, word := range g.Complete(p.Args[1:]) {
+			fmt.Fprintln(p.Stdout, word)
+		}
+		return exitOK
 	}
-	inv, err := arrange(app, p.Args)
+	inv, err := g.Parse(p.Args)
 	switch {
 	case err != nil:
-	case inv.version:
-		err = p.print("imaseal " + app.Version + "\n")
-	case inv.help:
-		err = p.print(help(app, inv))
+	case inv.Version:
+		err = p.print("imaseal " + g.App.Version + "\n")
+	case inv.Help:
+		err = p.print(g.Help(inv))
 	default:
-		err = app.RunContext(ctx, append([]string{app.Name}, inv.args...))
+		err = g.App.RunContext(ctx, append([]string{g.App.Name}, inv.Args...))
 	}
 	return p.exit(err)
+}
+
+// grammar is what the arguments may be.
+func (p Program) grammar() cmdline.Grammar {
+	return cmdline.Grammar{App: p.app(), Options: enumerated, Arguments: map[string]func() []string{"completion": completionShells}}
 }
 
 func (p Program) print(text string) error {
@@ -99,13 +112,14 @@ all.`,
 		Writer:                    p.Stdout,
 		ErrWriter:                 p.Stderr,
 		Reader:                    p.Stdin,
-		HideHelp:                  true, // arrange and help do better
+		HideHelp:                  true, // package cmdline does better
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err: err} },
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*cli.Command{
-			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(), p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(),
+			p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)
@@ -121,15 +135,6 @@ func quieten(commands []*cli.Command, wrong cli.OnUsageErrorFunc) {
 	}
 }
 
-// A usageError says that the arguments are wrong.
-type usageError struct {
-	err    error
-	advice string
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
 // A verdictError carries what a finished run found into the exit status. It
 // has been reported already.
 type verdictError struct{ status int }
@@ -138,22 +143,26 @@ func (e *verdictError) Error() string { return fmt.Sprintf("exit status %d", e.s
 
 // exit prints what is left to say about err and returns the exit status.
 func (p Program) exit(err error) int {
-	var verdict *verdictError
-	var usage *usageError
-	var interrupted *InterruptedError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, &verdict):
+	}
+	if verdict, ok := errors.AsType[*verdictError](err); ok {
 		return verdict.status
-	case errors.As(err, &interrupted):
+	}
+	if is[*InterruptedError](err) {
 		return exitInterrupted
 	}
 	p.complain(err, make(map[string]bool))
-	if errors.As(err, &usage) {
+	if is[*cmdline.UsageError](err) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// is reports whether err wraps an error of type E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // complain prints an error and, if hinted does not have it, what can be done

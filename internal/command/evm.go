@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/attr"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
@@ -21,7 +22,7 @@ import (
 
 const evmCategory = "EVM"
 
-// viewFlags describe the target's EVM, for who writes and who checks.
+// viewFlags describe the target's EVM, to commands that write and that check.
 func viewFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "evm-key", Category: evmCategory, Usage: "`FILE` with the HMAC key"},
@@ -58,9 +59,9 @@ func evmKinds(value string, rules plan.Rules) (map[plan.Class]imaevm.Type, error
 		kind, ok := evmWords[word]
 		switch {
 		case !ok:
-			return nil, &usageError{
-				err:    fmt.Errorf("--evm %q is not none, portable, signature or hmac", word),
-				advice: didYouMean(nearest(word, []string{"none", "portable", "signature", "hmac"}), ""),
+			return nil, &cmdline.UsageError{
+				Err:    fmt.Errorf("--evm %q is not none, portable, signature or hmac", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"none", "portable", "signature", "hmac"}), ""),
 			}
 		case kind == imaevm.TypeHMAC && hmac != 0, kind != imaevm.TypeHMAC && signature != 0:
 			return nil, conflict("--evm "+value+": a file has one EVM label", "portable or signature, and hmac for files that are hashed")
@@ -129,8 +130,16 @@ func (p Program) evmLabels(c *cli.Context, store attr.Store, kinds map[plan.Clas
 	if rules.Uses(plan.Hash) && kinds[plan.Hash] == 0 {
 		p.warn("files of class hash get no EVM label with --evm %s: a kernel with EVM active will deny them (--evm %[1]s,hmac labels them too)", c.String("evm"))
 	}
-	m.View, err = p.evmView(c, store, usesKind(kinds, imaevm.TypeSignature, imaevm.TypeHMAC))
-	return m, err
+	view, source, err := p.evmView(c)
+	if err != nil {
+		return nil, err
+	}
+	if usesKind(kinds, imaevm.TypeSignature, imaevm.TypeHMAC) {
+		p.tellEVM(c, view, source)
+	}
+	view.Store = store
+	m.View = view
+	return m, nil
 }
 
 // openHMAC reads the HMAC key.
@@ -143,24 +152,21 @@ func (p Program) openHMAC(c *cli.Context) (*imaevm.HMACKey, error) {
 	return imaevm.NewHMACKey(key)
 }
 
-// evmView says what the target's EVM covers: as its configuration says, if it
+// evmView returns what the target's EVM covers: as its configuration says, if it
 // is named, else as the running kernel does, if that has EVM, else as the
-// kernels of distributions do. It is said which, where it matters.
-func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relabel.EVMView, error) {
-	v := &relabel.EVMView{Store: store, NoUUID: c.Bool("evm-no-uuid")}
-	if text := c.String("evm-uuid"); text != "" {
-		if v.NoUUID {
-			return nil, conflict("--evm-uuid and --evm-no-uuid contradict each other", "leave out one of them")
-		}
-		uuid, err := inode.ParseUUID(text)
-		if err != nil {
-			return nil, &usageError{err: fmt.Errorf("--evm-uuid: %w", err)}
-		}
-		v.UUID = &uuid
+// kernels of distributions do. source says in words which. The caller sets the
+// Store.
+func (p Program) evmView(c *cli.Context) (v *relabel.EVMView, source string, err error) {
+	v = &relabel.EVMView{NoUUID: c.Bool("evm-no-uuid")}
+	if v.NoUUID && c.String("evm-uuid") != "" {
+		return nil, "", conflict("--evm-uuid and --evm-no-uuid contradict each other", "leave out one of them")
+	}
+	if v.UUID, err = evmUUID(c); err != nil {
+		return nil, "", err
 	}
 	config, source, err := p.kernelConfig(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	known := make(map[string]bool)
 	for _, a := range imaevm.Protected() {
@@ -171,7 +177,7 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	}
 	if config != nil && !config.Enabled("CONFIG_EVM_ATTR_FSUUID") {
 		if v.UUID != nil {
-			return nil, conflict("--evm-uuid is given, and EVM leaves the UUID out "+source+" (no CONFIG_EVM_ATTR_FSUUID)",
+			return nil, "", conflict("--evm-uuid is given, and EVM leaves the UUID out "+source+" (no CONFIG_EVM_ATTR_FSUUID)",
 				"leave it out, or name the target's configuration with --kernel-config")
 		}
 		v.NoUUID = true
@@ -184,22 +190,41 @@ func (p Program) evmView(c *cli.Context, store attr.Store, matters bool) (*relab
 	for _, name := range added {
 		switch {
 		case name == imaevm.AttrEVM:
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
+			return nil, "", &cmdline.UsageError{Err: fmt.Errorf("--evm-xattr %q: a label of EVM does not cover itself", name)}
 		case !strings.HasPrefix(name, "security."):
-			return nil, &usageError{err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
+			return nil, "", &cmdline.UsageError{Err: fmt.Errorf("--evm-xattr %q is not one of security.*, which are those that EVM protects", name)}
 		}
 		if !known[name] {
 			known[name], v.Added = true, append(v.Added, name)
 		}
 	}
-	if matters && !c.Bool("quiet") && !c.Bool("json") {
-		uuid := "with"
-		if v.NoUUID {
-			uuid = "without"
-		}
-		fmt.Fprintf(p.Stderr, "imaseal: EVM as %s: %s, %s file system UUID\n", source, short(slices.Concat(v.Counted, v.Added)), uuid)
+	return v, source, nil
+}
+
+// evmUUID returns the UUID of --evm-uuid, nil if there is none.
+func evmUUID(c *cli.Context) (*[16]byte, error) {
+	text := c.String("evm-uuid")
+	if text == "" {
+		return nil, nil
 	}
-	return v, nil
+	uuid, err := inode.ParseUUID(text)
+	if err != nil {
+		return nil, &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
+	}
+	return &uuid, nil
+}
+
+// tellEVM says what labels that depend on the target's EVM are made or checked
+// for.
+func (p Program) tellEVM(c *cli.Context, v *relabel.EVMView, source string) {
+	if c.Bool("quiet") || c.Bool("json") {
+		return
+	}
+	uuid := "with"
+	if v.NoUUID {
+		uuid = "without"
+	}
+	fmt.Fprintf(p.Stderr, "imaseal: EVM as %s: %s, %s file system UUID\n", source, short(slices.Concat(v.Counted, v.Added)), uuid)
 }
 
 // rare are options that are off in the kernels of most distributions: Debian,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/report"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
@@ -150,7 +151,7 @@ func (p Program) theEVMKey(c *cli.Context, master []byte) ([]byte, error) {
 	}
 	key, err := evmkey.New(c.Int("size"))
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("--size: %w", err)}
+		return nil, &cmdline.UsageError{Err: fmt.Errorf("--size: %w", err)}
 	}
 	return key, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 	"imaseal/keys/cert"
 	"imaseal/keys/evmkey"
@@ -42,6 +43,15 @@ func writingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "undo-log", Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo"},
 		&cli.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back"},
 		namespaceFlag(writing),
+	}
+}
+
+// rewriteFlags say which labels are written over. The help of --replace-signatures
+// ends with replaces.
+func rewriteFlags(replaces string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
+		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes " + replaces},
 	}
 }
 
@@ -81,7 +91,7 @@ func checkFlags(c *cli.Context) error {
 		}
 	}
 	if c.IsSet("jobs") && c.Int("jobs") < 1 {
-		return &usageError{err: fmt.Errorf("--jobs %d: at least one worker is needed", c.Int("jobs"))}
+		return &cmdline.UsageError{Err: fmt.Errorf("--jobs %d: at least one worker is needed", c.Int("jobs"))}
 	}
 	switch {
 	case c.Bool("json") && c.Bool("quiet"):
@@ -92,7 +102,9 @@ func checkFlags(c *cli.Context) error {
 	return nil
 }
 
-func conflict(what, advice string) error { return &usageError{err: errors.New(what), advice: advice} }
+func conflict(what, advice string) error {
+	return &cmdline.UsageError{Err: errors.New(what), Advice: advice}
+}
 
 func oneOf(name, value string, words []string) error {
 	if slices.Contains(words, value) {
@@ -100,9 +112,9 @@ func oneOf(name, value string, words []string) error {
 	}
 	last := len(words) - 1
 	list := strings.Join(words[:last], ", ") + " or " + words[last]
-	return &usageError{
-		err:    fmt.Errorf("--%s %q is not %s", name, value, list),
-		advice: didYouMean(nearest(value, words), ""),
+	return &cmdline.UsageError{
+		Err:    fmt.Errorf("--%s %q is not %s", name, value, list),
+		Advice: cmdline.DidYouMean(cmdline.Nearest(value, words), ""),
 	}
 }
 
@@ -122,6 +134,7 @@ func toPlan(c *cli.Context) (plan.Plan, error) {
 			Owner: owner, Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"),
 			CrossFilesystems: c.Bool("cross-filesystems"),
 		},
+		ReplaceSignatures: c.Bool("replace-signatures"),
 		Writing: plan.Writing{
 			DryRun: c.Bool("dry-run"), UndoLog: c.String("undo-log"), Force: c.Bool("force"),
 			LiftImmutable: c.String("immutable") == "lift", Namespace: c.String("namespace"),
@@ -131,12 +144,35 @@ func toPlan(c *cli.Context) (plan.Plan, error) {
 	return p, nil
 }
 
+// toLabelPlan makes a validated plan of the options of commands that write labels
+// with the algorithm of --algo.
+func toLabelPlan(c *cli.Context) (plan.Plan, error) {
+	p, err := toPlan(c)
+	if err != nil {
+		return p, err
+	}
+	if p.Algo, err = parseAlgo(c.String("algo")); err != nil {
+		return p, err
+	}
+	return validate(p)
+}
+
+func parseAlgo(name string) (hash.Algorithm, error) {
+	a, err := hash.Parse(name)
+	if err == nil && !a.Computable() {
+		err = &hash.NotComputableError{Algorithm: a}
+	}
+	if err != nil {
+		return 0, &cmdline.UsageError{Err: err, Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
+	}
+	return a, nil
+}
+
 // validate finishes a plan.
 func validate(p plan.Plan) (plan.Plan, error) {
 	p, err := p.Validate()
-	var conflict *plan.ConflictError
-	if errors.As(err, &conflict) {
-		return p, &usageError{err: err, advice: conflict.Advice}
+	if conflict, ok := errors.AsType[*plan.ConflictError](err); ok {
+		return p, &cmdline.UsageError{Err: err, Advice: conflict.Advice}
 	}
 	return p, err
 }
@@ -155,7 +191,7 @@ func parseOwner(s string) (*uint32, error) {
 	}
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("--owner %q: no such user", s), advice: "give the number of the user, its name on this machine, or any"}
+		return nil, &cmdline.UsageError{Err: fmt.Errorf("--owner %q: no such user", s), Advice: "give the number of the user, its name on this machine, or any"}
 	}
 	uid := uint32(n)
 	return &uid, nil

@@ -13,10 +13,6 @@ func (p Program) hashCommand() *cli.Command {
 	own := []cli.Flag{
 		&cli.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it"},
 	}
-	rewrite := []cli.Flag{
-		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
-		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes instead of keeping them"},
-	}
 	return &cli.Command{
 		Name:      "hash",
 		Usage:     "write IMA hash labels (security.ima)",
@@ -40,33 +36,15 @@ The files of one package:
 
 All users' files but those below var/cache, with SHA-512:
    imaseal hash --owner any --exclude var/cache --algo sha512 /mnt/root`,
-		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), rewrite, writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), rewriteFlags("instead of keeping them"), writingFlags(), outputFlags()),
 		Action: p.hash,
 	}
 }
 
 func (p Program) hash(c *cli.Context) error {
-	request, err := toPlan(c)
+	request, err := toLabelPlan(c)
 	if err != nil {
-		return err
-	}
-	if request.Algo, err = parseAlgo(c.String("algo")); err != nil {
-		return err
-	}
-	request.ReplaceSignatures = c.Bool("replace-signatures")
-	if request, err = validate(request); err != nil {
 		return err
 	}
 	return p.label(c, request, plan.Only(plan.Hash), nil)
-}
-
-func parseAlgo(name string) (hash.Algorithm, error) {
-	a, err := hash.Parse(name)
-	if err == nil && !a.Computable() {
-		err = &hash.NotComputableError{Algorithm: a}
-	}
-	if err != nil {
-		return 0, &usageError{err: err, advice: didYouMean(nearest(name, hash.Names()), "")}
-	}
-	return a, nil
 }

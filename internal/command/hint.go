@@ -7,11 +7,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"unicode"
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/inode"
 	"imaseal/internal/keyring"
@@ -25,9 +25,6 @@ import (
 	"imaseal/walk"
 )
 
-// unixStat is what os.FileInfo.Sys holds.
-type unixStat = syscall.Stat_t
-
 // An advisedError carries its own advice, which may be none: what a general
 // hint would say of its cause is beside the point.
 type advisedError struct {
@@ -40,30 +37,24 @@ func (e *advisedError) Unwrap() error { return e.err }
 
 // hint returns what the user can do about an error, or nothing.
 func hint(err error) string {
-	var usage *usageError
+	var usage *cmdline.UsageError
 	var advised *advisedError
-	var immutable *relabel.ImmutableError
 	var privilege *host.PrivilegeError
-	var changed *walk.ChangedTypeError
-	var space *relabel.SpaceError
-	var block *relabel.BlockError
 	var demand *relabel.DemandError
-	var line *undo.LineError
-	var unwritten *relabel.ReportError
 	switch {
 	case errors.As(err, &usage):
-		return usage.advice
+		return usage.Advice
 	case errors.As(err, &advised):
 		return advised.advice
 	case errors.As(err, &demand):
 		return demand.Advice
-	case errors.As(err, &immutable):
+	case is[*relabel.ImmutableError](err):
 		return "--immutable lift lifts the flag, writes the label and puts the flag back"
 	case errors.As(err, &privilege) && privilege.Namespaced:
 		return "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
 	case errors.As(err, &privilege):
 		return "run as root; --namespace user is for tests without privilege"
-	case errors.As(err, &changed), errors.Is(err, walk.ErrMoved):
+	case is[*walk.ChangedTypeError](err), errors.Is(err, walk.ErrMoved):
 		return "somebody is changing the tree; run the same command again"
 	case errors.Is(err, relabel.ErrChanging):
 		return "stop what writes to the file, and run the same command again"
@@ -73,13 +64,13 @@ func hint(err error) string {
 		return "look at it with imaseal show; --replace-signatures replaces it by a hash"
 	case errors.Is(err, relabel.ErrForeignSigFile):
 		return "move that file away, or replace it with --force"
-	case errors.As(err, &space):
+	case is[*relabel.SpaceError](err):
 		return "free some space, make the file system larger, or sign fewer files with --rules"
-	case errors.As(err, &unwritten):
+	case is[*relabel.ReportError](err):
 		return "" // what helps files does not help the report
-	case errors.As(err, &line):
+	case is[*undo.LineError](err):
 		return "the log was changed or damaged; what its other lines tell is undone"
-	case errors.As(err, &block):
+	case is[*relabel.BlockError](err):
 		return "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
 	case errors.Is(err, errReadOnly), errors.Is(err, unix.EROFS):
 		return "mount it read-write (mount -o remount,rw), or use --dry-run"
@@ -97,21 +88,18 @@ func hint(err error) string {
 
 // keyHint is hint for errors about keys, certificates and keyrings.
 func keyHint(err error) (string, bool) {
-	var exists *existsError
 	var passphrase *keyfile.PassphraseError
-	var unsupported *keyfile.UnsupportedError
-	var mismatch *keys.MismatchError
 	var kernel *keyring.Error
 	switch {
-	case errors.As(err, &exists):
+	case is[*existsError](err):
 		return "name another file, or overwrite with --force", true
 	case errors.Is(err, errNoPassphrase), errors.As(err, &passphrase) && !passphrase.Wrong:
 		return "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on", true
 	case errors.As(err, &passphrase):
 		return "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed", true
-	case errors.As(err, &unsupported):
+	case is[*keyfile.UnsupportedError](err):
 		return "imaseal keys generate makes a key that kernels take", true
-	case errors.As(err, &mismatch):
+	case is[*keys.MismatchError](err):
 		return "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key", true
 	case errors.As(err, &kernel) && kernel.Adding && errors.Is(err, unix.ENOKEY):
 		return "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts", true
@@ -126,7 +114,6 @@ func keyHint(err error) (string, bool) {
 // evmHint is hint for errors about EVM labels, their keys and their target.
 func evmHint(err error) (string, bool) {
 	var trusted *evmkey.TrustedMasterError
-	var rule *plan.RuleError
 	switch {
 	case errors.Is(err, errHMACRefused):
 		return "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)", true
@@ -140,7 +127,7 @@ func evmHint(err error) (string, bool) {
 		return "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u", true
 	case errors.Is(err, errNoEVM), errors.Is(err, host.ErrNoConfig):
 		return "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz", true
-	case errors.As(err, &rule):
+	case is[*plan.RuleError](err):
 		return "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any", true
 	}
 	return "", false

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/relabel"
 	"imaseal/walk"
@@ -27,7 +28,7 @@ func TestHint(t *testing.T) {
 		{errors.New("anything"), ""},
 		{fmt.Errorf("opening: %w", fs.ErrNotExist), ""},
 		{&fs.PathError{Op: "open", Path: "x", Err: unix.EEXIST}, ""},
-		{&usageError{err: errors.New("x"), advice: "so"}, "so"},
+		{&cmdline.UsageError{Err: errors.New("x"), Advice: "so"}, "so"},
 		{&advisedError{err: fmt.Errorf("--undo-log x: %w", unix.EACCES)}, ""},
 		{&advisedError{err: errors.New("x"), advice: "so"}, "so"},
 		{&relabel.ImmutableError{Err: unix.EPERM}, "--immutable lift"},

@@ -2,7 +2,6 @@ package command
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 
@@ -82,8 +81,7 @@ func findKeyring(name string) (keyring.ID, string, error) {
 		return id, name, err
 	}
 	id, err := keyring.Find("." + name)
-	var none *keyring.NotFoundError
-	if errors.As(err, &none) {
+	if is[*keyring.NotFoundError](err) {
 		id, _, err = keyring.FindOrMake("_" + name)
 		return id, "_" + name, err
 	}

@@ -122,8 +122,7 @@ func (p Program) keyID(c *cli.Context) error {
 // publicKeys returns the keys in a file; an encrypted one is opened.
 func (p Program) publicKeys(name string, ask keyfile.Ask) ([]*keys.Public, error) {
 	known, err := keys.OpenVerifiers(name)
-	var encrypted *keyfile.PassphraseError
-	if errors.As(err, &encrypted) {
+	if is[*keyfile.PassphraseError](err) {
 		key, err := keys.Open(name, ask, keys.Options{})
 		if err != nil {
 			return nil, err

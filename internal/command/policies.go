@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
@@ -35,7 +36,7 @@ type namedPolicy struct {
 // policyWords returns the built-in policies that a name consists of, nil if it
 // is the name of a file.
 func policyWords(name string) []string {
-	parts := builtin.Split(name)
+	parts := policy.SplitSets(name)
 	for _, part := range parts {
 		if !builtin.IsWord(part) {
 			return nil
@@ -71,8 +72,8 @@ func (p Program) openPolicy(name string, t target) (namedPolicy, error) {
 func readPolicy(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		if near := nearest(name, append(builtin.Words(), running)); near != "" && errors.Is(err, os.ErrNotExist) {
-			return "", &advisedError{err: fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), advice: didYouMean(near, "")}
+		if near := cmdline.Nearest(name, append(builtin.Words(), running)); near != "" && errors.Is(err, os.ErrNotExist) {
+			return "", &advisedError{err: fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), advice: cmdline.DidYouMean(near, "")}
 		}
 		return "", err
 	}

@@ -2,13 +2,9 @@ package command
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"imaseal/internal/policy"
-	"imaseal/internal/policy/lint"
 	"imaseal/internal/report"
 )
 
@@ -41,25 +37,23 @@ configurations of kernels.
 	}
 }
 
-// onePolicy returns the policy that is the command's only argument.
-func onePolicy(c *cli.Context) (string, error) {
+// onePolicy returns the policy that is the command's only argument, and the kernel
+// that it is for.
+func (p Program) onePolicy(c *cli.Context) (string, target, error) {
 	switch {
 	case c.Args().Len() == 0:
-		return "", conflict("no policy is named", "the name of a built-in one, such as appraise_tcb, a file, or running")
+		return "", target{}, conflict("no policy is named", "the name of a built-in one, such as appraise_tcb, a file, or running")
 	case c.Args().Len() > 1:
-		return "", conflict(fmt.Sprintf("%q: one policy at a time", c.Args().Get(1)), "several built-in ones are one argument: 'tcb|appraise_tcb'")
+		return "", target{}, conflict(fmt.Sprintf("%q: one policy at a time", c.Args().Get(1)), "several built-in ones are one argument: 'tcb|appraise_tcb'")
 	case c.Args().First() == "":
-		return "", conflict("the name of the policy is empty", "a variable of the shell may not be set")
+		return "", target{}, conflict("the name of the policy is empty", "a variable of the shell may not be set")
 	}
-	return c.Args().First(), nil
+	t, err := p.target(c)
+	return c.Args().First(), t, err
 }
 
 func (p Program) policyShow(c *cli.Context) error {
-	name, err := onePolicy(c)
-	if err != nil {
-		return err
-	}
-	t, err := p.target(c)
+	name, t, err := p.onePolicy(c)
 	if err != nil {
 		return err
 	}
@@ -82,82 +76,4 @@ func (p Program) policyShow(c *cli.Context) error {
 		text = "# fail_securely: appraised files on file systems whose changes the kernel cannot see, such as FUSE, are denied\n" + text
 	}
 	return p.print(text)
-}
-
-func (p Program) policyLintCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "lint",
-		Usage:     "find what is wrong or unwise about a policy",
-		ArgsUsage: "NAME|FILE|running",
-		Description: `Prints what a kernel would refuse, rules that can never match, rules that
-would lock out the host's own programs, and file systems that should be
-excluded. The exit status is 4 if there is an error among them: the kernel
-refuses the policy, or the host would not work under it.
-
-   imaseal policy lint /etc/ima/ima-policy
-   imaseal policy lint --kernel-config config-6.12 new-policy`,
-		Flags:  append([]cli.Flag{kernelConfigFlag()}, targetFlags()...),
-		Action: p.policyLint,
-	}
-}
-
-func (p Program) policyLint(c *cli.Context) error {
-	name, err := onePolicy(c)
-	if err != nil {
-		return err
-	}
-	t, err := p.target(c)
-	if err != nil {
-		return err
-	}
-	var findings []lint.Finding
-	var rules []policy.Rule
-	if name != running && policyWords(name) == nil {
-		text, err := readPolicy(name)
-		if err != nil {
-			return err
-		}
-		if _, err := policy.Parse(text, t.Kernel); err != nil && strings.Contains(text, "\x00") {
-			return &policyError{name: name, err: err} // no text at all
-		}
-		findings = lint.Text(text, t.Kernel)
-	} else {
-		n, err := p.openPolicy(name, t)
-		if err != nil {
-			return err
-		}
-		findings, rules = lint.Policy(n.Policy, t.Kernel), n.Rules
-	}
-	var text strings.Builder
-	for _, f := range findings {
-		where, message := place(f, rules)
-		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(name), where, f.Severity, printableText(message))
-		if f.Advice != "" {
-			text.WriteString("   " + printableText(f.Advice) + "\n")
-		}
-	}
-	if err := p.print(p.fit(text.String())); err != nil {
-		return err
-	}
-	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {
-		return &verdictError{status: exitVerdict}
-	}
-	return nil
-}
-
-// place tells where a finding is from what it says: the line and column of a
-// text, or a rule without one.
-func place(f lint.Finding, rules []policy.Rule) (where, message string) {
-	var column int
-	if n, _ := fmt.Sscanf(f.Message, "column %d: ", &column); n == 1 {
-		_, message, _ = strings.Cut(f.Message, ": ")
-		return fmt.Sprintf(":%d:%d", f.Line, column), message
-	}
-	switch {
-	case f.Line > 0:
-		return fmt.Sprintf(":%d", f.Line), f.Message
-	case f.Rule >= 0 && f.Rule < len(rules):
-		return fmt.Sprintf(": %q", rules[f.Rule].String()), f.Message
-	}
-	return "", f.Message
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 )
 
@@ -37,7 +38,7 @@ func TestHostTableOnTerminal(t *testing.T) {
 
 // TestLintOnTerminal: what is broken stands further in.
 func TestLintOnTerminal(t *testing.T) {
-	term := newTerminal(t, helpWidth)
+	term := newTerminal(t, cmdline.Width)
 	p := Program{Args: []string{"policy", "lint", "--kernel-version", "6.12", "secure_boot"}, Stdin: strings.NewReader(""), Stdout: term.slave, Stderr: term.slave}
 	if status := Main(context.Background(), p); status != 0 {
 		t.Errorf("status %d", status)
@@ -49,7 +50,7 @@ func TestLintOnTerminal(t *testing.T) {
 		t.Errorf("got\n%s", text)
 	}
 	for line := range strings.Lines(text) {
-		if len(line) > helpWidth+1 {
+		if len(line) > cmdline.Width+1 {
 			t.Errorf("%d columns: %s", len(line)-1, line)
 		}
 	}
@@ -57,12 +58,12 @@ func TestLintOnTerminal(t *testing.T) {
 
 // TestRemedyOnTerminal: commands stay whole, what is said of them does not.
 func TestRemedyOnTerminal(t *testing.T) {
-	term := newTerminal(t, helpWidth)
+	term := newTerminal(t, cmdline.Width)
 	command := "imaseal relabel " + strings.Repeat("etc/a ", 30)
 	prose := strings.Repeat("word ", 30)
 	p := Program{Stdout: term.slave}
 	got := p.fitProse([]string{prose, command})
-	if len(got) != 3 || len(got[0]) > helpWidth-2 || got[2] != command {
+	if len(got) != 3 || len(got[0]) > cmdline.Width-2 || got[2] != command {
 		t.Errorf("%q", got)
 	}
 	if got := (Program{Stdout: new(strings.Builder)}).fitProse([]string{prose, command}); len(got) != 2 {

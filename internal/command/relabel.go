@@ -14,8 +14,6 @@ func (p Program) relabelCommand() *cli.Command {
 		&cli.StringFlag{Name: "algo", Category: labels, DefaultText: "sha256, or another that the policy allows", Usage: "digest `ALGORITHM`"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
 		&cli.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
-		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
-		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes where the class is hash"},
 	}
 	selection := slices.DeleteFunc(selectionFlags(), func(f cli.Flag) bool { return f.Names()[0] == "owner" })
 	return &cli.Command{
@@ -38,8 +36,7 @@ For a policy of one's own; what would be done:
 
 A tree in a tmpfs that will be on ext4:
    imaseal relabel --target-fs ext4 /tmp/root`,
-		Flags: slices.Concat(policyFlags(), selection, keyFlags(), own, evmFlags(), targetFlags(), writingFlags(), outputFlags()),
-
+		Flags:  slices.Concat(policyFlags(), selection, keyFlags(), own, rewriteFlags("where the class is hash"), evmFlags(), targetFlags(), writingFlags(), outputFlags()),
 		Action: p.relabel,
 	}
 }
@@ -50,7 +47,6 @@ func (p Program) relabel(c *cli.Context) error {
 		return err
 	}
 	request.Owner = nil // the policy decides
-	request.ReplaceSignatures = c.Bool("replace-signatures")
 	if request, err = validate(request); err != nil {
 		return err
 	}
@@ -82,7 +78,7 @@ func (p Program) relabel(c *cli.Context) error {
 
 // choosePolicy opens the policy that the options name.
 func (p Program) choosePolicy(c *cli.Context) (*relabel.Policy, error) {
-	facts, err := targetFacts(c)
+	files, err := inspector(c)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +90,7 @@ func (p Program) choosePolicy(c *cli.Context) (*relabel.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Facts: facts}, nil
+	return &relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Inspector: files}, nil
 }
 
 // isOfPolicy reports whether an option says something of the target that

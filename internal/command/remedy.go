@@ -73,11 +73,11 @@ func (r remedy) special(g report.Group) []string {
 	case appraise.UnknownCause:
 		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
 	}
-	if strings.Contains(g.Reason, "no extended attributes") {
+	if strings.Contains(g.Reason, appraise.NoXattrs) {
 		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
 		return append(lines, r.exclusions(g)...)
 	}
-	if strings.Contains(g.Reason, "opened for writing") {
+	if strings.Contains(g.Reason, appraise.Signed) {
 		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
 	}
 	return nil
@@ -127,14 +127,17 @@ func (r remedy) exclusions(g report.Group) []string {
 
 // learn says how what is undecided can be decided.
 func (r remedy) learn(g report.Group) []string {
+	isAbout := func(missing ...string) bool {
+		return slices.ContainsFunc(missing, func(words string) bool { return strings.Contains(g.Reason, words) })
+	}
 	switch {
-	case strings.Contains(g.Reason, "keys in the kernel's keyring"), strings.Contains(g.Reason, "cannot be checked"):
+	case isAbout(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked):
 		return []string{"--key CERT names the certificates that the kernel will have"}
-	case strings.Contains(g.Reason, "HMAC key"):
+	case isAbout(appraise.NoHMACKey):
 		return []string{"--evm-key FILE is the plain HMAC key"}
-	case strings.Contains(g.Reason, "which attributes"), strings.Contains(g.Reason, "default hash"):
+	case isAbout(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash):
 		return []string{"--kernel-config FILE is the configuration of the kernel"}
-	case strings.Contains(g.Reason, "file system UUID"):
+	case isAbout(appraise.NotBound):
 		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
 	}
 	return []string{"imaseal policy explain says which conditions are not known"}

@@ -1,19 +1,18 @@
 package command
 
 import (
-	"io"
 	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/report"
 )
 
-// reporter picks how results are printed.
-func (p Program) reporter(c *cli.Context) report.Handler {
-	bar := p.bar(c)
+// reporter picks how results are printed; bar may be nil.
+func (p Program) reporter(c *cli.Context, bar *report.Bar) report.Handler {
 	if c.Bool("json") {
 		return &report.JSON{Out: p.Stdout, Verbose: c.Bool("verbose"), Hint: hint, Bar: bar}
 	}
@@ -33,7 +32,7 @@ func (p Program) bar(c *cli.Context) *report.Bar {
 	bar := report.NewBar(f, func() int {
 		width, _, err := term.GetSize(int(f.Fd()))
 		if err != nil || width <= 0 {
-			return helpWidth
+			return cmdline.Width
 		}
 		return width
 	}, p.hasUTF8())
@@ -51,19 +50,4 @@ func (p Program) hasUTF8() bool {
 		}
 	}
 	return false
-}
-
-func barOf(h report.Handler) *report.Bar {
-	switch h := h.(type) {
-	case *report.JSON:
-		return h.Bar
-	case *report.Text:
-		return h.Bar
-	}
-	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +14,7 @@ import (
 
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
+	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
@@ -30,8 +32,8 @@ type session struct {
 	config  walk.Config
 	list    *list // of --files-from, or nil
 	log     *undo.Log
-	bar     *report.Bar
-	source  func(context.Context, walk.Visitor) error
+	bar     *report.Bar // nil for none
+	source  relabel.Source
 }
 
 // prepare opens what a walking command needs, and refuses what could not end
@@ -60,16 +62,9 @@ func (p Program) prepare(c *cli.Context, request plan.Plan) (*session, error) {
 		s.close()
 		return nil, err
 	}
-	s.report = p.reporter(c)
-	if bar := barOf(s.report); bar != nil {
-		s.bar = bar
-	}
+	s.bar = p.bar(c)
+	s.report = p.reporter(c, s.bar)
 	return s, nil
-}
-
-// writes reports whether the run changes attributes.
-func writes(request plan.Plan) bool {
-	return request.Command != "verify" && request.Command != "check" && !request.DryRun
 }
 
 func (s *session) open() error {
@@ -139,7 +134,7 @@ func (s *session) ownFiles() []walk.Inode {
 			continue
 		}
 		if info, err := statter.Stat(); err == nil && info.Mode().IsRegular() {
-			if st, ok := info.Sys().(*unixStat); ok {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
 				own = append(own, walk.Inode{Dev: st.Dev, Ino: st.Ino})
 			}
 		}
@@ -149,7 +144,7 @@ func (s *session) ownFiles() []walk.Inode {
 
 // privileged refuses a run that the kernel will refuse file by file.
 func (p Program) privileged(request plan.Plan) error {
-	if !writes(request) || request.Namespace != "security" {
+	if !request.Writes() || request.Namespace != "security" {
 		return nil
 	}
 	if err := p.Host.MayWriteSecurity(); err != nil {
@@ -184,7 +179,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		}
 		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
 	}
-	if writes(s.plan) && root.ReadOnly() {
+	if s.plan.Writes() && root.ReadOnly() {
 		return errReadOnly
 	}
 	f, err := root.Reopen()
@@ -192,26 +187,26 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
-	if _, err := s.store().Get(f, "security.ima"); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
+	if _, err := storeOf(s.plan).Get(f, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
 		return errNoXattr
 	}
 	return nil
 }
 
-// store reads and writes attributes as the plan says.
-func (s *session) store() attr.Store {
+// storeOf returns what reads and writes attributes as the plan says.
+func storeOf(p plan.Plan) attr.Store {
 	var store attr.Store = attr.FS{}
-	if s.plan.DryRun {
+	if p.DryRun {
 		store = attr.DryRun{Store: store}
 	}
-	if s.plan.Namespace == "user" {
+	if p.Namespace == "user" {
 		store = attr.Renamed{Store: store, From: "security.", To: "user."}
 	}
 	return store
 }
 
 func (s *session) writer() relabel.Writer {
-	return relabel.Writer{Store: s.store(), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
+	return relabel.Writer{Store: storeOf(s.plan), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
 }
 
 // walk finds the plan's files.
@@ -267,8 +262,8 @@ func (s *session) do(ctx context.Context, job relabel.Job) error {
 
 func (s *session) run(ctx context.Context, job relabel.Job) (report.Summary, error) {
 	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
-	if bar := barOf(s.report); bar != nil {
-		run.Progress = bar
+	if s.bar != nil {
+		run.Progress = s.bar
 	}
 	sum, err := run.Do(ctx)
 	if s.log != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/internal/attr"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
@@ -43,7 +44,7 @@ func (p Program) show(c *cli.Context) error {
 		return err
 	}
 	if c.Args().Len() == 0 {
-		return &usageError{err: errors.New("no FILE is given"), advice: "name one or more files"}
+		return &cmdline.UsageError{Err: errors.New("no FILE is given"), Advice: "name one or more files"}
 	}
 	rename := attr.Renamed{From: "security.", To: c.String("namespace") + "."}.Name
 	failed, hinted := false, make(map[string]bool)
@@ -135,8 +136,7 @@ func readLabel(root *walk.Root, attribute string) (*shownLabel, error) {
 func decodeLabel(value []byte) *shownLabel {
 	s := &shownLabel{Raw: hex.EncodeToString(value)}
 	label, err := imaevm.Parse(value)
-	var trailing *imaevm.TrailingError
-	if errors.As(err, &trailing) {
+	if trailing, ok := errors.AsType[*imaevm.TrailingError](err); ok {
 		label, s.Problem = trailing.Label, trailing.Error()
 	} else if err != nil {
 		s.Type, s.Problem = "empty", err.Error()

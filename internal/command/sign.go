@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
@@ -20,10 +21,6 @@ func (p Program) signCommand() *cli.Command {
 		&cli.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"},
 		&cli.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
 		&cli.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
-	}
-	rewrite := []cli.Flag{
-		&cli.BoolFlag{Name: "force", Category: writing, Usage: "write labels that are there and right too, and replace those of unknown types"},
-		&cli.BoolFlag{Name: "replace-signatures", Category: writing, Usage: "replace signatures by hashes where the rules say hash"},
 	}
 	return &cli.Command{
 		Name:      "sign",
@@ -47,21 +44,14 @@ Programs signed, configuration hashed, and EVM labels for all:
 
 The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
-		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewrite, writingFlags(), outputFlags()),
+		Flags:  slices.Concat(selectionFlags(), keyFlags(), own, evmFlags(), rewriteFlags("where the rules say hash"), writingFlags(), outputFlags()),
 		Action: p.sign,
 	}
 }
 
 func (p Program) sign(c *cli.Context) error {
-	request, err := toPlan(c)
+	request, err := toLabelPlan(c)
 	if err != nil {
-		return err
-	}
-	if request.Algo, err = parseAlgo(c.String("algo")); err != nil {
-		return err
-	}
-	request.ReplaceSignatures = c.Bool("replace-signatures")
-	if request, err = validate(request); err != nil {
 		return err
 	}
 	if c.String("key") == "" && c.String("rules") == "" {
@@ -86,9 +76,8 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 	if err != nil {
 		return err
 	}
-	s := session{program: p, plan: request}
 	l := &relabel.Labeller{
-		Store: s.store(), Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
+		Algo: request.Algo, Rules: rules, Policy: policy, Force: request.Force,
 		ReplaceSignatures: request.ReplaceSignatures, SigFiles: c.Bool("sigfile"),
 	}
 	signature := 0 // bytes of a label
@@ -99,13 +88,13 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 		}
 		defer key.Close()
 		if err := key.Scheme().Check(request.Algo); err != nil {
-			return &usageError{err: err}
+			return &cmdline.UsageError{Err: err}
 		}
 		l.Key = &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: uint8(c.Int("sig-version"))}
-		signature = signatureHeader + key.SignatureSize()
+		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
-		if l.EVM, err = p.evmLabels(c, s.store(), kinds, rules); err != nil {
+		if l.EVM, err = p.evmLabels(c, storeOf(request), kinds, rules); err != nil {
 			return err
 		}
 		l.EVM.Algo, l.EVM.Key = request.Algo, l.Key
@@ -127,10 +116,6 @@ func (p Program) label(c *cli.Context, request plan.Plan, rules plan.Rules, poli
 	return r.do(c.Context, l.Label)
 }
 
-// What labels have besides digests and signatures, and all of an HMAC, in
-// bytes: see package imaevm.
-const signatureHeader, hashHeader, hmacLabel = 9, 2, 21
-
 // labelSizes is how many bytes of labels the files of each class get, if a
 // signature label has that many.
 func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]relabel.Labels {
@@ -139,12 +124,12 @@ func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.
 		case 0:
 			return 0
 		case imaevm.TypeHMAC:
-			return hmacLabel
+			return imaevm.HMACSize
 		}
 		return signature
 	}
 	return map[plan.Class]relabel.Labels{
-		plan.Hash: {IMA: hashHeader + algo.Size(), EVM: evm(plan.Hash)},
+		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
 		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
 	}
 }
@@ -155,11 +140,12 @@ func (s *session) checkSpace(ctx context.Context, l *relabel.Labeller, sizes map
 	if s.list != nil && !s.list.again() {
 		return nil
 	}
-	err := l.CheckSpace(ctx, sizes, func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+	find := func(countOnly bool) relabel.Source {
 		config := s.config
 		config.CountOnly = countOnly
-		return s.find(ctx, config, visit)
-	})
+		return func(ctx context.Context, visit walk.Visitor) error { return s.find(ctx, config, visit) }
+	}
+	err := l.CheckSpace(ctx, sizes, find(true), find(false))
 	if err != nil && s.plan.DryRun {
 		s.program.warn("%v", err)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
 	"imaseal/keys"
@@ -126,7 +127,7 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 	if c.IsSet("keyid") {
 		id, err := imaevm.ParseKeyID(c.String("keyid"))
 		if err != nil {
-			return nil, &usageError{err: err}
+			return nil, &cmdline.UsageError{Err: err}
 		}
 		o.KeyID = &id
 	}

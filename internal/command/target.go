@@ -2,12 +2,11 @@ package command
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"imaseal/hash"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
@@ -48,7 +47,7 @@ func (p Program) target(c *cli.Context) (target, error) {
 	}
 	var err error
 	if t.Kernel, err = policy.ParseKernel(version); err != nil {
-		return t, &usageError{err: err, advice: "--kernel-version 6.12, or what uname -r prints"}
+		return t, &cmdline.UsageError{Err: err, Advice: "--kernel-version 6.12, or what uname -r prints"}
 	}
 	if !t.AtLeast(6, 1) {
 		p.warn("kernel %s is taken for 6.1, the earliest whose rules are known here", t.Kernel)
@@ -65,9 +64,7 @@ func (p Program) target(c *cli.Context) (target, error) {
 		}
 	}
 	if t.config != nil {
-		t.Config = policy.NewConfig(func(name string) policy.Truth { return policy.Of(t.config.Enabled(name)) })
-		t.Hashes = t.hasHash
-		t.DefaultHash, _ = hash.Parse(strings.Trim(t.config["CONFIG_IMA_DEFAULT_HASH"], `"`))
+		t.Kernel = t.config.Build(t.Kernel)
 	}
 	if t.running {
 		p.runningKernel(&t)
@@ -93,24 +90,6 @@ func (p Program) runningKernel(t *target) {
 		}
 	}
 	t.TemplateFormat, _ = p.Host.Option("ima_template_fmt")
-}
-
-// hashOptions are the options that build a digest into the kernel or make it a
-// module; one is enough. Of those that are not here kernels have none.
-var hashOptions = map[hash.Algorithm][]string{
-	hash.MD4: {"CONFIG_CRYPTO_MD4"}, hash.MD5: {"CONFIG_CRYPTO_MD5"}, hash.SHA1: {"CONFIG_CRYPTO_SHA1"},
-	hash.RMD160: {"CONFIG_CRYPTO_RMD160"}, hash.SHA224: {"CONFIG_CRYPTO_SHA256"}, hash.SHA256: {"CONFIG_CRYPTO_SHA256"},
-	hash.SHA384: {"CONFIG_CRYPTO_SHA512"}, hash.SHA512: {"CONFIG_CRYPTO_SHA512"},
-	hash.WP256: {"CONFIG_CRYPTO_WP512"}, hash.WP384: {"CONFIG_CRYPTO_WP512"}, hash.WP512: {"CONFIG_CRYPTO_WP512"},
-	hash.SM3:         {"CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3"},
-	hash.Streebog256: {"CONFIG_CRYPTO_STREEBOG"}, hash.Streebog512: {"CONFIG_CRYPTO_STREEBOG"},
-	hash.SHA3_256: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_384: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_512: {"CONFIG_CRYPTO_SHA3"},
-}
-
-func (t *target) hasHash(a hash.Algorithm) policy.Truth {
-	return policy.Of(slices.ContainsFunc(hashOptions[a], func(option string) bool {
-		return t.config[option] == "y" || t.config[option] == "m"
-	}))
 }
 
 // describe says in words which kernel is meant.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
@@ -41,7 +42,7 @@ func (p Program) undo(c *cli.Context) error {
 	}
 	name := c.Args().First()
 	if c.Args().Len() != 1 || name == "" {
-		return &usageError{err: errors.New("undo takes one LOG"), advice: "the file that --undo-log named"}
+		return &cmdline.UsageError{Err: errors.New("undo takes one LOG"), Advice: "the file that --undo-log named"}
 	}
 	log, err := undo.Open(name)
 	if err != nil {
@@ -54,12 +55,13 @@ func (p Program) undo(c *cli.Context) error {
 	if err := p.privileged(request); err != nil {
 		return err
 	}
-	r := &session{program: p, plan: request, report: p.reporter(c)}
-	if bar := barOf(r.report); bar != nil {
+	r := &session{program: p, plan: request, bar: p.bar(c)}
+	r.report = p.reporter(c, r.bar)
+	if r.bar != nil {
 		for range log.Len() {
-			bar.Expect(0)
+			r.bar.Expect(0)
 		}
-		bar.Counted()
+		r.bar.Counted()
 	}
 	if log.Torn {
 		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(name))

@@ -1,13 +1,13 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/relabel"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -54,6 +54,7 @@ func (p Program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	request.ReadOnly = true
 	if request, err = validate(request); err != nil {
 		return err
 	}
@@ -62,37 +63,37 @@ func (p Program) verify(c *cli.Context) error {
 		return err
 	}
 	defer r.close()
-	checker := &relabel.Checker{Store: r.store(), SigFiles: c.Bool("sigfile")}
-	if err := demands(c, checker); err != nil {
+	verifier := &relabel.Verifier{Store: storeOf(request), SigFiles: c.Bool("sigfile")}
+	if err := demands(c, verifier); err != nil {
 		return err
 	}
-	if err := p.openChecks(c, checker); err != nil {
+	if err := p.openChecks(c, verifier); err != nil {
 		return err
 	}
-	err = r.do(c.Context, checker.Verify)
-	if with, without := checker.CountEVM(); with > 0 && without > 0 && !checker.NeedEVM {
+	err = r.do(c.Context, verifier.Verify)
+	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
 		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
 	}
 	return err
 }
 
 // demands reads --require. Who has an HMAC key has EVM active on the target.
-func demands(c *cli.Context, checker *relabel.Checker) error {
-	checker.NeedEVM = c.String("evm-key") != ""
+func demands(c *cli.Context, verifier *relabel.Verifier) error {
+	verifier.NeedEVM = c.String("evm-key") != ""
 	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
 		switch {
 		case word == "imasig":
-			checker.NeedSignature = true
+			verifier.NeedSignature = true
 		case word == "evm":
-			checker.NeedEVM = true
+			verifier.NeedEVM = true
 		case c.IsSet("require"):
-			return &usageError{
-				err:    fmt.Errorf("--require %q is not imasig or evm", word),
-				advice: didYouMean(nearest(word, []string{"imasig", "evm"}), ""),
+			return &cmdline.UsageError{
+				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
 			}
 		}
 	}
-	if len(c.StringSlice("require")) > 0 && checker.SigFiles {
+	if len(c.StringSlice("require")) > 0 && verifier.SigFiles {
 		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
 	}
 	return nil
@@ -102,7 +103,7 @@ func demands(c *cli.Context, checker *relabel.Checker) error {
 // questionable about them. Nobody is asked for passphrases: what checks is public.
 func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 	known, err := keys.OpenVerifiers(paths...)
-	if _, encrypted := errors.AsType[*keyfile.PassphraseError](err); encrypted {
+	if is[*keyfile.PassphraseError](err) {
 		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
 	}
 	if err != nil {
@@ -115,23 +116,30 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 }
 
 // openChecks opens the keys that the options name.
-func (p Program) openChecks(c *cli.Context, checker *relabel.Checker) error {
+func (p Program) openChecks(c *cli.Context, verifier *relabel.Verifier) error {
 	if paths := c.StringSlice("key"); len(paths) > 0 {
 		known, err := p.openVerifiers(paths)
 		if err != nil {
 			return err
 		}
-		checker.Keys = known
+		verifier.Keys = known
 	} else if c.String("evm-key") == "" {
 		return refuseUnused(c, "--key or --evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
 	}
 	if c.String("evm-key") != "" {
 		var err error
-		if checker.HMAC, err = p.openHMAC(c); err != nil {
+		if verifier.HMAC, err = p.openHMAC(c); err != nil {
 			return err
 		}
 	}
-	var err error
-	checker.View, err = p.evmView(c, checker.Store, checker.HMAC != nil)
-	return err
+	view, source, err := p.evmView(c)
+	if err != nil {
+		return err
+	}
+	if verifier.HMAC != nil {
+		p.tellEVM(c, view, source)
+	}
+	view.Store = verifier.Store
+	verifier.View = view
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"imaseal/internal/policy"
 )
 
 // A param is a word of the kernel's command line.
@@ -87,7 +89,7 @@ func (h Host) PolicyWords() []string {
 	for _, p := range h.params() {
 		switch {
 		case p.hasValue && p.name == "ima_policy":
-			words = append(words, strings.FieldsFunc(p.value, func(r rune) bool { return strings.ContainsRune(" |\n", r) })...)
+			words = append(words, policy.SplitSets(p.value)...)
 		case p.name == "ima_tcb" || p.name == "ima_appraise_tcb":
 			words = append(words, p.name)
 		}

@@ -68,7 +68,7 @@ func FuzzReadConfig(f *testing.F) {
 	f.Add([]byte("# a comment\nCONFIG_EVM=y\nCONFIG_NAME=\"a=b\"\n"))
 	f.Add([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := ReadConfig(strings.NewReader(string(data)))
+		c, err := readConfig(strings.NewReader(string(data)))
 		if err != nil && c != nil || err == nil && len(c) == 0 {
 			t.Fatalf("%v, %v", c, err)
 		}

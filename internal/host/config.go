@@ -26,9 +26,9 @@ var ErrNoConfig = errors.New("not a kernel configuration: it has no line CONFIG_
 // maxConfig bounds a configuration; they have some 300 KiB.
 const maxConfig = 16 << 20
 
-// ReadConfig reads a configuration as /boot/config-VERSION has it, or
+// readConfig reads a configuration as /boot/config-VERSION has it, or
 // compressed as /proc/config.gz. The error is ErrNoConfig or the reader's.
-func ReadConfig(r io.Reader) (Config, error) {
+func readConfig(r io.Reader) (Config, error) {
 	in := bufio.NewReader(io.LimitReader(r, maxConfig))
 	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
 		z, err := gzip.NewReader(in)
@@ -61,7 +61,7 @@ func OpenConfig(name string) (Config, error) {
 		return nil, err
 	}
 	defer f.Close()
-	c, err := ReadConfig(f)
+	c, err := readConfig(f)
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}

@@ -28,7 +28,7 @@ func compressed(t *testing.T, s string) string {
 
 func TestReadConfig(t *testing.T) {
 	for name, text := range map[string]string{"plain": someConfig, "compressed": compressed(t, someConfig)} {
-		c, err := ReadConfig(strings.NewReader(text))
+		c, err := readConfig(strings.NewReader(text))
 		if err != nil || len(c) != 4 {
 			t.Errorf("%s: %v, %v", name, c, err)
 		}
@@ -39,13 +39,13 @@ func TestReadConfig(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "CONFIG_EVM y\n", "# CONFIG_EVM is not set\n", strings.Repeat("\x00", 1<<20), compressed(t, "")} {
-		if c, err := ReadConfig(strings.NewReader(text)); !errors.Is(err, ErrNoConfig) || c != nil {
+		if c, err := readConfig(strings.NewReader(text)); !errors.Is(err, ErrNoConfig) || c != nil {
 			t.Errorf("%.20q: %v, %v", text, c, err)
 		}
 	}
 	torn := compressed(t, someConfig)
 	for n := 2; n < len(torn); n++ {
-		if c, err := ReadConfig(strings.NewReader(torn[:n])); err == nil {
+		if c, err := readConfig(strings.NewReader(torn[:n])); err == nil {
 			t.Errorf("cut at %d: %v", n, c)
 		}
 	}

@@ -31,6 +31,7 @@ const (
 	EVMHMAC           EVMState = 0x1 // EVM_INIT_HMAC: the HMAC key is loaded
 	EVMX509           EVMState = 0x2 // EVM_INIT_X509: signatures are verified
 	EVMMetadataWrites EVMState = 0x4 // EVM_ALLOW_METADATA_WRITES
+	EVMSigV3          EVMState = 0x8 // EVM_SIGV3_REQUIRED, since 7.2
 )
 
 // Active reports whether the kernel verifies security.evm.

@@ -131,7 +131,7 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 	for _, bad := range []string{"", "no configuration\n", "\x1f\x8b", "\x1f\x8bx"} {
-		if c, err := ReadConfig(bytes.NewReader([]byte(bad))); err == nil {
+		if c, err := readConfig(bytes.NewReader([]byte(bad))); err == nil {
 			t.Errorf("%q is %v", bad, c)
 		}
 	}

@@ -26,7 +26,7 @@ func LabelAlgorithm(label []byte, def hash.Algorithm, t Target) hash.Algorithm {
 		alg = legacyAlgorithm(label)
 	case TypeSignature, TypeVerity:
 		known := kind.hasVersion(label[1]) && (kind == TypeVerity || label[1] == 2 || t.SignatureV3)
-		if known && len(label) > signatureHeader {
+		if known && len(label) > SignatureHeader {
 			alg = t.knows(label[2])
 		}
 	}

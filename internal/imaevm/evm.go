@@ -23,6 +23,9 @@ const (
 // format has. Kernel: struct evm_xattr, security/integrity/integrity.h.
 type HMAC [sha1.Size]byte
 
+// HMACSize is the size in bytes of an HMAC's label.
+const HMACSize = 1 + sha1.Size
+
 // Type returns TypeHMAC.
 func (HMAC) Type() Type { return TypeHMAC }
 
@@ -31,17 +34,17 @@ func (m HMAC) AppendBinary(b []byte) ([]byte, error) {
 	return append(append(b, byte(TypeHMAC)), m[:]...), nil
 }
 
-// ParseHMAC parses a label of type 0x02, which has exactly 21 bytes. The errors
-// are those of Parse.
+// ParseHMAC parses a label of type 0x02, which has exactly HMACSize bytes. The
+// errors are those of Parse.
 func ParseHMAC(b []byte) (HMAC, error) {
 	switch {
 	case len(b) == 0:
 		return HMAC{}, ErrEmpty
 	case Type(b[0]) != TypeHMAC:
 		return HMAC{}, fmt.Errorf("%w 0x%02x in an HMAC", ErrType, b[0])
-	case len(b) < 1+sha1.Size:
+	case len(b) < HMACSize:
 		return HMAC{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
-	case len(b) > 1+sha1.Size:
+	case len(b) > HMACSize:
 		return HMAC{}, fmt.Errorf("%w: %d bytes", ErrLong, len(b))
 	}
 	return HMAC(b[1:]), nil

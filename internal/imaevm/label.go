@@ -116,6 +116,10 @@ const (
 	FormPaddedMD5                 // type 0x01, MD5 and four zero bytes
 )
 
+// HashHeader is the size in bytes of what stands in front of the digest in a label
+// of type 0x04; one of type 0x01 has a byte less.
+const HashHeader = 2
+
 // Sizes of type 0x01 in bytes. MD5 in 21 bytes has the padding at the end.
 const (
 	legacyMD5Size  = 1 + 16
@@ -192,14 +196,14 @@ func ParseHash(b []byte) (HashLabel, error) {
 	case TypeHashLegacy:
 		return parseLegacy(b)
 	case TypeHash:
-		if len(b) < 2 {
+		if len(b) < HashHeader {
 			return HashLabel{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
 		}
 		alg, ok := hash.ByNumber(b[1])
 		if !ok {
 			return HashLabel{}, fmt.Errorf("%w %d", ErrHash, b[1])
 		}
-		return hashLabel(alg, FormNG, b[2:])
+		return hashLabel(alg, FormNG, b[HashHeader:])
 	}
 	return HashLabel{}, fmt.Errorf("%w 0x%02x in a hash label", ErrType, b[0])
 }

@@ -24,7 +24,8 @@ type Signature struct {
 	Raw     []byte // as the key made it: PKCS#1 v1.5, or DER for ECDSA; 1 to 65535 bytes
 }
 
-const signatureHeader = 9
+// SignatureHeader is the size in bytes of what stands in front of Signature.Raw.
+const SignatureHeader = 9
 
 func (t Type) isSignature() bool {
 	return t == TypeSignature || t == TypePortable || t == TypeVerity
@@ -66,7 +67,7 @@ func ParseSignature(b []byte) (Signature, error) {
 	if !kind.isSignature() {
 		return Signature{}, fmt.Errorf("%w 0x%02x in a signature", ErrType, b[0])
 	}
-	if len(b) <= signatureHeader {
+	if len(b) <= SignatureHeader {
 		return Signature{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
 	}
 	if !kind.hasVersion(b[1]) {
@@ -76,15 +77,15 @@ func ParseSignature(b []byte) (Signature, error) {
 	if !ok {
 		return Signature{}, fmt.Errorf("%w %d", ErrHash, b[2])
 	}
-	if n := int(binary.BigEndian.Uint16(b[7:])); n != len(b)-signatureHeader {
-		return Signature{}, fmt.Errorf("%w: %d given, %d there", ErrLength, n, len(b)-signatureHeader)
+	if n := int(binary.BigEndian.Uint16(b[7:])); n != len(b)-SignatureHeader {
+		return Signature{}, fmt.Errorf("%w: %d given, %d there", ErrLength, n, len(b)-SignatureHeader)
 	}
 	return Signature{
 		Kind:    kind,
 		Version: b[1],
 		Alg:     alg,
 		KeyID:   KeyID(binary.BigEndian.Uint32(b[3:])),
-		Raw:     b[signatureHeader:],
+		Raw:     b[SignatureHeader:],
 	}, nil
 }
 

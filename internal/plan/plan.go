@@ -1,4 +1,5 @@
-// Package plan holds the validated request of a run, a plain value.
+// Package plan holds the validated request of a run, a plain value, and the rules
+// that give files their class.
 package plan
 
 import (
@@ -13,7 +14,9 @@ import (
 
 // A Plan is what a command was asked to do.
 type Plan struct {
-	Command string // hash, verify, clear or undo
+	Command string // its name
+	// ReadOnly says that the command never changes attributes.
+	ReadOnly bool
 	Selection
 	Writing
 	// Algo is the algorithm of hash labels; zero where none are made.
@@ -25,6 +28,9 @@ type Plan struct {
 	// Jobs is the number of workers, at least 1.
 	Jobs int
 }
+
+// Writes reports whether a run of the plan may change attributes.
+func (p Plan) Writes() bool { return !p.ReadOnly && !p.DryRun }
 
 // A Selection says which files the command answers for.
 type Selection struct {

@@ -1,7 +1,8 @@
 // Package policy is the language of IMA policies: it parses them as a given
 // kernel would and prints them canonically. It does no input or output. The
-// kernel's own policies are in package builtin, which rule takes a file is
-// decided by package match, what is unwise about a policy by package lint.
+// kernel's own policies are in package builtin. Package inspect finds out what
+// rules ask about a file, match decides which rule takes it, explain says why, and
+// lint what is unwise about a policy.
 //
 // # The language
 //

@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // A Filesystem is a type of file system and its magic number.
 type Filesystem struct {
 	Name  string // as in /proc/filesystems
@@ -43,8 +45,8 @@ var filesystems = []Filesystem{
 	{Name: "udf", Magic: 0x15013346, Bare: true},
 	{Name: "nfsd", Magic: 0x6e667364, Bare: true}, // /proc/fs/nfsd
 
-	{Name: "overlay", Magic: 0x794c7630},
-	{Name: "fuse", Magic: 0x65735546},
+	{Name: "overlay", Magic: MagicOverlay},
+	{Name: "fuse", Magic: MagicFUSE},
 	{Name: "nfs", Magic: 0x6969},
 	{Name: "cifs", Magic: 0xff534d42},
 	{Name: "9p", Magic: 0x01021997},
@@ -66,19 +68,14 @@ const (
 	MagicOverlay = 0x794c7630
 )
 
-// Filesystems returns the known types, appraise_tcb's exclusions first.
-func Filesystems() []Filesystem { return append([]Filesystem(nil), filesystems...) }
+// Filesystems returns the known types, appraise_tcb's exclusions first. The caller
+// owns the slice.
+func Filesystems() []Filesystem { return slices.Clone(filesystems) }
 
 // Excluded returns the types that appraise_tcb excludes, in its order: pseudo
 // file systems that a walk need not enter.
 func Excluded() []Filesystem {
-	var fs []Filesystem
-	for _, f := range filesystems {
-		if f.Excluded {
-			fs = append(fs, f)
-		}
-	}
-	return fs
+	return slices.DeleteFunc(Filesystems(), func(f Filesystem) bool { return !f.Excluded })
 }
 
 // MagicOf returns the magic number of the type.

@@ -14,8 +14,12 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Fault())
+}
+
+// Fault is the error without its place.
+func (e *Error) Fault() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "line %d, column %d: ", e.Line, e.Column)
 	if e.Item != "" {
 		fmt.Fprintf(&b, "%q: ", shorten(e.Item))
 	}
@@ -51,7 +55,7 @@ const MaxLine = 4096 - 1
 // rule, with a NUL byte, or with a line longer than MaxLine. A newline behind
 // the last rule is not asked for, though loading by path needs it.
 func Parse(text string, k Kernel) (Policy, error) {
-	p, errs := parse(text, k, false, true)
+	p, errs := parse(text, k, false)
 	if len(errs) > 0 {
 		return Policy{}, errs[0]
 	}
@@ -60,20 +64,22 @@ func Parse(text string, k Kernel) (Policy, error) {
 
 // ParseAll returns the rules of text that the kernel would take, and an error
 // for each line that it would refuse.
-func ParseAll(text string, k Kernel) (Policy, []*Error) { return parse(text, k, false, false) }
+func ParseAll(text string, k Kernel) (Policy, []*Error) { return parse(text, k, false) }
 
 // ParseShown parses what the kernel shows in its policy file. It may be empty,
 // and the kernel prints appraise_type= before digest_type=, an order that 6.12
 // itself would refuse.
 func ParseShown(text string, k Kernel) (Policy, error) {
-	p, errs := parse(text, k, true, true)
+	p, errs := parse(text, k, true)
 	if len(errs) > 0 {
 		return Policy{}, errs[0]
 	}
 	return p, nil
 }
 
-func parse(text string, k Kernel, shown, stop bool) (Policy, []*Error) {
+// parse returns the rules and, for each line that is wrong, an error. shown says
+// that the text is what the kernel shows.
+func parse(text string, k Kernel, shown bool) (Policy, []*Error) {
 	var pol Policy
 	var errs []*Error
 	last, length := 1, 0
@@ -86,9 +92,6 @@ func parse(text string, k Kernel, shown, stop bool) (Policy, []*Error) {
 		if err != nil {
 			err.Line = number
 			errs = append(errs, err)
-			if stop {
-				return Policy{}, errs
-			}
 			continue
 		}
 		if ok {

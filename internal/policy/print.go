@@ -118,8 +118,8 @@ func (f Field) String() string {
 	return fieldNames[f]
 }
 
-// Conditions returns the rule's conditions as they are printed.
-func (r *Rule) Conditions() []string {
+// conditions returns the rule's conditions as they are printed.
+func (r *Rule) conditions() []string {
 	var items []string
 	for f := range NumFields {
 		if item := r.Item(f); item != "" {
@@ -133,7 +133,7 @@ func (r *Rule) Conditions() []string {
 // own order (ima_policy_show()), except that digest_type and appraise_type
 // stand in the order that kernels read.
 func (r Rule) String() string {
-	items := append([]string{r.Action.String()}, r.Conditions()...)
+	items := append([]string{r.Action.String()}, r.conditions()...)
 	if r.PCR.Set {
 		items = append(items, fmt.Sprintf("pcr=%d", r.PCR.Value))
 	}

@@ -233,6 +233,12 @@ const (
 	SetBuild        Set = "build"
 )
 
+// SplitSets returns the words in a value of ima_policy=. Kernel: policy_setup(),
+// ima_policy.c.
+func SplitSets(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '|' || r == '\n' })
+}
+
 // An Algos is a set of digest algorithms; the zero value is no restriction.
 type Algos uint32
 
@@ -285,12 +291,6 @@ type Rule struct {
 	DirectIO  bool // permit_directio
 	PCR       PCR
 	Template  string
-}
-
-// Same reports whether r and o say the same, wherever they come from.
-func (r Rule) Same(o Rule) bool {
-	r.Line, r.Origin = o.Line, o.Origin
-	return r == o
 }
 
 // ChecksBlacklist reports whether files of the rule are looked up in the

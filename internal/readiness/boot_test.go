@@ -163,7 +163,7 @@ func TestHostFunctions(t *testing.T) {
 		"proc/self/mountinfo":                "1 0 8:1 / / rw - newfs /dev/vda rw\n2 1 8:2 / /old rw - otherfs /dev/vdb rw\n",
 	}, "", func(q *Question) {
 		q.Keys = func(name string) []string { return []string{name + " one", "two"} }
-		q.NoLabels = func(point string) bool { return point == "/old" }
+		q.Refuses = func(point string) bool { return point == "/old" }
 	})
 	for _, line := range []string{
 		"pass keyring .ima: has 2 keys: .ima one, two",

@@ -135,7 +135,7 @@ func (t *table) holds(m mount) bool {
 // labels.
 func (t *table) refuses(m mount) bool {
 	_, known := policy.MagicOf(alias(m.fstype))
-	return !known && t.NoLabels != nil && t.NoLabels(m.point)
+	return !known && t.Refuses != nil && t.Refuses(m.point)
 }
 
 // unlabelled says what is wrong with file systems of a type.

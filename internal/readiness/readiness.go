@@ -48,9 +48,9 @@ type Question struct {
 	// Keys describes the keys in one of the running kernel's keyrings, as far
 	// as they can be seen. Nil stands for a function that sees none.
 	Keys func(keyring string) []string
-	// NoLabels reports whether the file system of a mount refuses security
+	// Refuses reports whether the file system of a mount refuses security
 	// attributes. Nil stands for a function that does not know.
-	NoLabels func(point string) bool
+	Refuses func(point string) bool
 }
 
 // A Space is what a file system has free.

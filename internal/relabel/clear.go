@@ -2,7 +2,6 @@ package relabel
 
 import (
 	"context"
-	"errors"
 
 	"imaseal/internal/report"
 	"imaseal/internal/undo"
@@ -34,8 +33,7 @@ func (c *Clearer) Clear(_ context.Context, w *Worker, e *walk.Entry) report.Resu
 		return res
 	}
 	err := c.Writer.write(w, e, new(undo.File), changes...)
-	var changed *changedError
-	if err != nil && !errors.As(err, &changed) { // content is no matter here
+	if err != nil && !isChanged(err) { // content is no matter here
 		res.Outcome, res.Err = report.Failed, err
 		return res
 	}

@@ -34,6 +34,11 @@ type changedError struct{ cause error }
 
 func (e *changedError) Error() string { return "content changed: " + e.cause.Error() }
 
+func isChanged(err error) bool {
+	_, ok := errors.AsType[*changedError](err)
+	return ok
+}
+
 var errTimes = errors.New("size or times differ")
 
 // read returns the digest of the file's content. It is that of the content
@@ -49,9 +54,9 @@ func (w *Worker) read(ctx context.Context, e *walk.Entry, a hash.Algorithm) (has
 		r = &w.watched
 	}
 	d, n, err := h.Content(ctx, r, e.Stat.Size, w.buf)
-	var short *hash.ShortError
+	_, short := errors.AsType[*hash.ShortError](err)
 	switch {
-	case errors.As(err, &short):
+	case short:
 		return d, n, &changedError{cause: err}
 	case err != nil && ctx.Err() != nil:
 		return d, n, err
@@ -138,8 +143,7 @@ func unchanging(e *walk.Entry, try func() error) error {
 		if err == nil {
 			err = try()
 		}
-		var changed *changedError
-		if !errors.As(err, &changed) {
+		if !isChanged(err) {
 			return err
 		}
 	}

@@ -9,22 +9,23 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/walk"
 )
 
-// NotAppraised is the reason of files that no rule of the policy can take.
-const NotAppraised = "not appraised"
+// notAppraised is the reason of files that no rule of the policy can take.
+const notAppraised = "not appraised"
 
-var errNotAppraised = errors.New(NotAppraised)
+var errNotAppraised = errors.New(notAppraised)
 
 // A Policy selects the files that a kernel may appraise, whoever does with them
 // what they are for, and says what their labels must be. It is safe for
 // concurrent use.
 type Policy struct {
 	policy.Policy
-	Kernel policy.Kernel
-	Facts  *Facts
+	Kernel    policy.Kernel
+	Inspector *inspect.Inspector // of the files
 }
 
 // A DemandError says that a file's label would not be what the policy demands.
@@ -36,11 +37,11 @@ func (e *DemandError) Error() string { return e.What }
 // that is possible, and false if no rule can take it.
 func (p *Policy) demand(e *walk.Entry) (match.Demands, bool, error) {
 	var strictest match.Demands
-	facts, err := p.Facts.File(e.File, &e.Stat)
+	facts, err := p.Inspector.File(e.File, &e.Stat)
 	if err != nil {
 		return strictest, false, err
 	}
-	uses, err := Uses(e.File, &e.Stat, fullPath(e))
+	uses, err := inspect.Uses(e.File, &e.Stat, fullPath(e))
 	if err != nil {
 		return strictest, false, err
 	}
@@ -84,10 +85,11 @@ func fullPath(e *walk.Entry) string {
 	return e.Rel
 }
 
-// class returns the class of a file whose class is class by the rules, as the
-// policy demands it. The error is errNotAppraised, or a *DemandError.
-func (p *Policy) class(l *Labeller, e *walk.Entry, class plan.Class) (plan.Class, error) {
-	d, taken, err := p.demand(e)
+// byPolicy returns the class of a file as the policy demands it, where the rules
+// decide class. The error is errNotAppraised, a *DemandError, or about reading
+// the file.
+func (l *Labeller) byPolicy(e *walk.Entry, class plan.Class) (plan.Class, error) {
+	d, taken, err := l.Policy.demand(e)
 	switch {
 	case err != nil:
 		return "", err
@@ -109,7 +111,7 @@ func (p *Policy) class(l *Labeller, e *walk.Entry, class plan.Class) (plan.Class
 		return class, nil
 	case l.Key == nil:
 		return "", &DemandError{What: "the policy demands a signature, and there is no key", Advice: needsKey}
-	case d.SigV3 && p.Kernel.IsSigV3() && l.Key.Version != 3:
+	case d.SigV3 && l.Policy.Kernel.IsSigV3() && l.Key.Version != 3:
 		return "", &DemandError{What: "the policy demands a signature of version 3", Advice: "--sig-version 3"}
 	}
 	return plan.Sign, nil
@@ -120,7 +122,7 @@ const needsKey = "--key FILE signs what the policy wants signed; imaseal keys ge
 // CheckKey returns a *DemandError if no file can be labelled as the policy
 // demands without a key.
 func (p *Policy) CheckKey() error {
-	any := false
+	appraises := false
 	for _, r := range p.Rules {
 		if r.Action != policy.Appraise || r.Func == policy.SetxattrCheck {
 			continue
@@ -128,9 +130,9 @@ func (p *Policy) CheckKey() error {
 		if !r.Signature || r.ModSig {
 			return nil
 		}
-		any = true
+		appraises = true
 	}
-	if !any {
+	if !appraises {
 		return nil
 	}
 	return &DemandError{What: "every appraise rule of the policy demands signatures, and there is no key", Advice: needsKey}

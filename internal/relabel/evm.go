@@ -65,10 +65,6 @@ func (v *EVMView) input(e *walk.Entry, kind imaevm.Type, ima []byte) ([]byte, er
 
 // attrs returns the file's attributes that count, in the kernel's order.
 func (v *EVMView) attrs(e *walk.Entry, kind imaevm.Type, ima []byte) ([]imaevm.Attr, error) {
-	there, err := v.Store.List(e.File)
-	if err != nil {
-		return nil, err
-	}
 	names := v.Counted
 	if kind == imaevm.TypePortable {
 		names = nil
@@ -76,25 +72,33 @@ func (v *EVMView) attrs(e *walk.Entry, kind imaevm.Type, ima []byte) ([]imaevm.A
 			names = append(names, p.Name)
 		}
 	}
+	return protected(v.Store, e, slices.Concat(names, v.Added), ima)
+}
+
+// protected returns those of the attributes that the file has, in the order of
+// their names, but for security.evm, which does not cover itself. Of security.ima
+// the value is ima; nil stands for none.
+func protected(s attr.Store, e *walk.Entry, names []string, ima []byte) ([]imaevm.Attr, error) {
+	there, err := s.List(e.File)
+	if err != nil {
+		return nil, err
+	}
 	var attrs []imaevm.Attr
-	for _, name := range slices.Concat(names, v.Added) {
-		if name == imaevm.AttrIMA {
-			if ima != nil {
-				attrs = append(attrs, imaevm.Attr{Name: name, Value: ima})
+	for _, name := range names {
+		switch {
+		case name == imaevm.AttrIMA && ima != nil:
+			attrs = append(attrs, imaevm.Attr{Name: name, Value: ima})
+		case name == imaevm.AttrIMA, name == imaevm.AttrEVM, !slices.Contains(there, name):
+		default:
+			value, err := s.Get(e.File, name)
+			if err == attr.ErrNotSet {
+				continue // listed, but not stored: a security module shows it
 			}
-			continue
+			if err != nil {
+				return nil, err
+			}
+			attrs = append(attrs, imaevm.Attr{Name: name, Value: value})
 		}
-		if !slices.Contains(there, name) {
-			continue
-		}
-		value, err := v.Store.Get(e.File, name)
-		if err == attr.ErrNotSet {
-			continue // listed, but not stored: a security module shows it
-		}
-		if err != nil {
-			return nil, err
-		}
-		attrs = append(attrs, imaevm.Attr{Name: name, Value: value})
 	}
 	return attrs, nil
 }
@@ -127,35 +131,33 @@ type EVMLabels struct {
 	HMAC  *imaevm.HMACKey
 }
 
-// wantEVM returns the label that the file has and the one it should have, for
-// a security.ima that will be ima. newIMA says that it will be another than it
-// was, so that no old label can fit.
-func (l *Labeller) wantEVM(e *walk.Entry, class plan.Class, ima []byte, newIMA bool, res *report.Result) (old, want []byte, err error) {
-	if old, err = get(l.Store, e, imaevm.AttrEVM); err != nil {
-		return nil, nil, err
-	}
-	kind, ok := l.EVM.Kinds[class]
+// wantEVM returns the EVM label that the file should carry instead of the one in
+// the result, for a security.ima that will be ima. newIMA says that it will be
+// another than it was, so that no old label can fit.
+func (f *labelling) wantEVM(ima []byte, newIMA bool) ([]byte, error) {
+	old := f.res.EVM
+	kind, ok := f.EVM.Kinds[f.class]
 	if !ok {
-		return old, old, nil
+		return old, nil
 	}
-	if t, known := evmType(old); !known && !l.Force {
-		return old, nil, fmt.Errorf("security.evm %w: %s", ErrUnknownLabel, t)
+	if t, known := evmType(old); !known && !f.Force {
+		return nil, fmt.Errorf("security.evm %w: %s", ErrUnknownLabel, t)
 	}
-	if !newIMA && kind == imaevm.TypeHMAC && class == plan.Hash && !l.ReplaceSignatures {
-		keep, err := l.EVM.keeps(e, ima, old)
+	if !newIMA && kind == imaevm.TypeHMAC && f.class == plan.Hash && !f.ReplaceSignatures {
+		keep, err := f.EVM.keeps(f.entry, ima, old)
 		if err != nil {
-			return old, nil, fmt.Errorf("checking security.evm: %w", err)
+			return nil, fmt.Errorf("checking security.evm: %w", err)
 		}
 		if keep {
-			res.Outcome, res.Reason = report.Kept, "EVM signature"
-			return old, old, nil
+			f.res.Outcome, f.res.Reason = report.Kept, "EVM signature"
+			return old, nil
 		}
 	}
-	want, err = l.EVM.label(e, kind, ima, old, l.Force)
+	want, err := f.EVM.label(f.entry, kind, ima, old, f.Force)
 	if err != nil {
-		return old, nil, fmt.Errorf("making security.evm: %w", err)
+		return nil, fmt.Errorf("making security.evm: %w", err)
 	}
-	return old, want, nil
+	return want, nil
 }
 
 // evmType returns the type of a label in security.evm, and whether it is one

@@ -41,7 +41,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 		"clear": func(s attr.Store) Job {
 			return (&Clearer{Attrs: []string{imaevm.AttrIMA, imaevm.AttrEVM}, Writer: Writer{Store: s}}).Clear
 		},
-		"verify": func(s attr.Store) Job { return (&Checker{Store: s}).Verify },
+		"verify": func(s attr.Store) Job { return (&Verifier{Store: s}).Verify },
 	}
 	for what, job := range jobs {
 		t.Run(what, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestFullFileSystem(t *testing.T) {
 	if count[report.Labelled] == 0 || count[report.Failed] == 0 {
 		t.Errorf("%v: want both", count)
 	}
-	for rel, res := range run(t, (&Checker{Store: attr.FS{}}).Verify, 2, root) {
+	for rel, res := range run(t, (&Verifier{Store: attr.FS{}}).Verify, 2, root) {
 		if want := results[rel].Outcome == report.Labelled; (res.Outcome == report.Valid) != want {
 			t.Errorf("%s was %s and is %s", rel, results[rel].Outcome, res.Outcome)
 		}
@@ -178,7 +178,7 @@ func TestImmutable(t *testing.T) {
 					t.Errorf("%s has flags %#x, want %#x", name, got, flag)
 				}
 			}
-			wantResults(t, run(t, (&Checker{Store: attr.FS{}}).Verify, 2, root), map[string]string{"plain": "valid", "immutable": "valid", "append": "valid", "both": "valid"})
+			wantResults(t, run(t, (&Verifier{Store: attr.FS{}}).Verify, 2, root), map[string]string{"plain": "valid", "immutable": "valid", "append": "valid", "both": "valid"})
 		})
 	}
 }
@@ -261,7 +261,7 @@ func TestTwoRunsAtOnce(t *testing.T) {
 		wg.Go(func() { runs[i] = run(t, labeller(renamed).Label, 2, root) })
 	}
 	wg.Wait()
-	for rel, res := range run(t, (&Checker{Store: renamed}).Verify, 2, root) {
+	for rel, res := range run(t, (&Verifier{Store: renamed}).Verify, 2, root) {
 		if res.Outcome != report.Valid {
 			t.Errorf("%s: %s, %s", rel, res.Outcome, res.Reason)
 		}

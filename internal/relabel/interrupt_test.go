@@ -85,7 +85,7 @@ func TestPromise5InterruptedInBigFile(t *testing.T) {
 		do := labeller(s).Label
 		if job == "verify" {
 			setLabel(t, root+"/big", imaevm.AttrIMA, hashLabel(t, hash.SHA256, "x"))
-			do = (&Checker{Store: s}).Verify
+			do = (&Verifier{Store: s}).Verify
 		}
 		rec := new(recorder)
 		sum, err := (&Run{Source: source(t, 1, root), Job: do, Report: rec}).Do(ctx)

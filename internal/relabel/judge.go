@@ -15,6 +15,7 @@ import (
 	"imaseal/internal/inode"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/sign"
@@ -55,18 +56,18 @@ func (j *Judge) Check(ctx context.Context, w *Worker, e *walk.Entry) report.Resu
 }
 
 func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.Result) error {
-	facts, err := j.Policy.Facts.File(e.File, &e.Stat)
+	facts, err := j.Policy.Inspector.File(e.File, &e.Stat)
 	if err != nil {
 		return err
 	}
 	uses := j.Operations
 	if uses == nil {
-		if uses, err = Uses(e.File, &e.Stat, fullPath(e)); err != nil {
+		if uses, err = inspect.Uses(e.File, &e.Stat, fullPath(e)); err != nil {
 			return err
 		}
 	}
 	if !j.Policy.mayTake(uses, facts) {
-		res.Outcome, res.Reason = report.Skipped, NotAppraised
+		res.Outcome, res.Reason = report.Skipped, notAppraised
 		return nil
 	}
 	content := &content{ctx: ctx, worker: w, entry: e}
@@ -101,7 +102,7 @@ func (p *Policy) mayTake(uses []match.Operation, facts match.File) bool {
 	return false
 }
 
-// file gathers what counts of a file.
+// file gathers what the kernel looks at in a file.
 func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*appraise.File, error) {
 	f := &appraise.File{File: facts, Regular: true, Mode: e.Stat.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
@@ -118,7 +119,7 @@ func (j *Judge) file(e *walk.Entry, facts match.File, content *content) (*apprai
 	}
 	var err error
 	if f.IMA, err = get(j.Store, e, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) {
-		f.NoXattrs = f.NoXattrs || j.Policy.Facts.Type == "" && hasNoAttributes(e)
+		f.NoXattrs = f.NoXattrs || j.Policy.Inspector.Type == "" && hasNoAttributes(e)
 		return f, nil // no label, to the kernel
 	} else if err != nil {
 		return nil, err
@@ -176,33 +177,20 @@ func (j *Judge) bind(e *walk.Entry, f *appraise.File) bool {
 // attrs returns the attributes that EVM covers, but for its own and that of
 // IMA.
 func (j *Judge) attrs(e *walk.Entry) ([]appraise.Attr, error) {
-	there, err := j.Store.List(e.File)
-	if err != nil {
-		return nil, err
-	}
 	var names []string
 	for _, p := range imaevm.Protected() {
 		names = append(names, p.Name)
 	}
+	found, err := protected(j.Store, e, slices.Concat(names, j.Added), nil)
 	var attrs []appraise.Attr
-	for _, name := range slices.Concat(names, j.Added) {
-		if name == imaevm.AttrIMA || name == imaevm.AttrEVM || !slices.Contains(there, name) {
-			continue
-		}
-		value, err := j.Store.Get(e.File, name)
-		if err == attr.ErrNotSet {
-			continue // listed, but not stored: a security module shows it
-		}
-		if err != nil {
-			return nil, err
-		}
-		counts := j.Counts[name]
-		if slices.Contains(j.Added, name) {
+	for _, a := range found {
+		counts := j.Counts[a.Name]
+		if slices.Contains(j.Added, a.Name) {
 			counts = policy.True
 		}
-		attrs = append(attrs, appraise.Attr{Attr: imaevm.Attr{Name: name, Value: value}, Counts: counts})
+		attrs = append(attrs, appraise.Attr{Attr: a, Counts: counts})
 	}
-	return attrs, nil
+	return attrs, err
 }
 
 // told puts a judgement into the words of reports.
@@ -244,8 +232,8 @@ func (j *Judge) detail(c appraise.Cause, ima []byte) string {
 		return "the signature is malformed"
 	}
 	if j.Kernel.Keys != nil {
-		var unknown *sign.UnknownKeyError
-		if _, err := j.Kernel.Keys.Verifier(sig.KeyID); errors.As(err, &unknown) {
+		_, err := j.Kernel.Keys.Verifier(sig.KeyID)
+		if _, unknown := errors.AsType[*sign.UnknownKeyError](err); unknown {
 			return "signed by key " + sig.KeyID.String() + ", which is not among the kernel's"
 		}
 	}
@@ -271,11 +259,9 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 	}
 	d, n, err := c.worker.read(c.ctx, c.entry, a)
 	c.read += n
-	var cannot *hash.NotComputableError
-	switch {
-	case err == nil:
+	if err == nil {
 		c.digests = append(c.digests, d)
-	case c.err == nil && !errors.As(err, &cannot):
+	} else if _, cannot := errors.AsType[*hash.NotComputableError](err); !cannot && c.err == nil {
 		c.err = err
 	}
 	return d, err
@@ -283,12 +269,6 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 
 // Verity implements appraise.Content.
 func (c *content) Verity() (hash.Digest, error) {
-	number, sum, err := inode.VerityDigest(c.entry.File)
-	if err != nil {
-		return hash.Digest{}, nil // there is none
-	}
-	return hash.NewDigest(verityAlgorithms[number], sum)
+	d, _, err := verityDigest(c.entry)
+	return d, err
 }
-
-// verityAlgorithms are the numbers of fs-verity, FS_VERITY_HASH_ALG_*.
-var verityAlgorithms = map[uint16]hash.Algorithm{1: hash.SHA256, 2: hash.SHA512}

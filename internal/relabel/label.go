@@ -22,8 +22,7 @@ import (
 
 // A Labeller writes labels. Its methods are safe for concurrent use.
 type Labeller struct {
-	Store attr.Store
-	Algo  hash.Algorithm
+	Algo hash.Algorithm
 	// Rules decide what a file should carry.
 	Rules plan.Rules
 	// Policy selects files, and may demand more than Rules; nil for neither.
@@ -39,7 +38,7 @@ type Labeller struct {
 	EVM *EVMLabels
 	// SigFiles also writes signatures to a file beside each file.
 	SigFiles bool
-	// Writer does the writing.
+	// Writer does the writing; its Store is read, too.
 	Writer Writer
 }
 
@@ -57,56 +56,67 @@ var (
 	ErrBrokenSignature = errors.New("has a malformed signature, which is left alone")
 )
 
-// ByRule is the reason of files that a rule skips.
-const ByRule = "rule"
+// byRule is the reason of files that a rule skips.
+const byRule = "rule"
 
-// SigFile is the reason of files with signatures of other files.
-const SigFile = "detached signature"
+// sigFileReason is the reason of files with signatures of other files.
+const sigFileReason = "detached signature"
 
 // Label is a Job: it gives the file the labels that it should carry.
 func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
 	if e.Stat.Size < finishSize {
 		ctx = context.WithoutCancel(ctx)
 	}
-	res := report.Result{Path: e.Path}
 	class, err := l.class(e)
-	switch {
+	f := &labelling{Labeller: l, worker: w, entry: e, class: class, res: report.Result{Path: e.Path}}
+	switch res := &f.res; {
 	case err == errNotAppraised:
-		res.Outcome, res.Reason = report.Skipped, NotAppraised
-		return res
+		res.Outcome, res.Reason = report.Skipped, notAppraised
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
-		return res
 	case class == plan.Skip:
-		res.Outcome, res.Reason = report.Skipped, ByRule
-		return res
+		res.Outcome, res.Reason = report.Skipped, byRule
 	case l.SigFiles && isSigFile(e):
-		res.Outcome, res.Reason = report.Skipped, SigFile
-		return res
+		res.Outcome, res.Reason = report.Skipped, sigFileReason
+	default:
+		res.Class = string(class)
+		f.label(ctx)
 	}
-	res.Class = string(class)
-	var change undo.File
-	err = unchanging(e, func() error { return l.try(ctx, w, e, class, &res, &change) })
-	var half *halfError
-	if err != nil && !errors.As(err, &half) {
-		if backErr := l.Writer.takeBack(e, change); backErr != nil {
+	return f.res
+}
+
+// A labelling is the work on one file.
+type labelling struct {
+	*Labeller
+	worker *Worker
+	entry  *walk.Entry
+	class  plan.Class
+	res    report.Result
+	change undo.File // what was changed so far, by earlier attempts too
+}
+
+// label makes attempts, and sees to what a failed one leaves.
+func (f *labelling) label(ctx context.Context) {
+	err := unchanging(f.entry, func() error { return f.try(ctx) })
+	if err == nil {
+		return
+	}
+	if _, half := errors.AsType[*halfError](err); !half {
+		if backErr := f.Writer.takeBack(f.entry, f.change); backErr != nil {
 			err = fmt.Errorf("%v; %w", err, backErr) // to be reported even where the first is not
 		}
 	}
-	if err != nil {
-		res.Outcome, res.Reason, res.Err = report.Failed, "", err
-		// What could be written, and could not be put back, is there.
-		res.IMA, _ = get(l.Store, e, imaevm.AttrIMA)
-		res.EVM, _ = get(l.Store, e, imaevm.AttrEVM)
-	}
-	return res
+	f.res.Outcome, f.res.Reason, f.res.Err = report.Failed, "", err
+	// What could be written, and could not be put back, is there.
+	f.res.IMA, _ = get(f.Writer.Store, f.entry, imaevm.AttrIMA)
+	f.res.EVM, _ = get(f.Writer.Store, f.entry, imaevm.AttrEVM)
 }
 
 // Leave is a walk.Config.Leave: it leaves out the names that a rule skips, so
 // that the file can be labelled under another one.
 func (l *Labeller) Leave(e *walk.Entry) walk.Reason {
 	if class, err := l.byRules(e); err == nil && class == plan.Skip {
-		return ByRule
+		return byRule
 	}
 	return ""
 }
@@ -120,12 +130,13 @@ func (l *Labeller) byRules(e *walk.Entry) (plan.Class, error) {
 	return l.Rules.Class(rel, func() (bool, error) { return isExecutable(e) })
 }
 
+// class returns the class of a file, as rules and policy decide.
 func (l *Labeller) class(e *walk.Entry) (plan.Class, error) {
 	class, err := l.byRules(e)
 	if err != nil || class == plan.Skip || l.Policy == nil {
 		return class, err
 	}
-	return l.Policy.class(l, e, class)
+	return l.byPolicy(e, class)
 }
 
 // isExecutable reports whether the file has an x bit or is ELF.
@@ -144,39 +155,43 @@ func isExecutable(e *walk.Entry) (bool, error) {
 	return string(b[:]) == magic, nil
 }
 
-// try is one attempt. What it changes is kept in change, for the next.
-func (l *Labeller) try(ctx context.Context, w *Worker, e *walk.Entry, class plan.Class, res *report.Result, change *undo.File) error {
-	old, err := get(l.Store, e, imaevm.AttrIMA)
+// try is one attempt.
+func (f *labelling) try(ctx context.Context) error {
+	res := &f.res
+	old, err := get(f.Writer.Store, f.entry, imaevm.AttrIMA)
 	if err != nil {
 		return err
 	}
 	res.IMA = old
-	ima, err := l.wantIMA(ctx, w, e, class, old, res)
+	ima, err := f.wantIMA(ctx)
 	if err != nil {
 		return err
 	}
 	var changes []undo.Change
-	if !bytes.Equal(ima, old) || old == nil || l.Force && res.Outcome != report.Kept {
+	if !bytes.Equal(ima, old) || old == nil || f.Force && res.Outcome != report.Kept {
 		changes = append(changes, undo.Change{Attr: imaevm.AttrIMA, Old: old, New: ima})
 	}
 	var evm []byte
-	if l.EVM != nil {
-		if res.EVM, evm, err = l.wantEVM(e, class, ima, len(changes) > 0, res); err != nil {
+	if f.EVM != nil {
+		if res.EVM, err = get(f.Writer.Store, f.entry, imaevm.AttrEVM); err != nil {
 			return err
 		}
-		if !bytes.Equal(evm, res.EVM) || evm != nil && l.Force && res.Outcome != report.Kept {
+		if evm, err = f.wantEVM(ima, len(changes) > 0); err != nil {
+			return err
+		}
+		if !bytes.Equal(evm, res.EVM) || evm != nil && f.Force && res.Outcome != report.Kept {
 			changes = append(changes, undo.Change{Attr: imaevm.AttrEVM, Old: res.EVM, New: evm})
 		}
 	}
 	if len(changes) > 0 {
-		if err := l.Writer.write(w, e, change, changes...); err != nil {
+		if err := f.Writer.write(f.worker, f.entry, &f.change, changes...); err != nil {
 			return err
 		}
 		res.IMA, res.EVM = ima, evm
 	}
-	wrote, err := l.sigFile(w, e, class, ima)
-	if len(change.Changes) > 0 { // now or in an attempt before
-		l.warn(e, class, change, res)
+	wrote, err := f.sigFile(ima)
+	if len(f.change.Changes) > 0 { // now or in an attempt before
+		f.warn()
 		wrote = true
 	}
 	if wrote {
@@ -187,11 +202,11 @@ func (l *Labeller) try(ctx context.Context, w *Worker, e *walk.Entry, class plan
 
 // sigFile writes the label of a signed file to the file beside it, if that is
 // asked for, and reports whether it was another.
-func (l *Labeller) sigFile(w *Worker, e *walk.Entry, class plan.Class, label []byte) (bool, error) {
-	if !l.SigFiles || class != plan.Sign {
+func (f *labelling) sigFile(label []byte) (bool, error) {
+	if !f.SigFiles || f.class != plan.Sign {
 		return false, nil
 	}
-	wrote, err := l.Writer.sigFile(w, e, label, l.Force)
+	wrote, err := f.Writer.sigFile(f.worker, f.entry, label, f.Force)
 	if err != nil {
 		return false, fmt.Errorf("writing the detached signature: %w", err)
 	}
@@ -199,46 +214,48 @@ func (l *Labeller) sigFile(w *Worker, e *walk.Entry, class plan.Class, label []b
 }
 
 // warn says what the user should know of a file that was labelled.
-func (l *Labeller) warn(e *walk.Entry, class plan.Class, change *undo.File, res *report.Result) {
+func (f *labelling) warn() {
 	var warnings []string
-	newIMA := slices.ContainsFunc(change.Changes, func(c undo.Change) bool {
+	newIMA := slices.ContainsFunc(f.change.Changes, func(c undo.Change) bool {
 		return c.Attr == imaevm.AttrIMA && !bytes.Equal(c.Old, c.New)
 	})
-	if newIMA && (l.EVM == nil || l.EVM.Kinds[class] == 0) {
-		evm, err := get(l.Store, e, imaevm.AttrEVM)
+	if newIMA && (f.EVM == nil || f.EVM.Kinds[f.class] == 0) {
+		evm, err := get(f.Writer.Store, f.entry, imaevm.AttrEVM)
 		if err == nil && len(evm) > 0 {
-			res.EVM = evm
+			f.res.EVM = evm
 			warnings = append(warnings, "security.evm was made for the old label")
 		}
 	}
-	if hasWriter(e) {
+	if hasWriter(f.entry) {
 		warnings = append(warnings, "open for writing: the label is stale as soon as it is written to")
 	}
-	res.Warning = strings.Join(warnings, "; ")
+	f.res.Warning = strings.Join(warnings, "; ")
 }
 
-// wantIMA returns the label that the file should carry, the old one if that is
-// right or better, and sets the outcome for a file that will not be written.
-func (l *Labeller) wantIMA(ctx context.Context, w *Worker, e *walk.Entry, class plan.Class, old []byte, res *report.Result) ([]byte, error) {
-	if keep, err := l.keeps(class, old); keep || err != nil {
+// wantIMA returns the label that the file should carry instead of the one in the
+// result, the same if that is right or better, and sets the outcome for a file
+// that will not be written.
+func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
+	res, old := &f.res, f.res.IMA
+	if keep, err := f.keeps(f.class, old); keep || err != nil {
 		res.Outcome, res.Reason = report.Kept, "signature"
 		if s, err := imaevm.ParseSignature(old); err == nil {
 			res.KeyID, res.HasKeyID = s.KeyID, true
 		}
 		return old, err
 	}
-	digest, n, err := w.read(ctx, e, l.Algo)
+	digest, n, err := f.worker.read(ctx, f.entry, f.Algo)
 	res.Bytes += n
 	if err != nil {
 		return nil, err
 	}
 	res.Digest = digest
 	res.Outcome = report.Unchanged
-	if class == plan.Sign {
-		res.KeyID, res.HasKeyID = l.Key.Signer.KeyID(), true
-		return l.Key.label(imaevm.TypeSignature, digest, old, l.Force)
+	if f.class == plan.Sign {
+		res.KeyID, res.HasKeyID = f.Key.Signer.KeyID(), true
+		return f.Key.label(imaevm.TypeSignature, digest, old, f.Force)
 	}
-	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !l.Force {
+	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !f.Force {
 		return old, nil
 	}
 	return imaevm.NewHash(digest).AppendBinary(nil)

@@ -222,7 +222,7 @@ func TestPromise6Durable(t *testing.T) {
 	root := tree(t, "file a content=1\nfile b content=2")
 	do := func(l *Labeller, fail error) (int, error) {
 		var calls int
-		s := l.Store.(*spy)
+		s := l.Writer.Store.(*spy)
 		sets := s.sets.Load()
 		rec := new(recorder)
 		r := Run{Source: source(t, 2, root), Job: l.Label, Report: rec, syncfs: func(fd int) error {
@@ -240,8 +240,8 @@ func TestPromise6Durable(t *testing.T) {
 		return calls, err
 	}
 	s := &spy{Store: renamed}
-	dry := &Labeller{Store: &spy{Store: attr.DryRun{Store: renamed}}}
-	*dry = Labeller{Store: dry.Store, Algo: hash.SHA256, Rules: labeller(nil).Rules, Writer: Writer{Store: dry.Store, DryRun: true}}
+	dry := labeller(&spy{Store: attr.DryRun{Store: renamed}})
+	dry.Writer.DryRun = true
 	if n, err := do(dry, nil); n != 0 || err != nil {
 		t.Errorf("dry run: %d syncs, %v", n, err)
 	}

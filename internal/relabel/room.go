@@ -41,8 +41,9 @@ func room(fs *unix.Statfs_t) int {
 	return int(fs.Bsize) - ext4Block
 }
 
-// big counts the files of a file system that probably cannot hold their labels.
-type big struct {
+// oversized counts the files of a file system that probably cannot hold their
+// labels.
+type oversized struct {
 	path   string // one of them
 	files  int
 	labels Labels
@@ -51,7 +52,7 @@ type big struct {
 // count counts a file if its labels are larger than the room for them. Each
 // counts: one that is small enough for the inode would not be too large for the
 // block with another one.
-func (b *big) count(path string, l Labels, fs *unix.Statfs_t) {
+func (b *oversized) count(path string, l Labels, fs *unix.Statfs_t) {
 	if most := room(fs); most == 0 || l.ext4Size() <= most {
 		return
 	}

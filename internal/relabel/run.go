@@ -1,5 +1,10 @@
 // Package relabel is the engine: it takes what a walk finds, gives each file
-// to one worker from open to close, and hands the results to a report.
+// to one worker from open to close, and hands the results to a report. What a
+// worker does with a file is a Job: a method of Labeller, Verifier, Judge, Clearer
+// or Undoer.
+//
+// The package is larger than others, since all jobs read files and labels in the
+// same careful way, and those that write share the Writer: see unchanging.
 package relabel
 
 import (
@@ -33,11 +38,16 @@ const (
 // Err is the cause of ctx. A result without an outcome is not reported.
 type Job func(ctx context.Context, w *Worker, e *walk.Entry) report.Result
 
+// A Source finds files and hands them to visit, as walk.Walk and walk.Files do:
+// from several goroutines at once, and it returns when no call of visit is running
+// any more. The error is that of visit or the cause of ctx.
+type Source func(ctx context.Context, visit walk.Visitor) error
+
 // A Run is one command's work on its files.
 type Run struct {
-	// Source finds the files, as walk.Walk and walk.Files do. Its goroutines
-	// are the workers: each does the job on a file before it opens others.
-	Source func(ctx context.Context, visit walk.Visitor) error
+	// Source's goroutines are the workers: each does the job on a file before
+	// it opens others.
+	Source Source
 	Job    Job
 	Report report.Handler
 	Header report.Header

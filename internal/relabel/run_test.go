@@ -100,7 +100,7 @@ func tree(t testing.TB, spec string) string {
 }
 
 func labeller(s attr.Store) *Labeller {
-	return &Labeller{Store: s, Algo: hash.SHA256, Rules: plan.Only(plan.Hash), Writer: Writer{Store: s}}
+	return &Labeller{Algo: hash.SHA256, Rules: plan.Only(plan.Hash), Writer: Writer{Store: s}}
 }
 
 // source walks trees.

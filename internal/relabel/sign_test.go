@@ -25,9 +25,7 @@ import (
 	"imaseal/walk"
 )
 
-// userAttrs keeps security.* as user.*.
-var userAttrs = attr.Renamed{Store: attr.FS{}, From: "security.", To: "user."}
-
+// renamed keeps security.* as user.*.
 // A hookedStore calls its hooks, if it has them, and fails with their errors.
 type hookedStore struct {
 	attr.Store
@@ -101,7 +99,7 @@ func newSigner(t testing.TB, key *keys.Key, store attr.Store) (*Labeller, *count
 	counted := &countedKey{Signer: key}
 	signing := &SigningKey{Signer: sign.NewCache(counted), Own: key, Version: 2}
 	return &Labeller{
-		Store: store, Algo: hash.SHA256, Rules: plan.Only(plan.Sign), Key: signing, Writer: Writer{Store: store},
+		Algo: hash.SHA256, Rules: plan.Only(plan.Sign), Key: signing, Writer: Writer{Store: store},
 		EVM: &EVMLabels{
 			View: &EVMView{Store: store}, Algo: hash.SHA256, Key: signing,
 			Kinds: map[plan.Class]imaevm.Type{plan.Sign: imaevm.TypePortable},
@@ -161,7 +159,7 @@ func TestSignsOnce(t *testing.T) {
 			root := tree(t, spec.String())
 			key := openKey(t, name)
 			var writes atomic.Int64
-			store := hookedStore{Store: userAttrs, set: func(string) error { writes.Add(1); return nil }}
+			store := hookedStore{Store: renamed, set: func(string) error { writes.Add(1); return nil }}
 			signer, counted := newSigner(t, key, store)
 			first := run(t, signer.Label, 4, root)
 			// Three digests of contents, and three of what EVM covers.
@@ -174,7 +172,7 @@ func TestSignsOnce(t *testing.T) {
 			if n := count(again, report.Unchanged); n != 30 || counted.n.Load() != 0 || writes.Load() != 0 {
 				t.Errorf("the second time %d unchanged, %d operations, %d writes", n, counted.n.Load(), writes.Load())
 			}
-			signer, _ = newSigner(t, key, userAttrs)
+			signer, _ = newSigner(t, key, renamed)
 			signer.Force = true
 			forced := run(t, signer.Label, 4, root)
 			for path, res := range first {
@@ -193,7 +191,7 @@ func TestSignsOnce(t *testing.T) {
 // A key that fails in the middle fails files, and leaves them as they were.
 func TestKeyFails(t *testing.T) {
 	root := tree(t, "file a content=a\nfile b content=b\nfile c content=c\nfile d content=d")
-	signer, counted := newSigner(t, openKey(t, "p256"), userAttrs)
+	signer, counted := newSigner(t, openKey(t, "p256"), renamed)
 	counted.failAt = 4 // the EVM label of the second file, or something after
 	found := run(t, signer.Label, 4, root)
 	failed := 0
@@ -222,7 +220,7 @@ func TestKeyFails(t *testing.T) {
 func TestHalfLabelled(t *testing.T) {
 	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
-	store := hookedStore{Store: userAttrs, set: func(name string) error {
+	store := hookedStore{Store: renamed, set: func(name string) error {
 		if name == imaevm.AttrEVM {
 			return fmt.Errorf("writing %s: %w", name, unix.EPERM)
 		}
@@ -258,7 +256,7 @@ func TestHalfLabelled(t *testing.T) {
 func TestTouchedIsLabelled(t *testing.T) {
 	name := filepath.Join(tree(t, "file f content=x"), "f")
 	touched := false
-	store := hookedStore{Store: userAttrs, set: func(string) error {
+	store := hookedStore{Store: renamed, set: func(string) error {
 		if touched {
 			return nil
 		}
@@ -278,10 +276,10 @@ func TestListedAttributes(t *testing.T) {
 	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	key := openKey(t, "p256")
-	plain, _ := newSigner(t, key, userAttrs)
+	plain, _ := newSigner(t, key, renamed)
 	want := one(t, name, plain.Label)
 
-	listed := hookedStore{Store: userAttrs, list: func(names []string) []string { return append(names, "security.selinux") }}
+	listed := hookedStore{Store: renamed, list: func(names []string) []string { return append(names, "security.selinux") }}
 	signer, _ := newSigner(t, key, listed)
 	if res := one(t, name, signer.Label); res.Outcome != report.Unchanged || !slices.Equal(res.EVM, want.EVM) {
 		t.Errorf("listed and absent: %s %v", res.Outcome, res.Err)
@@ -308,7 +306,7 @@ func TestEmptyLabels(t *testing.T) {
 	name := filepath.Join(root, "f")
 	mustSet(t, name, "user.ima", nil)
 	mustSet(t, name, "user.evm", nil)
-	signer, _ := newSigner(t, openKey(t, "p256"), userAttrs)
+	signer, _ := newSigner(t, openKey(t, "p256"), renamed)
 	if res := one(t, name, signer.Label); res.Outcome != report.Labelled || len(res.IMA) == 0 || len(res.EVM) == 0 {
 		t.Errorf("%s %v: %x %x", res.Outcome, res.Err, res.IMA, res.EVM)
 	}

@@ -82,42 +82,42 @@ type usage struct {
 	files int
 	need  uint64
 	fs    unix.Statfs_t
-	big   big
+	big   oversized
 }
 
 // CheckSpace returns a *SpaceError if the labels that a run will write, by the
 // class of the file, do not fit, and a *BlockError if a file's do not even in
-// an empty file system. find is the run's source; with countOnly it opens no
+// an empty file system. find is the run's source, count the same without opening
 // files. A quick count, as if all files had the largest labels, decides unless
 // it is too much: then each file is looked at, since it may have a block for
 // its labels already or get none.
-func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, find func(ctx context.Context, countOnly bool, visit walk.Visitor) error) error {
+func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, count, find Source) error {
 	var largest Labels
 	for _, labels := range sizes {
 		largest = Labels{IMA: max(largest.IMA, labels.IMA), EVM: max(largest.EVM, labels.EVM)}
 	}
-	quick := survey(ctx, func(_ *walk.Entry, u *usage) uint64 {
+	quick := survey(ctx, count, func(_ *walk.Entry, u *usage) uint64 {
 		u.big.count(u.path, largest, &u.fs)
 		if l.SigFiles {
 			return largest.need(&u.fs) + uint64(u.fs.Bsize)
 		}
 		return largest.need(&u.fs)
-	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, true, visit) })
+	})
 	if !slices.ContainsFunc(quick, func(u *usage) bool { return u.need > u.free() || u.big.files > 0 }) {
 		return nil
 	}
-	exact := survey(ctx, func(e *walk.Entry, u *usage) uint64 {
+	exact := survey(ctx, find, func(e *walk.Entry, u *usage) uint64 {
 		has, want := l.labels(e, sizes)
 		if want != has {
 			u.big.count(e.Path, want, &u.fs)
 		}
 		return want.need(&u.fs) - min(want.need(&u.fs), has.need(&u.fs)) + l.sigFileNeed(e, &u.fs)
-	}, func(ctx context.Context, visit walk.Visitor) error { return find(ctx, false, visit) })
+	})
 	for _, u := range exact {
 		if u.need > u.free() {
 			return &SpaceError{Path: u.path, Files: u.files, Need: u.need, Free: u.free()}
 		}
-		if u.big.files > 0 && !l.Writer.DryRun && !u.takes(l.Store) {
+		if u.big.files > 0 && !l.Writer.DryRun && !u.takes(l.Writer.Store) {
 			return &BlockError{Path: u.big.path, Files: u.big.files, Labels: u.big.labels, Room: room(&u.fs)}
 		}
 	}
@@ -126,7 +126,7 @@ func (l *Labeller) CheckSpace(ctx context.Context, sizes map[plan.Class]Labels, 
 
 // survey returns what the files need on each file system, nothing if the run
 // ends before.
-func survey(ctx context.Context, need func(*walk.Entry, *usage) uint64, find func(context.Context, walk.Visitor) error) []*usage {
+func survey(ctx context.Context, find Source, need func(*walk.Entry, *usage) uint64) []*usage {
 	var mu sync.Mutex
 	used := make(map[uint64]*usage)
 	// Errors are the run's to report, and so is a walk that ends early.
@@ -166,8 +166,8 @@ func (l *Labeller) labels(e *walk.Entry, sizes map[plan.Class]Labels) (has, want
 	if err != nil || l.SigFiles && isSigFile(e) {
 		return Labels{}, Labels{}
 	}
-	ima, imaErr := get(l.Store, e, imaevm.AttrIMA)
-	evm, evmErr := get(l.Store, e, imaevm.AttrEVM)
+	ima, imaErr := get(l.Writer.Store, e, imaevm.AttrIMA)
+	evm, evmErr := get(l.Writer.Store, e, imaevm.AttrEVM)
 	if imaErr != nil || evmErr != nil {
 		return Labels{}, Labels{}
 	}
@@ -190,8 +190,8 @@ func (l *Labeller) sigFileNeed(e *walk.Entry, fs *unix.Statfs_t) uint64 {
 	return uint64(fs.Bsize)
 }
 
-// ext4Reserved is what ext4 keeps for the end of the world, even from root: a
-// fiftieth of the blocks, and at most so many. Kernel: ext4_set_resv_clusters()
+// ext4Reserved is what ext4 keeps even from root, to complete writes that it has
+// accepted: a fiftieth of the blocks, and at most so many. Kernel: ext4_set_resv_clusters()
 // in fs/ext4/super.c.
 const ext4Reserved = 4096
 

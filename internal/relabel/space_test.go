@@ -92,7 +92,7 @@ func free(t *testing.T, dir string, st *unix.Statfs_t) {
 // The reckoning counts by class, and what is there already.
 func TestNeedOfFiles(t *testing.T) {
 	root := tree(t, "file signed mode=0755 content=x\nfile hashed content=x\nfile skipped content=x")
-	l := &Labeller{Store: userAttrs, Rules: plan.Rules{{Class: plan.Skip, Pattern: "**/skipped"}, {Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+	l := &Labeller{Writer: Writer{Store: renamed}, Rules: plan.Rules{{Class: plan.Skip, Pattern: "**/skipped"}, {Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
 	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 265, EVM: 265}, plan.Hash: {IMA: 34, EVM: 21}}
 	fs := &unix.Statfs_t{Type: unix.EXT4_SUPER_MAGIC, Bsize: 4096}
 	need := func(name string) uint64 {
@@ -122,7 +122,7 @@ func TestNeedOfSigFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "old.sig"), []byte{byte(imaevm.TypeSignature)}, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l := &Labeller{Store: userAttrs, SigFiles: true, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+	l := &Labeller{Writer: Writer{Store: renamed}, SigFiles: true, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
 	for name, want := range map[string]uint64{"new": 4096, "old": 0, "old.sig": 0, "hashed": 0} {
 		e := walk.OpenFile(filepath.Join(root, name))
 		if got := l.sigFileNeed(&e, &unix.Statfs_t{Bsize: 4096}); got != want {
@@ -154,8 +154,8 @@ func TestCheckSpaceOfBlocks(t *testing.T) {
 			}
 			dir := treetest.Mount(t, tt.fstype, size, tt.options)
 			treetest.Add(t, dir, "file a mode=0755 content=x\nfile b mode=0755 content=x\nfile hashed content=x")
-			l := &Labeller{Store: attr.FS{}, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
-			find := func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+			l := &Labeller{Writer: Writer{Store: attr.FS{}}, Rules: plan.Rules{{Class: plan.Sign, Pattern: plan.Executable}, {Class: plan.Hash, Pattern: plan.Any}}}
+			find := func(ctx context.Context, visit walk.Visitor) error {
 				for _, name := range []string{"a", "b", "hashed"} {
 					if err := visit(walk.OpenFile(filepath.Join(dir, name))); err != nil {
 						return err
@@ -163,7 +163,7 @@ func TestCheckSpaceOfBlocks(t *testing.T) {
 				}
 				return nil
 			}
-			err := l.CheckSpace(t.Context(), want, find)
+			err := l.CheckSpace(t.Context(), want, find, find)
 			var block *BlockError
 			if !errors.As(err, &block) && (tt.files > 0 || err != nil) {
 				t.Fatalf("%v", err)
@@ -172,7 +172,7 @@ func TestCheckSpaceOfBlocks(t *testing.T) {
 				t.Errorf("%+v", block)
 			}
 			l.Writer.DryRun = true // tries nothing
-			if err := l.CheckSpace(t.Context(), want, find); err != nil {
+			if err := l.CheckSpace(t.Context(), want, find, find); err != nil {
 				t.Errorf("dry run: %v", err)
 			}
 		})
@@ -182,21 +182,21 @@ func TestCheckSpaceOfBlocks(t *testing.T) {
 // A file system that is full is refused with figures, unless the run ends.
 func TestCheckSpaceRefuses(t *testing.T) {
 	root := tree(t, "file f content=x")
-	l := &Labeller{Store: userAttrs, Rules: plan.Only(plan.Sign)}
+	l := &Labeller{Writer: Writer{Store: renamed}, Rules: plan.Only(plan.Sign)}
 	sizes := map[plan.Class]Labels{plan.Sign: {IMA: 1 << 50}}
-	find := func(ctx context.Context, countOnly bool, visit walk.Visitor) error {
+	find := func(ctx context.Context, visit walk.Visitor) error {
 		return visit(walk.OpenFile(filepath.Join(root, "f")))
 	}
 	var space *SpaceError
-	if err := l.CheckSpace(context.Background(), sizes, find); !errors.As(err, &space) || space.Files != 1 || space.Need < 1<<50 {
+	if err := l.CheckSpace(context.Background(), sizes, find, find); !errors.As(err, &space) || space.Files != 1 || space.Need < 1<<50 {
 		t.Errorf("%v", err)
 	}
-	if err := l.CheckSpace(context.Background(), map[plan.Class]Labels{plan.Sign: {IMA: 34}}, find); err != nil {
+	if err := l.CheckSpace(context.Background(), map[plan.Class]Labels{plan.Sign: {IMA: 34}}, find, find); err != nil {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := l.CheckSpace(ctx, sizes, find); err != nil {
+	if err := l.CheckSpace(ctx, sizes, find, find); err != nil {
 		t.Errorf("interrupted: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package relabel
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"slices"
 
@@ -122,8 +121,7 @@ func (u *Undoer) putBack(w *Worker, e *walk.Entry, changes []undo.Change) error 
 		back = append(back, undo.Change{Attr: c.Attr, Old: c.New, New: c.Old})
 	}
 	err := u.Writer.write(w, e, new(undo.File), back...)
-	var changed *changedError
-	if errors.As(err, &changed) { // content is no matter here
+	if isChanged(err) { // content is no matter here
 		return nil
 	}
 	return err

@@ -10,14 +10,15 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/inode"
+	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/sign"
 	"imaseal/walk"
 )
 
-// A Checker compares labels with contents and metadata. Its methods are safe
+// A Verifier compares labels with contents and metadata. Its methods are safe
 // for concurrent use.
-type Checker struct {
+type Verifier struct {
 	Store attr.Store
 	// Keys check signatures; nil for none.
 	Keys sign.Verifiers
@@ -38,195 +39,226 @@ type Checker struct {
 
 // CountEVM returns how many files with a valid security.ima have a security.evm,
 // and how many have none.
-func (c *Checker) CountEVM() (with, without int64) {
-	return c.withEVM.Load(), c.withoutEVM.Load()
+func (v *Verifier) CountEVM() (with, without int64) {
+	return v.withEVM.Load(), v.withoutEVM.Load()
 }
 
 // Verify is a Job: it recomputes what the file's labels claim.
-func (c *Checker) Verify(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
-	res := report.Result{Path: e.Path}
-	if c.SigFiles && isSigFile(e) {
-		res.Outcome, res.Reason = report.Skipped, SigFile
-		return res
+func (v *Verifier) Verify(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
+	f := &verification{Verifier: v, worker: w, entry: e, res: report.Result{Path: e.Path}}
+	if v.SigFiles && isSigFile(e) {
+		f.res.Outcome, f.res.Reason = report.Skipped, sigFileReason
+		return f.res
 	}
-	err := unchanging(e, func() error { return c.try(ctx, w, e, &res) })
+	err := unchanging(e, func() error { return f.try(ctx) })
 	if err != nil {
-		res.Outcome, res.Reason, res.Err = report.Failed, "", err
+		f.res.Outcome, f.res.Reason, f.res.Err = report.Failed, "", err
 	}
-	return res
+	return f.res
 }
 
-func (c *Checker) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.Result) error {
+// A verification is the work on one file.
+type verification struct {
+	*Verifier
+	worker *Worker
+	entry  *walk.Entry
+	res    report.Result
+}
+
+// found sets what became of the file.
+func (f *verification) found(o report.Outcome, reason string) {
+	f.res.Outcome, f.res.Reason = o, reason
+}
+
+// try is one attempt.
+func (f *verification) try(ctx context.Context) error {
+	res := &f.res
 	*res = report.Result{Path: res.Path, Bytes: res.Bytes} // an earlier attempt may have found other things
 	var err error
-	if res.IMA, err = get(c.Store, e, imaevm.AttrIMA); err != nil {
+	if res.IMA, err = get(f.Store, f.entry, imaevm.AttrIMA); err != nil {
 		return err
 	}
-	if res.EVM, err = get(c.Store, e, imaevm.AttrEVM); err != nil {
+	if res.EVM, err = get(f.Store, f.entry, imaevm.AttrEVM); err != nil {
 		return err
 	}
 	name, value := imaevm.AttrIMA, res.IMA
-	if c.SigFiles {
+	if f.SigFiles {
 		name = "detached signature"
-		if value, err = readSigFile(e); err != nil && err != errNoSigFile {
+		if value, err = readSigFile(f.entry); err != nil && err != errNoSigFile {
 			return fmt.Errorf("reading the detached signature: %w", err)
 		}
 	}
 	if len(value) == 0 {
-		res.Outcome, res.Reason = report.Unlabelled, "no "+name
+		f.found(report.Unlabelled, "no "+name)
 		return nil
 	}
-	if err := c.ima(ctx, w, e, name, value, res); err != nil {
+	if err := f.ima(ctx, name, value); err != nil {
 		return err
 	}
-	if res.Outcome == report.Valid && !c.SigFiles {
-		return c.evm(e, res)
+	if res.Outcome == report.Valid && !f.SigFiles {
+		return f.evm()
 	}
 	return nil
 }
 
 // demand judges a file whose labels are right by what else it must have.
-func (c *Checker) demand(res *report.Result) {
+func (f *verification) demand() {
+	res := &f.res
 	if res.EVM == nil {
-		c.withoutEVM.Add(1)
+		f.withoutEVM.Add(1)
 	} else {
-		c.withEVM.Add(1)
+		f.withEVM.Add(1)
 	}
 	kind := imaevm.Type(res.IMA[0])
-	covered := c.Keys != nil && len(res.EVM) > 0 && imaevm.Type(res.EVM[0]) == imaevm.TypePortable
+	covered := f.Keys != nil && len(res.EVM) > 0 && imaevm.Type(res.EVM[0]) == imaevm.TypePortable
 	switch {
-	case c.NeedEVM && res.EVM == nil:
-		res.Outcome, res.Reason = report.Unlabelled, "no "+imaevm.AttrEVM
-	case c.NeedSignature && kind != imaevm.TypeSignature && !covered:
-		res.Outcome, res.Reason = report.Invalid, fmt.Sprintf("a label of type %s, and a signature is required", kind)
+	case f.NeedEVM && res.EVM == nil:
+		f.found(report.Unlabelled, "no "+imaevm.AttrEVM)
+	case f.NeedSignature && kind != imaevm.TypeSignature && !covered:
+		f.found(report.Invalid, fmt.Sprintf("a label of type %s, and a signature is required", kind))
 	}
 }
 
-// ima judges an IMA label.
-func (c *Checker) ima(ctx context.Context, w *Worker, e *walk.Entry, name string, value []byte, res *report.Result) error {
+// ima judges an IMA label, which stands in what name says.
+func (f *verification) ima(ctx context.Context, name string, value []byte) error {
 	label, err := imaevm.Parse(value)
-	var trailing *imaevm.TrailingError
-	if errors.As(err, &trailing) { // the kernel takes such a label
+	if trailing, ok := errors.AsType[*imaevm.TrailingError](err); ok { // the kernel takes such a label
 		label, err = trailing.Label, nil
-		res.Warning = fmt.Sprintf("%s has %d bytes behind its digest", name, trailing.Extra)
+		f.res.Warning = fmt.Sprintf("%s has %d bytes behind its digest", name, trailing.Extra)
 	}
 	if err != nil {
-		res.Outcome, res.Reason = report.Invalid, "malformed "+name+": "+err.Error()
+		f.found(report.Invalid, "malformed "+name+": "+err.Error())
 		return nil
 	}
 	switch label := label.(type) {
 	case imaevm.HashLabel:
-		return c.compare(ctx, w, e, label, res)
+		return f.compare(ctx, label)
 	case imaevm.Signature:
 		if label.Kind == imaevm.TypePortable {
 			break
 		}
-		return c.signature(ctx, w, e, label, res)
+		return f.signature(ctx, label)
 	case imaevm.SignatureV1:
-		res.Class = "sign"
-		res.Outcome, res.Reason = report.Unverifiable, "signature of version 1, which is not supported"
+		f.res.Class = string(plan.Sign)
+		f.found(report.Unverifiable, "signature of version 1, which is not supported")
 		return nil
 	}
-	res.Outcome, res.Reason = report.Invalid, fmt.Sprintf("%s holds a label of type %s, which the kernel refuses there", name, label.Type())
+	f.found(report.Invalid, fmt.Sprintf("%s holds a label of type %s, which the kernel refuses there", name, label.Type()))
 	return nil
 }
 
-// content computes the digest of the file, and sets the outcome if it cannot
-// be computed.
-func (c *Checker) content(ctx context.Context, w *Worker, e *walk.Entry, a hash.Algorithm, res *report.Result) (bool, error) {
-	digest, n, err := w.read(ctx, e, a)
-	res.Bytes += n
-	var cannot *hash.NotComputableError
-	if errors.As(err, &cannot) {
-		res.Outcome, res.Reason = report.Unverifiable, cannot.Error()
+// content computes the digest of the file, or sets the outcome and returns false
+// if it cannot be computed.
+func (f *verification) content(ctx context.Context, a hash.Algorithm) (bool, error) {
+	digest, n, err := f.worker.read(ctx, f.entry, a)
+	f.res.Bytes += n
+	if cannot, ok := errors.AsType[*hash.NotComputableError](err); ok {
+		f.found(report.Unverifiable, cannot.Error())
 		return false, nil
 	}
-	res.Digest = digest
+	f.res.Digest = digest
 	return err == nil, err
 }
 
 // compare checks a hash label.
-func (c *Checker) compare(ctx context.Context, w *Worker, e *walk.Entry, label imaevm.HashLabel, res *report.Result) error {
-	res.Class = "hash"
-	if ok, err := c.content(ctx, w, e, label.Digest.Algorithm(), res); !ok {
+func (f *verification) compare(ctx context.Context, label imaevm.HashLabel) error {
+	f.res.Class = string(plan.Hash)
+	if ok, err := f.content(ctx, label.Digest.Algorithm()); !ok {
 		return err
 	}
-	res.Outcome, res.Reason = report.Valid, ""
-	if res.Digest != label.Digest {
-		res.Outcome = report.Invalid
-		res.Reason = fmt.Sprintf("the content is %s, the label says %s", res.Digest, label.Digest)
+	f.found(report.Valid, "")
+	if f.res.Digest != label.Digest {
+		f.found(report.Invalid, fmt.Sprintf("the content is %s, the label says %s", f.res.Digest, label.Digest))
 	}
 	return nil
 }
 
 // signature checks a signature label.
-func (c *Checker) signature(ctx context.Context, w *Worker, e *walk.Entry, label imaevm.Signature, res *report.Result) error {
-	res.Class, res.KeyID, res.HasKeyID = "sign", label.KeyID, true
-	if c.Keys == nil {
-		res.Outcome = report.Unverifiable
-		res.Reason = fmt.Sprintf("%s by key %s, and no key to check it with", label.Kind, label.KeyID)
+func (f *verification) signature(ctx context.Context, label imaevm.Signature) error {
+	f.res.Class, f.res.KeyID, f.res.HasKeyID = string(plan.Sign), label.KeyID, true
+	if f.Keys == nil {
+		f.found(report.Unverifiable, fmt.Sprintf("%s by key %s, and no key to check it with", label.Kind, label.KeyID))
 		return nil
 	}
+	covered := f.content
 	if label.Kind == imaevm.TypeVerity {
-		if ok, err := verityDigest(e, label.Alg, res); !ok {
-			return err
-		}
-	} else if ok, err := c.content(ctx, w, e, label.Alg, res); !ok {
+		covered = f.verity
+	}
+	if ok, err := covered(ctx, label.Alg); !ok {
 		return err
 	}
-	res.Outcome, res.Reason = verdict(sign.Verify(label, res.Digest, c.Keys))
+	f.found(verdict(sign.Verify(label, f.res.Digest, f.Keys)))
 	return nil
 }
 
-// verityDigest asks the kernel for the digest that a verity signature covers.
-func verityDigest(e *walk.Entry, a hash.Algorithm, res *report.Result) (bool, error) {
-	number, sum, err := inode.VerityDigest(e.File)
-	if err != nil {
-		res.Outcome, res.Reason = report.Invalid, "verity signature on a file without fs-verity"
+// verity asks the kernel for the digest that a verity signature covers, or sets
+// the outcome and returns false if that cannot be right.
+func (f *verification) verity(_ context.Context, a hash.Algorithm) (bool, error) {
+	digest, ok, err := verityDigest(f.entry)
+	switch {
+	case err != nil:
+		return false, err
+	case !ok:
+		f.found(report.Invalid, "verity signature on a file without fs-verity")
 		return false, nil
 	}
-	has := map[uint16]hash.Algorithm{1: hash.SHA256, 2: hash.SHA512}[number] // FS_VERITY_HASH_ALG_*
-	if res.Digest, err = hash.NewDigest(has, sum); err != nil {
-		return false, fmt.Errorf("asking for the fs-verity digest: %w", err)
-	}
-	if has != a {
-		res.Outcome, res.Reason = report.Invalid, fmt.Sprintf("%s signature on a file with %s fs-verity", a, has)
+	f.res.Digest = digest
+	if digest.Algorithm() != a {
+		f.found(report.Invalid, fmt.Sprintf("%s signature on a file with %s fs-verity", a, digest.Algorithm()))
 		return false, nil
 	}
 	return true, nil
 }
 
+// verityDigest returns the fs-verity digest of a file, and false if it has none.
+func verityDigest(e *walk.Entry) (hash.Digest, bool, error) {
+	number, sum, err := inode.VerityDigest(e.File)
+	if err != nil {
+		return hash.Digest{}, false, nil
+	}
+	d, err := hash.NewDigest(verityAlgorithms[number], sum)
+	if err != nil {
+		return hash.Digest{}, true, fmt.Errorf("asking for the fs-verity digest: %w", err)
+	}
+	return d, true, nil
+}
+
+// verityAlgorithms are the numbers of fs-verity. Kernel: FS_VERITY_HASH_ALG_* in
+// include/uapi/linux/fsverity.h.
+var verityAlgorithms = map[uint16]hash.Algorithm{1: hash.SHA256, 2: hash.SHA512}
+
 // verdict turns what sign.Verify says into an outcome.
 func verdict(err error) (report.Outcome, string) {
-	var bad *sign.BadSignatureError
+	_, bad := errors.AsType[*sign.BadSignatureError](err)
 	switch {
 	case err == nil:
 		return report.Valid, ""
-	case errors.As(err, &bad):
+	case bad:
 		return report.Invalid, err.Error()
 	}
 	return report.Unverifiable, err.Error() // unknown or ambiguous key, unsupported form
 }
 
 // evm judges security.evm, as far as there is a key for what it holds.
-func (c *Checker) evm(e *walk.Entry, res *report.Result) error {
-	if c.Keys == nil && c.HMAC == nil || res.EVM == nil {
-		c.demand(res)
+func (f *verification) evm() error {
+	if f.Keys == nil && f.HMAC == nil || f.res.EVM == nil {
+		f.demand()
 		return nil
 	}
-	outcome, reason, err := c.evmVerdict(e, res.IMA, res.EVM)
+	outcome, reason, err := f.evmVerdict(f.entry, f.res.IMA, f.res.EVM)
 	if err != nil {
 		return fmt.Errorf("checking security.evm: %w", err)
 	}
 	if outcome != report.Valid {
-		res.Outcome, res.Reason = outcome, "security.evm: "+reason
+		f.found(outcome, "security.evm: "+reason)
 		return nil
 	}
-	c.demand(res)
+	f.demand()
 	return nil
 }
 
-func (c *Checker) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, string, error) {
+// evmVerdict judges a label in security.evm, for a file whose security.ima is ima.
+func (v *Verifier) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, string, error) {
 	label, err := imaevm.Parse(evm)
 	if err != nil {
 		return report.Invalid, err.Error(), nil
@@ -234,25 +266,25 @@ func (c *Checker) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, st
 	kind := label.Type()
 	switch label.(type) {
 	case imaevm.HMAC:
-		if c.HMAC == nil {
+		if v.HMAC == nil {
 			return report.Unverifiable, "HMAC, and no HMAC key to check it with", nil
 		}
 	case imaevm.Signature:
 		if kind == imaevm.TypeVerity {
 			return report.Invalid, "a label of type " + kind.String() + ", which the kernel refuses there", nil
 		}
-		if c.Keys == nil {
+		if v.Keys == nil {
 			return report.Unverifiable, kind.String() + ", and no key to check it with", nil
 		}
 	default:
 		return report.Invalid, "a label of type " + kind.String() + ", which the kernel refuses there", nil
 	}
-	input, err := c.View.input(e, kind, ima)
+	input, err := v.View.input(e, kind, ima)
 	if err != nil {
 		return "", "", err
 	}
 	if mac, ok := label.(imaevm.HMAC); ok {
-		if c.HMAC.Sum(input) != mac {
+		if v.HMAC.Sum(input) != mac {
 			return report.Invalid, "the HMAC does not match", nil
 		}
 		return report.Valid, "", nil
@@ -262,6 +294,6 @@ func (c *Checker) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, st
 	if err != nil {
 		return report.Unverifiable, err.Error(), nil
 	}
-	outcome, reason := verdict(sign.Verify(s, d, c.Keys))
+	outcome, reason := verdict(sign.Verify(s, d, v.Keys))
 	return outcome, reason, nil
 }

@@ -34,7 +34,7 @@ func TestFlippedLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := &EVMView{Store: userAttrs, Counted: []string{"security.ima"}, NoUUID: true}
+	view := &EVMView{Store: renamed, Counted: []string{"security.ima"}, NoUUID: true}
 	for _, tt := range []struct {
 		key     string
 		class   plan.Class
@@ -47,9 +47,9 @@ func TestFlippedLabels(t *testing.T) {
 		{"p256", plan.Hash, imaevm.TypeHMAC, 2},
 	} {
 		key := openKey(t, tt.key)
-		store := hookedStore{Store: userAttrs, held: make(map[string][]byte)}
-		checker := &Checker{Store: store, Keys: sign.Only(key), HMAC: hmac, View: view}
-		signer, _ := newSigner(t, key, userAttrs)
+		store := hookedStore{Store: renamed, held: make(map[string][]byte)}
+		checker := &Verifier{Store: store, Keys: sign.Only(key), HMAC: hmac, View: view}
+		signer, _ := newSigner(t, key, renamed)
 		signer.Rules, signer.Force, signer.ReplaceSignatures = plan.Only(tt.class), true, true
 		signer.Key.Version = tt.version
 		signer.EVM.View, signer.EVM.HMAC = view, hmac
@@ -79,7 +79,7 @@ func TestFlippedSigFile(t *testing.T) {
 	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	key := openKey(t, "p256")
-	signer, _ := newSigner(t, key, userAttrs)
+	signer, _ := newSigner(t, key, renamed)
 	signer.SigFiles = true
 	if res := one(t, name, signer.Label); res.Outcome != report.Labelled {
 		t.Fatal(res.Err)
@@ -88,7 +88,7 @@ func TestFlippedSigFile(t *testing.T) {
 	if !bytes.Equal(label, mustGet(t, name, "user.ima")) {
 		t.Errorf("%x", label)
 	}
-	checker := &Checker{Store: userAttrs, Keys: sign.Only(key), SigFiles: true}
+	checker := &Verifier{Store: renamed, Keys: sign.Only(key), SigFiles: true}
 	if res := one(t, name, checker.Verify); res.Outcome != report.Valid {
 		t.Errorf("%s %s", res.Outcome, res.Reason)
 	}
@@ -109,13 +109,13 @@ func TestUnverifiable(t *testing.T) {
 	root := tree(t, "file f content=x")
 	name := filepath.Join(root, "f")
 	p256, p384 := openKey(t, "p256"), openKey(t, "p384")
-	signer, _ := newSigner(t, p256, userAttrs)
+	signer, _ := newSigner(t, p256, renamed)
 	one(t, name, signer.Label)
 	ambiguous, err := keys.OpenVerifiers("../../testdata/vectors/keys/p256.cert.der")
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := &EVMView{Store: userAttrs}
+	view := &EVMView{Store: renamed}
 	v1 := []byte{3, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 8, 0xff}
 	tests := []struct {
 		name     string
@@ -145,7 +145,7 @@ func TestUnverifiable(t *testing.T) {
 			if tt.evm != nil {
 				mustSet(t, name, "user.evm", tt.evm)
 			}
-			c := &Checker{Store: userAttrs, Keys: tt.keys, View: view}
+			c := &Verifier{Store: renamed, Keys: tt.keys, View: view}
 			if res := one(t, name, c.Verify); res.Outcome != tt.want || res.Reason != tt.reason {
 				t.Errorf("%s, %q", res.Outcome, res.Reason)
 			}

@@ -71,7 +71,7 @@ func TestVerify(t *testing.T) {
 		}
 	}
 	s := &spy{Store: renamed}
-	results := run(t, (&Checker{Store: s}).Verify, 2, root)
+	results := run(t, (&Verifier{Store: s}).Verify, 2, root)
 	for _, tt := range tests {
 		res := results[tt.name]
 		if res.Outcome != tt.outcome || !strings.Contains(res.Reason, tt.said) || (tt.said == "") != (res.Reason == "") || (res.Warning != "") != tt.warning {
@@ -94,7 +94,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
 		setLabel(t, root+"/f", imaevm.AttrIMA, bad)
-		if res := run(t, (&Checker{Store: renamed}).Verify, 1, root)["f"]; res.Outcome == report.Valid || res.Outcome == report.Unlabelled {
+		if res := run(t, (&Verifier{Store: renamed}).Verify, 1, root)["f"]; res.Outcome == report.Valid || res.Outcome == report.Unlabelled {
 			t.Errorf("byte %d flipped: %s", i, res.Outcome)
 		}
 	}
@@ -119,7 +119,7 @@ func TestVerifyOfChangingFile(t *testing.T) {
 		}
 		return nil
 	}
-	res := run(t, (&Checker{Store: s}).Verify, 1, root)["f"]
+	res := run(t, (&Verifier{Store: s}).Verify, 1, root)["f"]
 	if res.Outcome != report.Valid || res.Warning != "" || res.Bytes != 2 {
 		t.Errorf("%+v", res)
 	}
@@ -128,7 +128,7 @@ func TestVerifyOfChangingFile(t *testing.T) {
 		calls++
 		return nil
 	}
-	if res := run(t, (&Checker{Store: s}).Verify, 1, root)["f"]; res.Outcome != report.Failed || res.Err != ErrChanging {
+	if res := run(t, (&Verifier{Store: s}).Verify, 1, root)["f"]; res.Outcome != report.Failed || res.Err != ErrChanging {
 		t.Errorf("%+v", res)
 	}
 }
@@ -199,7 +199,7 @@ func TestNoAttributes(t *testing.T) {
 	store := attr.Renamed{Store: attr.FS{}, From: "security.", To: "nonsense."}
 	jobs := map[string]Job{
 		"label":  labeller(store).Label,
-		"verify": (&Checker{Store: store}).Verify,
+		"verify": (&Verifier{Store: store}).Verify,
 		"clear":  (&Clearer{Attrs: []string{imaevm.AttrIMA}, Writer: Writer{Store: store}}).Clear,
 	}
 	for name, job := range jobs {

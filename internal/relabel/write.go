@@ -186,8 +186,7 @@ func (wr *Writer) takeBack(e *walk.Entry, done undo.File) error {
 
 // pathless drops the file's name from an error: the report prints it.
 func pathless(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

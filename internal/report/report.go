@@ -11,9 +11,8 @@ import (
 // An Outcome is the one thing that became of a file.
 type Outcome string
 
-// The outcomes. Labelled to Failed are those of selected files in runs that
-// write; verify has Valid to Unverifiable in place of the
-// first three, check has Allowed to Undecided.
+// The outcomes. Runs that write have Labelled to Restored, verify has Valid to
+// Unverifiable, check has Allowed to Undecided. All have the last three.
 const (
 	Labelled  Outcome = "labelled"  // carries a new label now
 	Unchanged Outcome = "unchanged" // was as asked, and not written
@@ -35,8 +34,8 @@ const (
 	Skipped  Outcome = "skipped"  // not selected, see Reason
 )
 
-// Outcomes lists the outcomes in the order of the summary.
-func Outcomes() []Outcome {
+// outcomes lists the outcomes in the order of the summary.
+func outcomes() []Outcome {
 	return []Outcome{
 		Allowed, Denied, Undecided, Labelled, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
 		Unchanged, Kept, Vanished, Failed,

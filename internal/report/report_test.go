@@ -298,7 +298,7 @@ func TestSummaryLines(t *testing.T) {
 
 // TestEveryOutcomeIsSummed has no outcome left out of the summary.
 func TestEveryOutcomeIsSummed(t *testing.T) {
-	for _, o := range Outcomes() {
+	for _, o := range outcomes() {
 		var out bytes.Buffer
 		sum := NewSummary(Header{Command: "hash"})
 		sum.Add(Result{Outcome: o})

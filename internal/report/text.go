@@ -144,7 +144,7 @@ var always = map[string][]Outcome{
 
 func writeSummary(w io.Writer, s Summary) {
 	var parts []string
-	for _, o := range Outcomes() {
+	for _, o := range outcomes() {
 		n := s.Count[o]
 		if o == Failed && s.HardLinks > 0 {
 			parts = append(parts, plural(s.HardLinks, "hard link"))

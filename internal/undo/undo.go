@@ -166,8 +166,7 @@ func (l *Log) write(line any) error {
 
 // pathless drops the log's name from an error that is about another file.
 func pathless(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err
@@ -204,7 +203,8 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *LineError) Unwrap() error { return e.Err }
 
-// A Reader reads a finished log from its end. Memory is one word a line.
+// A Reader reads a finished log from its end. Memory is one word a line. It is not
+// safe for concurrent use.
 type Reader struct {
 	Header Header
 	// Torn says that the log ends in the middle of a line, which is left out.
@@ -327,11 +327,11 @@ func parseFile(b []byte) (File, error) {
 		if err != nil {
 			return File{}, fmt.Errorf("old value: %w", err)
 		}
-		new, err := decode(c.New)
+		value, err := decode(c.New)
 		if err != nil {
 			return File{}, fmt.Errorf("new value: %w", err)
 		}
-		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: new})
+		f.Changes = append(f.Changes, Change{Attr: c.Attr, Old: old, New: value})
 	}
 	if again, err := json.Marshal(lineOf(f)); err != nil || !bytes.Equal(append(again, '\n'), b) {
 		return File{}, errors.New("not as imaseal writes it")

@@ -203,18 +203,13 @@ func (b Blob) Open(masters ...[]byte) ([]byte, error) {
 	return nil, ErrMaster
 }
 
-// Trusted reports whether only the kernel of one machine can open the blob.
-func (b Blob) Trusted() bool { return strings.HasPrefix(b.Master, "trusted:") }
-
+// checkOpenable refuses a blob that only the kernel of one machine can open.
 func (b Blob) checkOpenable() error {
-	if b.Trusted() {
+	if strings.HasPrefix(b.Master, "trusted:") {
 		return &TrustedMasterError{Master: b.Master}
 	}
 	return nil
 }
-
-// Size returns the size of the key in bytes.
-func (b Blob) Size() int { return b.size }
 
 // String returns the blob's text, without a newline.
 func (b Blob) String() string {

@@ -42,7 +42,7 @@ func TestBlobVectors(t *testing.T) {
 			t.Errorf("%s: made %s, %v", test.file, made, err)
 		}
 		b, err := ParseBlob(text)
-		if err != nil || b.String() != text || b.Format != test.format || b.Master != "user:kmk-user" || b.Size() != test.size || b.Trusted() {
+		if err != nil || b.String() != text || b.Format != test.format || b.Master != "user:kmk-user" || b.size != test.size || b.checkOpenable() != nil {
 			t.Errorf("%s: parsed %s, %v", test.file, b, err)
 		}
 		key, err := b.Open([]byte("another"), master(t))
@@ -170,7 +170,7 @@ func TestBlobSpecial(t *testing.T) {
 	}
 	text := strings.Replace(string(vectors.Read(t, "evm-key/evm-key.default.blob")), "user:kmk-user", "trusted:kmk", 1)
 	b, err := ReadBlob(keytest.File(t, []byte(text+"\n")))
-	if err != nil || !b.Trusted() {
+	if err != nil || b.checkOpenable() == nil {
 		t.Fatal(err)
 	}
 	_, err = b.Open(master(t))

@@ -71,11 +71,6 @@ func Policy(k policy.Kernel, words ...string) (policy.Policy, error) {
 	return pol, nil
 }
 
-// Split splits the value of ima_policy=.
-func Split(value string) []string {
-	return strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '|' || r == '\n' })
-}
-
 // Custom returns the policy after p was loaded: it replaces what Policy
 // returns, but for the rules of the architecture and of the build, which stay
 // in front.

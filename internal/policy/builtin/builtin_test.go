@@ -133,7 +133,7 @@ func TestOrderOfSets(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	if got := Split("tcb|appraise_tcb secure_boot"); !slices.Equal(got, []string{"tcb", "appraise_tcb", "secure_boot"}) {
+	if got := policy.SplitSets("tcb|appraise_tcb secure_boot"); !slices.Equal(got, []string{"tcb", "appraise_tcb", "secure_boot"}) {
 		t.Errorf("words %q", got)
 	}
 	if p, err := Policy(k612, "fail_securely", "critical_data"); err != nil || !p.FailSecurely || len(p.Rules) != 1 {

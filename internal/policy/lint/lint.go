@@ -31,6 +31,7 @@ func (s Severity) String() string {
 type Finding struct {
 	Severity Severity
 	Line     int    // of the rule; 0 for a built-in one
+	Column   int    // in the line, of what the kernel refuses; 0 if the whole rule is meant
 	Rule     int    // index of the rule, or -1
 	Message  string // what is so
 	Advice   string // what to do
@@ -41,12 +42,11 @@ func Text(text string, k policy.Kernel) []Finding {
 	p, errs := policy.ParseAll(text, k)
 	l := &linter{policy: p, kernel: k}
 	for _, e := range errs {
-		message := strings.TrimPrefix(e.Error(), fmt.Sprintf("line %d, ", e.Line))
 		advice := "correct the line: the kernel drops the whole policy for it"
 		if e.Problem == policy.NoRule {
 			advice = "write rules; imaseal policy show appraise_tcb prints those of the kernel's own policy"
 		}
-		l.findings = append(l.findings, Finding{Error, e.Line, -1, message, advice})
+		l.findings = append(l.findings, Finding{Severity: Error, Line: e.Line, Column: e.Column, Rule: -1, Message: e.Fault(), Advice: advice})
 	}
 	l.text(text)
 	l.rules()
@@ -78,7 +78,7 @@ func (l *linter) sorted() []Finding {
 // add adds a finding about a rule. What was said of an earlier one is not said
 // at length again, and notes not at all.
 func (l *linter) add(s Severity, i int, advice, format string, args ...any) {
-	f := Finding{s, l.policy.Rules[i].Line, i, fmt.Sprintf(format, args...), advice}
+	f := Finding{Severity: s, Line: l.policy.Rules[i].Line, Rule: i, Message: fmt.Sprintf(format, args...), Advice: advice}
 	for _, earlier := range l.findings {
 		if earlier.Message != f.Message || earlier.Rule == i || earlier.Rule < 0 {
 			continue
@@ -108,18 +108,20 @@ func (l *linter) text(text string) {
 		number++
 		trimmed := strings.TrimLeft(line, " \t")
 		if !strings.HasPrefix(trimmed, "#") && strings.Contains(trimmed, "appraise_flag=") {
-			l.findings = append(l.findings, Finding{Note, number, -1, "appraise_flag is ignored: every appraise_type has the blacklist asked",
-				"leave it out"})
+			l.remark(Note, number, "appraise_flag is ignored: every appraise_type has the blacklist asked", "leave it out")
 		}
 		if strings.HasSuffix(strings.TrimSuffix(line, "\n"), "\r") && l.hasRule(number) {
-			l.findings = append(l.findings, Finding{Warning, number, -1, "a carriage return is part of the last item, which the kernel takes so: no file and no task has it",
-				"end lines with a newline alone"})
+			l.remark(Warning, number, "a carriage return is part of the last item, which the kernel takes so: no file and no task has it", "end lines with a newline alone")
 		}
 		if !strings.HasSuffix(line, "\n") {
-			l.findings = append(l.findings, Finding{Warning, number, -1, "no newline behind the last line: loading the file by its path fails with EINVAL",
-				"end the file with a newline"})
+			l.remark(Warning, number, "no newline behind the last line: loading the file by its path fails with EINVAL", "end the file with a newline")
 		}
 	}
+}
+
+// remark adds a finding about a line of the text.
+func (l *linter) remark(s Severity, line int, message, advice string) {
+	l.findings = append(l.findings, Finding{Severity: s, Line: line, Rule: -1, Message: message, Advice: advice})
 }
 
 // hasRule reports whether the kernel takes a line of the text for a rule.

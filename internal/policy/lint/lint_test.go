@@ -22,7 +22,11 @@ var k612 = policy.Kernel{Major: 6, Minor: 12, DefaultHash: hash.SHA256}
 func show(findings []Finding) string {
 	var b strings.Builder
 	for _, f := range findings {
-		fmt.Fprintf(&b, "%d: %s: %s\n\t-> %s\n", f.Line, f.Severity, f.Message, f.Advice)
+		column := ""
+		if f.Column > 0 {
+			column = fmt.Sprintf("column %d: ", f.Column)
+		}
+		fmt.Fprintf(&b, "%d: %s: %s%s\n\t-> %s\n", f.Line, f.Severity, column, f.Message, f.Advice)
 	}
 	return b.String()
 }

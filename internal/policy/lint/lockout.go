@@ -51,13 +51,14 @@ func (l *linter) opens(i int) {
 		return
 	}
 	ofRoot := r.FOwner.Holds(0) && r.FGroup.Holds(0)
-	var missing, bare []string
+	var missing []policy.Filesystem
+	var bare []string
 	severity := Warning
 	for _, fs := range policy.Filesystems() {
 		switch {
 		case l.isExcluded(i, fs):
 		case fs.Excluded:
-			missing = append(missing, exclusion(fs))
+			missing = append(missing, fs)
 			if ofRoot && slices.Contains(everyHost, fs.Name) && isReading(r) {
 				severity = Error
 			}
@@ -66,7 +67,7 @@ func (l *linter) opens(i int) {
 		}
 	}
 	if missing != nil {
-		l.add(severity, i, "put dont_appraise rules in front, one for each: "+strings.Join(missing, ", "),
+		l.add(severity, i, "put dont_appraise rules in front, one for each: "+exclusions(missing),
 			"files on pseudo file systems are appraised, though nothing labels them: %s", names(missing))
 	}
 	if bare != nil {
@@ -95,30 +96,33 @@ func (l *linter) inMemory(i int, what string) {
 	if isBounded(&l.policy.Rules[i]) {
 		return
 	}
-	var missing []string
+	var missing []policy.Filesystem
 	for _, fs := range policy.Excluded() {
 		if (fs.Name == "tmpfs" || fs.Name == "ramfs") && !l.isExcluded(i, fs) {
-			missing = append(missing, exclusion(fs))
+			missing = append(missing, fs)
 		}
 	}
 	if missing != nil {
-		l.add(Warning, i, "put dont_appraise rules in front: "+strings.Join(missing, ", ")+"; or load the policy when the initramfs is done",
+		l.add(Warning, i, "put dont_appraise rules in front: "+exclusions(missing)+"; or load the policy when the initramfs is done",
 			"%s in the initramfs or in memory files have no labels and are denied: %s", what, names(missing))
 	}
 }
 
-func exclusion(fs policy.Filesystem) string {
-	return fmt.Sprintf("fsmagic=0x%x (%s)", fs.Magic, fs.Name)
+// exclusions are the conditions of rules that exclude file systems.
+func exclusions(all []policy.Filesystem) string {
+	var items []string
+	for _, fs := range all {
+		items = append(items, fmt.Sprintf("fsmagic=0x%x (%s)", fs.Magic, fs.Name))
+	}
+	return strings.Join(items, ", ")
 }
 
-// names takes the names out of exclusions.
-func names(exclusions []string) string {
-	var all []string
-	for _, e := range exclusions {
-		_, name, _ := strings.Cut(e, " (")
-		all = append(all, strings.TrimSuffix(name, ")"))
+func names(all []policy.Filesystem) string {
+	var names []string
+	for _, fs := range all {
+		names = append(names, fs.Name)
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(names, ", ")
 }
 
 // isExcluded reports whether a rule in front takes everything on the file

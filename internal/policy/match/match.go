@@ -37,6 +37,16 @@ func (d Demands) Or(o Demands) Demands {
 	}
 }
 
+// demandsOf returns the demands of a rule.
+func demandsOf(p policy.Policy, rule int) Demands {
+	r := &p.Rules[rule]
+	return Demands{
+		Signature: r.Signature, SigV3: r.SigV3, ModSig: r.ModSig,
+		Verity: r.Verity, DirectIO: r.DirectIO, Blacklist: r.ChecksBlacklist(),
+		FailSecurely: r.Action == policy.Appraise && p.FailSecurely, Algos: r.Algos,
+	}
+}
+
 // NoRule is the index that stands for no rule.
 const NoRule = -1
 
@@ -73,12 +83,7 @@ func Appraisal(p policy.Policy, q Query) []Outcome {
 			continue
 		}
 		o.Appraise = true
-		r := &p.Rules[b.rule]
-		o.Demands = Demands{
-			Signature: r.Signature, SigV3: r.SigV3, ModSig: r.ModSig,
-			Verity: r.Verity, DirectIO: r.DirectIO,
-			Blacklist: r.ChecksBlacklist(), FailSecurely: p.FailSecurely, Algos: r.Algos,
-		}
+		o.Demands = demandsOf(p, b.rule)
 		for _, f := range others {
 			with := o
 			with.Demands.Verity = o.Demands.Verity || f.verity
@@ -187,8 +192,7 @@ func Leaves(p policy.Policy, q Query) (d Demands, collects bool) {
 			continue
 		}
 		r := &p.Rules[b[0].rule]
-		d = d.Or(Demands{Signature: r.Signature, SigV3: r.SigV3, ModSig: r.ModSig, Verity: r.Verity, DirectIO: r.DirectIO,
-			Blacklist: r.ChecksBlacklist(), FailSecurely: r.Action == policy.Appraise && p.FailSecurely})
+		d = d.Or(demandsOf(p, b[0].rule))
 		collects = collects || r.Action.IsPositive() && r.Action != policy.Hash
 	}
 	return d, collects

@@ -1,11 +1,11 @@
-package command
+package cmdline
 
 import "strings"
 
-// nearest returns the word that was probably meant, or nothing: the one that
+// Nearest returns the word that was probably meant, or nothing: the one that
 // the fewest typing errors lead away from, if they are few, or the only one
 // that begins like it.
-func nearest(typed string, words []string) string {
+func Nearest(typed string, words []string) string {
 	best, least := "", max(1, len(typed)/3)+1
 	for _, w := range words {
 		if d := distance(typed, w); d < least {
@@ -53,8 +53,9 @@ func distance(a, b string) int {
 	return above[len(b)]
 }
 
-// didYouMean is the advice on a mistyped word.
-func didYouMean(near, otherwise string) string {
+// DidYouMean is the advice on a mistyped word: the one that was probably meant,
+// if near is any, and what else helps.
+func DidYouMean(near, otherwise string) string {
 	switch {
 	case near == "":
 		return otherwise

@@ -1,4 +1,4 @@
-package relabel
+package inspect
 
 import (
 	"bytes"
@@ -67,9 +67,9 @@ func TestTypeOfMount(t *testing.T) {
 	}
 }
 
-func TestFactsOfTarget(t *testing.T) {
+func TestFileOfTarget(t *testing.T) {
 	uuid := [16]byte{1, 2}
-	f := &Facts{Type: "ext4", UUID: &uuid}
+	f := &Inspector{Type: "ext4", UUID: &uuid}
 	got, err := f.File(nil, &unix.Stat_t{Uid: 3, Gid: 4})
 	if err != nil || got.Magic != match.Is[uint32](0xef53) || got.FSName != match.Is("ext4") || got.Subtype != match.Is("") ||
 		got.UUID.Value != uuid || got.Owner != match.Is[uint32](3) || got.Group != match.Is[uint32](4) {

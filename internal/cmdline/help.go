@@ -1,4 +1,4 @@
-package command
+package cmdline
 
 import (
 	"fmt"
@@ -10,19 +10,20 @@ import (
 )
 
 const (
-	// helpWidth is the width of a terminal that everybody has.
-	helpWidth = 80
+	// Width is that of a terminal that everybody has, in columns.
+	Width = 80
 	// maxLeft is how far options may push their explanations to the right.
 	maxLeft = 30
 	indent  = "   "
 )
 
-// help returns what --help prints about a command, or about the program if
-// inv has none. The parser's own help neither wraps lines nor keeps the order
+// Help returns what --help prints about the command of inv, or about the program
+// if it has none. The parser's own help neither wraps lines nor keeps the order
 // of options.
-func help(app *cli.App, inv invocation) string {
+func (g Grammar) Help(inv Invocation) string {
+	app := g.App
 	var b strings.Builder
-	if inv.command == nil {
+	if inv.Command == nil {
 		section(&b, "NAME", app.Name+" - "+app.Usage)
 		section(&b, "USAGE", app.UsageText)
 		section(&b, "DESCRIPTION", app.Description)
@@ -30,17 +31,17 @@ func help(app *cli.App, inv invocation) string {
 		table(&b, "OPTIONS", 0, [][2]string{{"-h, --help", "show this help"}, {"    --version", "print the version"}})
 		return b.String()
 	}
-	c := inv.command
-	section(&b, "NAME", "imaseal "+inv.path+" - "+c.Usage)
+	c, name := inv.Command, join(app.Name, inv.Path)
+	section(&b, "NAME", name+" - "+c.Usage)
 	if len(c.Subcommands) > 0 {
-		section(&b, "USAGE", "imaseal "+inv.path+" COMMAND [OPTIONS] ...")
+		section(&b, "USAGE", name+" COMMAND [OPTIONS] ...")
 		section(&b, "DESCRIPTION", c.Description)
 		commandList(&b, "COMMANDS", c.Subcommands)
 		return b.String()
 	}
-	section(&b, "USAGE", join(join("imaseal "+inv.path, "[OPTIONS]"), c.ArgsUsage))
+	section(&b, "USAGE", join(join(name, "[OPTIONS]"), c.ArgsUsage))
 	section(&b, "DESCRIPTION", c.Description)
-	flagList(&b, c.Flags)
+	g.flagList(&b, c.Flags)
 	return b.String()
 }
 
@@ -56,7 +57,7 @@ func section(b *strings.Builder, title, text string) {
 	paragraph := ""
 	flush := func() {
 		if paragraph != "" {
-			for _, line := range wrap(paragraph, helpWidth-len(indent)) {
+			for _, line := range Wrap(paragraph, Width-len(indent)) {
 				b.WriteString(indent + line + "\n")
 			}
 		}
@@ -84,12 +85,12 @@ func commandList(b *strings.Builder, title string, commands []*cli.Command) {
 }
 
 // flagList prints the flags by category, in the order they are defined in.
-func flagList(b *strings.Builder, flags []cli.Flag) {
+func (g Grammar) flagList(b *strings.Builder, flags []cli.Flag) {
 	var order []string
 	rows := make(map[string][][2]string)
 	width := len("-h, --help")
 	for _, f := range flags {
-		width = max(width, utf8.RuneCountInString(flagSyntax(f)))
+		width = max(width, utf8.RuneCountInString(g.syntax(f)))
 		category := ""
 		if c, ok := f.(cli.CategorizableFlag); ok {
 			category = c.GetCategory()
@@ -97,7 +98,7 @@ func flagList(b *strings.Builder, flags []cli.Flag) {
 		if !slices.Contains(order, category) {
 			order = append(order, category)
 		}
-		rows[category] = append(rows[category], [2]string{flagSyntax(f), flagUsage(f)})
+		rows[category] = append(rows[category], [2]string{g.syntax(f), g.usage(f)})
 	}
 	if len(order) == 0 {
 		order = []string{""}
@@ -113,8 +114,8 @@ func flagList(b *strings.Builder, flags []cli.Flag) {
 	}
 }
 
-// flagSyntax is how a flag is written: "-j, --jobs NUMBER".
-func flagSyntax(f cli.Flag) string {
+// syntax is how a flag is written: "-j, --jobs NUMBER".
+func (g Grammar) syntax(f cli.Flag) string {
 	short, long := "    ", ""
 	for _, name := range f.Names() {
 		if len(name) == 1 {
@@ -128,14 +129,14 @@ func flagSyntax(f cli.Flag) string {
 	}
 	value := ""
 	if takesValue(f) {
-		value, _ = placeholder(f)
+		value, _ = g.placeholder(f)
 		value = " " + value
 	}
 	return short + long + value
 }
 
-func flagUsage(f cli.Flag) string {
-	_, usage := placeholder(f)
+func (g Grammar) usage(f cli.Flag) string {
+	_, usage := g.placeholder(f)
 	if _, ok := f.(*cli.StringSliceFlag); ok {
 		return usage + " (may be repeated)"
 	}
@@ -149,7 +150,7 @@ func flagUsage(f cli.Flag) string {
 
 // placeholder returns the word for a flag's value, which is the word in
 // backquotes or the choice there is, and the usage without backquotes.
-func placeholder(f cli.Flag) (value, usage string) {
+func (g Grammar) placeholder(f cli.Flag) (value, usage string) {
 	if d, ok := f.(cli.DocGenerationFlag); ok {
 		usage = d.GetUsage()
 	}
@@ -159,7 +160,7 @@ func placeholder(f cli.Flag) (value, usage string) {
 		}
 		return parts[1], parts[0] + parts[1] + parts[2]
 	}
-	if words, ok := enumerated[f.Names()[0]]; ok {
+	if words, ok := g.Options[f.Names()[0]]; ok {
 		return strings.Join(words(), "|"), usage
 	}
 	return "VALUE", usage
@@ -179,14 +180,16 @@ func table(b *strings.Builder, title string, width int, rows [][2]string) {
 			fmt.Fprintf(b, "   %s\n", left)
 			left = ""
 		}
-		for _, line := range wrap(row[1], helpWidth-width-5) {
+		for _, line := range Wrap(row[1], Width-width-5) {
 			fmt.Fprintf(b, "   %-*s  %s\n", width, left, line)
 			left = ""
 		}
 	}
 }
 
-func wrap(text string, width int) []string {
+// Wrap breaks a text into lines of at most width columns, where it has blanks.
+// Words that are longer stay whole. There is always a line.
+func Wrap(text string, width int) []string {
 	lines := []string{""}
 	for word := range strings.FieldsSeq(text) {
 		last := &lines[len(lines)-1]

@@ -1,4 +1,7 @@
-package relabel
+// Package inspect looks at an open file for what a policy asks about it: the file
+// system that it is on, its owner, and what it is there to be used for. Package
+// match decides with that which rule takes the file.
+package inspect
 
 import (
 	"bufio"
@@ -16,48 +19,51 @@ import (
 	"imaseal/internal/policy/match"
 )
 
-// Facts finds out what policies look at in files. It is safe for concurrent
-// use.
-type Facts struct {
-	// Type is the type of file system that the tree will be on, such as ext4,
-	// if it is not the one it is on now.
+// An Inspector finds out what conditions of rules look at in files. Each file
+// system is asked once. The zero value takes files for what they are where they
+// are now. An Inspector is safe for concurrent use.
+type Inspector struct {
+	// Type is the type of file system that the files will be on, such as ext4,
+	// empty if that is the one they are on now.
 	Type string
-	// UUID is that of the target's file system, nil for that of the file.
+	// UUID is that of the file system that the files will be on, nil if that
+	// is the one they are on now.
 	UUID *[16]byte
 
 	mu    sync.Mutex
 	known map[uint64]match.File // by device
 }
 
-// File returns what is known of an open file: all but labels of security
-// modules, which depend on the module's own policy.
-func (f *Facts) File(file inode.File, st *unix.Stat_t) (match.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	m, ok := f.known[st.Dev]
+// File returns what is known of an open file, which st describes: all but labels
+// of security modules, which depend on the module's own policy. The file is not
+// read. The error is that of statfs(2), without the file's name.
+func (i *Inspector) File(file inode.File, st *unix.Stat_t) (match.File, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	m, ok := i.known[st.Dev]
 	if !ok {
 		var err error
-		if m, err = f.filesystem(file); err != nil {
+		if m, err = i.filesystem(file); err != nil {
 			return match.File{}, err
 		}
-		if f.known == nil {
-			f.known = make(map[uint64]match.File)
+		if i.known == nil {
+			i.known = make(map[uint64]match.File)
 		}
-		f.known[st.Dev] = m
+		i.known[st.Dev] = m
 	}
 	m.Owner, m.Group = match.Is(st.Uid), match.Is(st.Gid)
 	return m, nil
 }
 
 // filesystem returns what the files of a file system have in common.
-func (f *Facts) filesystem(file inode.File) (match.File, error) {
+func (i *Inspector) filesystem(file inode.File) (match.File, error) {
 	var m match.File
-	if f.UUID != nil {
-		m.UUID = match.Is(policy.UUID(*f.UUID))
+	if i.UUID != nil {
+		m.UUID = match.Is(policy.UUID(*i.UUID))
 	}
-	if f.Type != "" {
-		m.FSName, m.Subtype = match.Is(f.Type), match.Is("")
-		if magic, ok := policy.MagicOf(f.Type); ok {
+	if i.Type != "" {
+		m.FSName, m.Subtype = match.Is(i.Type), match.Is("")
+		if magic, ok := policy.MagicOf(i.Type); ok {
 			m.Magic = match.Is(magic)
 		}
 		return m, nil
@@ -71,7 +77,7 @@ func (f *Facts) filesystem(file inode.File) (match.File, error) {
 		base, subtype, _ := strings.Cut(name, ".")
 		m.FSName, m.Subtype = match.Is(base), match.Is(subtype)
 	}
-	if f.UUID == nil {
+	if i.UUID == nil {
 		if uuid, err := inode.UUID(file); err == nil {
 			m.UUID = match.Is(policy.UUID(uuid))
 		}

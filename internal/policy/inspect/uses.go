@@ -1,9 +1,10 @@
-package relabel
+package inspect
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
@@ -14,24 +15,23 @@ import (
 	"imaseal/internal/policy/match"
 )
 
-// A usedFile is what is read to tell what a file is for.
-type usedFile interface {
-	ReadAt(b []byte, off int64) (int, error)
-}
-
 // elfHeader is where an ELF file tells its type.
 const elfHeader = 18
 
-// Uses returns what a file is for, as far as its name, mode and first bytes
-// tell: any file is read, only some are executed, mapped, or loaded by the
-// kernel. A path relative to a tree stands for one below /.
-func Uses(file usedFile, st *unix.Stat_t, rel string) ([]match.Operation, error) {
+// Uses returns what a file is for, as far as its path, its mode and its first
+// bytes tell: any file is read, only some are executed, mapped, or loaded by the
+// kernel. A path that is not absolute stands for one below /. An error of reading
+// comes without the file's name.
+func Uses(file io.ReaderAt, st *unix.Stat_t, name string) ([]match.Operation, error) {
 	uses := []match.Operation{match.Read}
 	header := make([]byte, elfHeader)
 	if st.Size > 0 {
 		n, err := file.ReadAt(header, 0)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("reading: %w", pathless(err))
+			if p, ok := errors.AsType[*fs.PathError](err); ok {
+				err = p.Err
+			}
+			return nil, fmt.Errorf("reading: %w", err)
 		}
 		header = header[:n]
 	}
@@ -45,11 +45,11 @@ func Uses(file usedFile, st *unix.Stat_t, rel string) ([]match.Operation, error)
 	if isELF && isShared(header) {
 		uses = append(uses, match.Map)
 	}
-	base := path.Base(rel)
+	base := path.Base(name)
 	if isELF && strings.HasPrefix(base, "ld-") && strings.Contains(base, ".so") || strings.HasPrefix(base, "ld.so") {
 		uses = append(uses, match.Interpreter)
 	}
-	return append(uses, kernelUses(rel)...), nil
+	return append(uses, kernelUses(name)...), nil
 }
 
 // isShared reports whether the header is one of type ET_DYN: a library, or a
@@ -67,9 +67,9 @@ func isShared(header []byte) bool {
 }
 
 // kernelUses returns what the kernel itself reads a file for, by its name.
-func kernelUses(rel string) []match.Operation {
+func kernelUses(name string) []match.Operation {
 	var uses []match.Operation
-	full := filepath.Join("/", rel)
+	full := filepath.Join("/", name)
 	base, dir := path.Base(full), path.Dir(full)
 	inBoot := strings.HasSuffix(dir, "/boot") || strings.Contains(dir, "/boot/") || strings.Contains(dir, "/lib/modules/")
 	if plan.IsModule(full) {

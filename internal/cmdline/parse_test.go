@@ -1,4 +1,4 @@
-package command
+package cmdline
 
 import (
 	"strings"
@@ -7,8 +7,33 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func TestArrange(t *testing.T) {
-	app := Program{}.app()
+// example is a grammar with flags of all kinds.
+func example() Grammar {
+	files := []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: "Writing", Usage: "write nothing"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Category: "Output", Usage: "print a line per file"},
+		&cli.BoolFlag{Name: "json", Category: "Output", Usage: "print objects"},
+		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Category: "Output", DefaultText: "many", Usage: "`NUMBER` of workers"},
+		&cli.StringFlag{Name: "progress", Category: "Output", Value: "auto", Usage: "show a bar"},
+		&cli.StringFlag{Name: "owner", Category: "Selecting", Usage: "files of this `USER`"},
+		&cli.StringFlag{Name: "files-from", Category: "Selecting", Usage: "the files that `FILE` lists"},
+		&cli.BoolFlag{Name: "0", Category: "Selecting", Usage: "zero bytes end the names"},
+	}
+	algo := &cli.StringSliceFlag{Name: "algo", Category: "Labels", Usage: "of digests (`ALGORITHM`)"}
+	return Grammar{
+		App: &cli.App{Name: "program", Usage: "do things", Commands: []*cli.Command{
+			{Name: "hash", Usage: "label", ArgsUsage: "PATH...", Flags: append(files, algo)},
+			{Name: "verify", Flags: files},
+			{Name: "completion"},
+			{Name: "secret", Hidden: true},
+		}},
+		Options:   map[string]func() []string{"progress": func() []string { return []string{"auto", "never"} }},
+		Arguments: map[string]func() []string{"completion": func() []string { return []string{"bash", "zsh"} }},
+	}
+}
+
+func TestParse(t *testing.T) {
+	g := example()
 	tests := []struct{ in, want string }{
 		{"hash /x", "hash -- /x"},
 		{"hash /x -n", "hash -n -- /x"},
@@ -24,8 +49,8 @@ func TestArrange(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
-			inv, err := arrange(app, strings.Fields(tt.in))
-			if got := strings.Join(inv.args, " "); err != nil || got != tt.want {
+			inv, err := g.Parse(strings.Fields(tt.in))
+			if got := strings.Join(inv.Args, " "); err != nil || got != tt.want {
 				t.Errorf("%q, %v, want %q", got, err, tt.want)
 			}
 		})
@@ -33,13 +58,13 @@ func TestArrange(t *testing.T) {
 }
 
 func TestSubcommands(t *testing.T) {
-	app := &cli.App{Commands: []*cli.Command{{
+	g := Grammar{App: &cli.App{Commands: []*cli.Command{{
 		Name: "keys",
 		Subcommands: []*cli.Command{
 			{Name: "id", Flags: []cli.Flag{&cli.BoolFlag{Name: "json"}}},
 			{Name: "generate"},
 		},
-	}}}
+	}}}}
 	tests := []struct {
 		in, args, path, err string
 		help                bool
@@ -56,33 +81,33 @@ func TestSubcommands(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
-			inv, err := arrange(app, strings.Fields(tt.in))
+			inv, err := g.Parse(strings.Fields(tt.in))
 			if tt.err != "" {
 				if err == nil || err.Error() != tt.err {
 					t.Fatalf("error %v, want %q", err, tt.err)
 				}
 				return
 			}
-			if err != nil || inv.path != tt.path || inv.help != tt.help || strings.Join(inv.args, " ") != tt.args {
-				t.Errorf("%q %v %q, %v", inv.path, inv.help, inv.args, err)
+			if err != nil || inv.Path != tt.path || inv.Help != tt.help || strings.Join(inv.Args, " ") != tt.args {
+				t.Errorf("%q %v %q, %v", inv.Path, inv.Help, inv.Args, err)
 			}
 		})
 	}
 }
 
 func TestParserGetsOnlyKnownFlags(t *testing.T) {
-	app := Program{}.app()
+	g := example()
 	for _, arg := range []string{"-", "--", "---", "-=", "--=", "-n=", "-n=1", "--dry-run=", "-nn", "-n-n", "--=x", "-\x00", "-é"} {
-		inv, err := arrange(app, []string{"hash", arg, "/x"})
+		inv, err := g.Parse([]string{"hash", arg, "/x"})
 		if err != nil {
 			continue
 		}
-		for _, a := range inv.args[1:] {
+		for _, a := range inv.Args[1:] {
 			if a == "--" {
 				break
 			}
-			if find(inv.command.Flags, a) == nil {
-				t.Errorf("%q: %q is handed on", arg, inv.args)
+			if find(inv.Command.Flags, a) == nil {
+				t.Errorf("%q: %q is handed on", arg, inv.Args)
 			}
 		}
 	}
@@ -97,8 +122,8 @@ func TestNearest(t *testing.T) {
 		{"sha", "sha1"}, {"xyzzy", ""}, {"", ""}, {"-", ""}, {"--", ""}, {"unrelated", ""},
 	}
 	for _, tt := range tests {
-		if got := nearest(tt.typed, words); got != tt.want {
-			t.Errorf("nearest(%q) is %q, want %q", tt.typed, got, tt.want)
+		if got := Nearest(tt.typed, words); got != tt.want {
+			t.Errorf("Nearest(%q) is %q, want %q", tt.typed, got, tt.want)
 		}
 	}
 }

@@ -1,0 +1,282 @@
+// Package cmdline reads, explains and completes command lines, where the parser
+// of urfave/cli does too little: flags may stand behind paths and combine, what
+// looks like a flag and is none is refused with the name that comes nearest, and
+// help keeps the order of flags and the width of a terminal. It knows no command
+// of the program.
+package cmdline
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// A Grammar says what arguments there can be. It is not changed, and safe for
+// concurrent use.
+type Grammar struct {
+	App *cli.App
+	// Options are the words that options take, by the option's first name,
+	// Arguments those that commands take, by the command's name. What is in
+	// neither takes anything.
+	Options, Arguments map[string]func() []string
+}
+
+// An Invocation is what arguments ask for.
+type Invocation struct {
+	Command *cli.Command // nil for the program itself
+	Path    string       // the names that lead to Command, with blanks between
+	// Help and Version say that the user wants to read, and nothing is to be
+	// done.
+	Help, Version bool
+	// Args are the arguments in the order and spelling that the flag parser
+	// takes: the command, its flags apart and with their values, its paths.
+	Args []string
+
+	program string // its name
+}
+
+// A UsageError says that the arguments are wrong, and what would be right.
+type UsageError struct {
+	Err    error
+	Advice string // may be empty
+}
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Parse reads the arguments, without the program's name. Flags may stand among
+// the paths and combine, "--" ends them. The error is a *UsageError: about what
+// looks like a flag and is none, a command that there is not, or a value that
+// cannot be meant.
+func (g Grammar) Parse(args []string) (Invocation, error) {
+	inv := Invocation{program: g.App.Name}
+	i := slices.IndexFunc(args, func(arg string) bool { return !isFlag(arg) })
+	before := args
+	if i >= 0 {
+		before = args[:i]
+	}
+	for _, arg := range before {
+		switch find(nil, arg) {
+		case cli.HelpFlag:
+			inv.Help = true
+		case cli.VersionFlag:
+			return Invocation{Version: true}, nil
+		default:
+			return inv, g.misplaced(arg)
+		}
+	}
+	if i >= 0 && args[i] == "help" {
+		return g.Parse(append([]string{"--help"}, args[i+1:]...))
+	}
+	if i < 0 {
+		if !inv.Help {
+			return inv, &UsageError{Err: errors.New("no command is given"), Advice: g.App.Name + " --help lists the commands"}
+		}
+		return inv, nil
+	}
+	return inv.named(g.App.Commands, args[i:])
+}
+
+// named finds the command that args begin with.
+func (inv Invocation) named(commands []*cli.Command, args []string) (Invocation, error) {
+	i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(args[0]) })
+	if i < 0 {
+		return inv, &UsageError{
+			Err:    fmt.Errorf("there is no command %q", join(inv.Path, args[0])),
+			Advice: DidYouMean(Nearest(args[0], commandNames(commands)), inv.full()+" --help lists the commands"),
+		}
+	}
+	inv.Command = commands[i]
+	inv.Path = join(inv.Path, inv.Command.Name)
+	inv.Args = append(inv.Args, inv.Command.Name)
+	args = args[1:]
+	if len(inv.Command.Subcommands) == 0 {
+		return inv.split(args)
+	}
+	for len(args) > 0 && find(nil, args[0]) == cli.HelpFlag {
+		inv.Help, args = true, args[1:]
+	}
+	switch {
+	case len(args) > 0 && isFlag(args[0]):
+		return inv, unknownFlag(inv.Command.Flags, args[0], inv.full())
+	case len(args) > 0:
+		return inv.named(inv.Command.Subcommands, args)
+	case !inv.Help:
+		return inv, &UsageError{
+			Err:    fmt.Errorf("%s needs a command of its own", inv.Path),
+			Advice: inv.full() + " --help lists them",
+		}
+	}
+	return inv, nil
+}
+
+// split tells the flags of the command from its paths.
+func (inv Invocation) split(args []string) (Invocation, error) {
+	defined := inv.Command.Flags
+	var paths []string
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			paths = append(paths, args...)
+			break
+		}
+		if !isFlag(arg) {
+			paths = append(paths, arg)
+			continue
+		}
+		if len(arg) > 2 && find(defined, arg) == nil && find(defined, "-"+arg) != nil {
+			return inv, unknownFlag(defined, arg, inv.full()) // -json is not -j son
+		}
+		for _, one := range separate(defined, arg) {
+			f := find(defined, one)
+			if f == cli.HelpFlag {
+				return Invocation{Command: inv.Command, Path: inv.Path, Help: true}, nil
+			}
+			if f == nil || f == cli.VersionFlag {
+				return inv, unknownFlag(defined, one, inv.full())
+			}
+			inv.Args = append(inv.Args, one)
+			rest, err := checkValue(defined, f, one, args)
+			if err != nil {
+				return inv, err
+			}
+			inv.Args = append(inv.Args, args[:len(args)-len(rest)]...)
+			args = rest
+		}
+	}
+	inv.Args = append(append(inv.Args, "--"), paths...)
+	return inv, nil
+}
+
+// checkValue refuses a value that is missing or cannot be meant, and returns
+// the arguments behind it. No option takes an empty value: where one would be
+// no option at all, a variable of the shell that is not set would silently
+// drop, say, the undo log.
+func checkValue(defined []cli.Flag, f cli.Flag, one string, args []string) ([]string, error) {
+	name, value, joined := strings.Cut(one, "=")
+	switch {
+	case !takesValue(f) && joined:
+		return nil, &UsageError{Err: fmt.Errorf("%s takes no value", name)}
+	case !takesValue(f):
+		return args, nil
+	case !joined && len(args) == 0:
+		return nil, &UsageError{Err: fmt.Errorf("%s needs a value", name)}
+	case !joined:
+		value, args = args[0], args[1:]
+		if value == "--" || isFlag(value) && find(defined, separate(defined, value)[0]) != nil {
+			return nil, &UsageError{
+				Err:    fmt.Errorf("%s needs a value, and %s is an option", name, value),
+				Advice: fmt.Sprintf("if it is meant as the value: %s=%s", name, value),
+			}
+		}
+	}
+	if value == "" {
+		return nil, &UsageError{Err: fmt.Errorf("the value of %s is empty", name), Advice: "a variable of the shell may not be set"}
+	}
+	if _, ok := f.(*cli.IntFlag); ok {
+		if _, err := strconv.Atoi(value); err != nil {
+			return nil, &UsageError{Err: fmt.Errorf("%s %q is not a number", name, value)}
+		}
+	}
+	return args, nil
+}
+
+func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
+
+// separate takes combined short flags apart: -nv becomes -n -v, and -nj4
+// becomes -n -j=4. What contains an unknown letter stays as it is.
+func separate(defined []cli.Flag, arg string) []string {
+	if strings.HasPrefix(arg, "--") || len(arg) == 2 || arg[2] == '=' {
+		return []string{arg}
+	}
+	var out []string
+	for i := 1; i < len(arg); i++ {
+		f := find(defined, "-"+arg[i:i+1])
+		if f == nil {
+			return []string{arg}
+		}
+		if takesValue(f) && i+1 < len(arg) {
+			return append(out, "-"+arg[i:i+1]+"="+strings.TrimPrefix(arg[i+1:], "="))
+		}
+		out = append(out, "-"+arg[i:i+1])
+	}
+	return out
+}
+
+// find returns the flag that an argument names, the parser's own ones for help
+// and version among them, or nil. One dash is for short names, two for long
+// ones; -v is no version, since commands are verbose with it.
+func find(defined []cli.Flag, arg string) cli.Flag {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	long := strings.HasPrefix(arg, "--")
+	for _, f := range append(slices.Clone(defined), cli.HelpFlag) {
+		if slices.Contains(f.Names(), name) && long == (len(name) > 1) {
+			return f
+		}
+	}
+	if arg == "--version" {
+		return cli.VersionFlag
+	}
+	return nil
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+// misplaced is about a flag in front of the command.
+func (g Grammar) misplaced(arg string) error {
+	name, _, _ := strings.Cut(arg, "=")
+	for _, c := range g.App.Commands {
+		if find(c.Flags, separate(c.Flags, arg)[0]) != nil {
+			return &UsageError{
+				Err:    fmt.Errorf("%s stands in front of the command", name),
+				Advice: fmt.Sprintf("options of a command stand behind it: %s %s %s", g.App.Name, c.Name, name),
+			}
+		}
+	}
+	return unknownFlag(nil, arg, g.App.Name)
+}
+
+// unknownFlag is about an argument that names none of the flags of the command,
+// whose full name is given.
+func unknownFlag(defined []cli.Flag, arg, command string) error {
+	name, _, _ := strings.Cut(arg, "=")
+	var names []string
+	for _, f := range append(slices.Clone(defined), cli.HelpFlag) {
+		for _, n := range f.Names() {
+			if len(n) > 1 {
+				names = append(names, "--"+n)
+			}
+		}
+	}
+	near := ""
+	if len(name) > 2 { // of short ones all are equally near
+		near = Nearest("--"+strings.TrimLeft(name, "-"), names)
+	}
+	return &UsageError{
+		Err:    fmt.Errorf("there is no option %s", name),
+		Advice: DidYouMean(near, command+" --help lists the options; -- ends them"),
+	}
+}
+
+func commandNames(commands []*cli.Command) []string {
+	var names []string
+	for _, c := range commands {
+		if !c.Hidden {
+			names = append(names, c.Names()...)
+		}
+	}
+	return names
+}
+
+// full is the name of the command with that of the program.
+func (inv Invocation) full() string { return join(inv.program, inv.Path) }
+
+func join(path, name string) string { return strings.TrimSpace(path + " " + name) }

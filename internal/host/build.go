@@ -1,0 +1,35 @@
+package host
+
+import (
+	"slices"
+	"strings"
+
+	"imaseal/hash"
+	"imaseal/internal/policy"
+)
+
+// Build returns the kernel of k's version, built with the configuration: what
+// policies depend on of it, its digest algorithms, and the default one.
+func (c Config) Build(k policy.Kernel) policy.Kernel {
+	k.Config = policy.NewConfig(func(option string) policy.Truth { return policy.Of(c.Enabled(option)) })
+	k.Hashes = func(a hash.Algorithm) policy.Truth { return policy.Of(c.hasHash(a)) }
+	k.DefaultHash, _ = hash.Parse(strings.Trim(c["CONFIG_IMA_DEFAULT_HASH"], `"`)) // zero if it is none
+	return k
+}
+
+// hashOptions are the options that build a digest into the kernel or make it a
+// module; one is enough. Of those that are not here kernels have none. Kernel:
+// crypto/Kconfig.
+var hashOptions = map[hash.Algorithm][]string{
+	hash.MD4: {"CONFIG_CRYPTO_MD4"}, hash.MD5: {"CONFIG_CRYPTO_MD5"}, hash.SHA1: {"CONFIG_CRYPTO_SHA1"},
+	hash.RMD160: {"CONFIG_CRYPTO_RMD160"}, hash.SHA224: {"CONFIG_CRYPTO_SHA256"}, hash.SHA256: {"CONFIG_CRYPTO_SHA256"},
+	hash.SHA384: {"CONFIG_CRYPTO_SHA512"}, hash.SHA512: {"CONFIG_CRYPTO_SHA512"},
+	hash.WP256: {"CONFIG_CRYPTO_WP512"}, hash.WP384: {"CONFIG_CRYPTO_WP512"}, hash.WP512: {"CONFIG_CRYPTO_WP512"},
+	hash.SM3:         {"CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3"},
+	hash.Streebog256: {"CONFIG_CRYPTO_STREEBOG"}, hash.Streebog512: {"CONFIG_CRYPTO_STREEBOG"},
+	hash.SHA3_256: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_384: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_512: {"CONFIG_CRYPTO_SHA3"},
+}
+
+func (c Config) hasHash(a hash.Algorithm) bool {
+	return slices.ContainsFunc(hashOptions[a], func(option string) bool { return c[option] == "y" || c[option] == "m" })
+}

@@ -1,0 +1,33 @@
+package host
+
+import (
+	"testing"
+
+	"imaseal/hash"
+	"imaseal/internal/policy"
+)
+
+func TestBuild(t *testing.T) {
+	c := Config{
+		"CONFIG_IMA_WRITE_POLICY": "y", "CONFIG_IMA_DEFAULT_HASH": `"sha512"`,
+		"CONFIG_CRYPTO_SHA256": "y", "CONFIG_CRYPTO_SHA512": "m", "CONFIG_CRYPTO_SM3": "y",
+	}
+	k := c.Build(policy.Kernel{Major: 6, Minor: 12})
+	if k.Major != 6 || k.Minor != 12 || k.DefaultHash != hash.SHA512 {
+		t.Errorf("kernel %s, default %s", k, k.DefaultHash)
+	}
+	if k.Config.WritePolicy != policy.True || k.Config.ModSig != policy.False {
+		t.Errorf("%+v", k.Config)
+	}
+	for a, want := range map[hash.Algorithm]policy.Truth{
+		hash.SHA256: policy.True, hash.SHA224: policy.True, hash.SHA384: policy.True, hash.SM3: policy.True,
+		hash.SHA1: policy.False, hash.SHA3_256: policy.False, hash.TGR192: policy.False,
+	} {
+		if got := k.HasHash(a); got != want {
+			t.Errorf("%s: %s", a, got)
+		}
+	}
+	if k := (Config{"CONFIG_IMA_DEFAULT_HASH": `"x"`}).Build(policy.Kernel{}); k.DefaultHash != 0 {
+		t.Errorf("default %s", k.DefaultHash)
+	}
+}
