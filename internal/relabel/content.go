@@ -150,14 +150,14 @@ func unchanging(e *walk.Entry, try func() error) error {
 	return ErrChanging
 }
 
-// hasWriter reports whether somebody has the file open for writing. The
+// hasWriter reports whether somebody has the worker's file open for writing. The
 // kernel grants a read lease only if nobody has; where it cannot say, nobody
-// has. The lease is given up at once: whoever opens the file for writing waits
-// for it, and the descriptor may stay open to sync the file system. Kernel:
-// check_conflicting_open(), fs/locks.c.
-func hasWriter(e *walk.Entry) bool {
+// has. Whoever opens the file for writing waits until the lease ends: when the
+// file is closed, which is next, or at once where the descriptor stays open to
+// sync the file system. Kernel: check_conflicting_open(), fs/locks.c.
+func (w *Worker) hasWriter(e *walk.Entry) bool {
 	_, err := unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
+	if err == nil && e.File == w.kept {
 		unix.FcntlInt(e.File.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 	}
 	return errors.Is(err, unix.EAGAIN)

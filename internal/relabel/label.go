@@ -226,7 +226,7 @@ func (f *labelling) warn() {
 			warnings = append(warnings, "security.evm was made for the old label")
 		}
 	}
-	if hasWriter(f.entry) {
+	if f.worker.hasWriter(f.entry) {
 		warnings = append(warnings, "open for writing: the label is stale as soon as it is written to")
 	}
 	f.res.Warning = strings.Join(warnings, "; ")

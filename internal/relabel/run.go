@@ -80,6 +80,7 @@ type Worker struct {
 	watched watched // the file that is read, if somebody is told
 	lastDev uint64  // that wrote last, if anyDev
 	anyDev  bool
+	kept    *walk.File // the last file whose descriptor is kept for syncing
 }
 
 // running is the state that the workers of a run share.
@@ -244,7 +245,7 @@ func (w *Worker) wrote(e *walk.Entry) error {
 		if err != nil {
 			return fmt.Errorf("keeping a descriptor to sync: %w", err)
 		}
-		w.run.written[e.Stat.Dev] = fd
+		w.run.written[e.Stat.Dev], w.kept = fd, e.File
 	}
 	w.lastDev, w.anyDev = e.Stat.Dev, true
 	return nil
