@@ -365,19 +365,20 @@ func TestLeaseIsGivenUp(t *testing.T) {
 		}
 		return unix.Close(fd)
 	}}
-	block := make(chan struct{})
+	block, unblock := context.WithCancel(t.Context())
 	walked := source(t, 1, root)
 	r := Run{Job: labeller(renamed).Label, Report: rec, Source: func(ctx context.Context, visit walk.Visitor) error {
 		err := walked(ctx, visit)
-		<-block // the run has not ended when the last result comes
+		<-block.Done() // the run has not ended when the last result comes
 		return err
 	}}
 	inner := rec.before
 	rec.before = func(res report.Result) error {
-		if len(rec.results) == 2 {
-			close(block)
+		err := inner(res)
+		if err != nil || len(rec.results) == 2 {
+			unblock()
 		}
-		return inner(res)
+		return err
 	}
 	if _, err := r.Do(t.Context()); err != nil {
 		t.Error(err)
