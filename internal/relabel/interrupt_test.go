@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,25 +73,31 @@ func TestPromise5Interrupted(t *testing.T) {
 	}
 }
 
-// Promise 5: a file that takes long is left as it was.
+// Promise 5: a file that takes long is left as it was, also where it is the last,
+// named itself.
 func TestPromise5InterruptedInBigFile(t *testing.T) {
 	treetest.Leaks(t)
 	root := tree(t, fmt.Sprintf("file big size=%d", int64(finishSize)*64))
-	for _, job := range []string{"label", "verify"} {
+	for _, job := range []string{"label", "label named", "verify", "verify named"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		s := &spy{Store: renamed, before: func(string, string) error {
 			time.AfterFunc(10*time.Millisecond, func() { cancel(errTest) })
 			return nil
 		}}
 		do := labeller(s).Label
+		job, named := strings.CutSuffix(job, " named")
+		path := root
+		if named {
+			path += "/big"
+		}
 		if job == "verify" {
 			setLabel(t, root+"/big", imaevm.AttrIMA, hashLabel(t, hash.SHA256, "x"))
 			do = (&Verifier{Store: s}).Verify
 		}
 		rec := new(recorder)
-		sum, err := (&Run{Source: source(t, 1, root), Job: do, Report: rec}).Do(ctx)
+		sum, err := (&Run{Source: source(t, 1, path), Job: do, Report: rec}).Do(ctx)
 		if !errors.Is(err, errTest) || !sum.Interrupted || len(rec.results) != 0 {
-			t.Errorf("%s: %v, %d results", job, err, len(rec.results))
+			t.Errorf("%s, named %v: %v, %d results", job, named, err, len(rec.results))
 		}
 		if job == "label" {
 			wantLabel(t, root+"/big", nil)

@@ -150,8 +150,11 @@ func (r *Run) work(ctx context.Context, shared *running, sum *report.Summary) er
 			w := shared.take()
 			res, ok := r.one(ctx, w, e)
 			shared.give(w)
-			if ok {
+			switch {
+			case ok:
 				results <- res
+			case ctx.Err() != nil: // Source may have no other file, and end as if all were done
+				return context.Cause(ctx)
 			}
 			return nil
 		})
