@@ -78,23 +78,8 @@ func (w *walker) listed(name string) Entry {
 	case errors.Is(e.Err, unix.ENOENT):
 		e.Err = ErrNotListed
 	case !ok:
-	case w.isOwn(&e.Stat):
-		e.Skip = OwnOutput
-	case w.cfg.Leave != nil && !w.cfg.CountOnly:
-		if e.open(); e.Err == nil {
-			e.Skip = w.cfg.Leave(&e)
-		}
-		if e.Err == nil && e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
-			e.Skip = HardLink
-		}
-		if e.Skip != "" {
-			e.File.Close()
-			e.File = nil
-		}
-	case w.cfg.Links.visit(&e.Stat):
-		e.Skip = HardLink
-	case !w.cfg.CountOnly:
-		e.open()
+	default:
+		w.openNamed(&e, unix.O_NOFOLLOW)
 	}
 	return e
 }
@@ -105,7 +90,7 @@ func (w *walker) listed(name string) Entry {
 func OpenFile(name string) Entry {
 	e, ok := statFile(clean(name))
 	if ok {
-		e.open()
+		e.open(unix.O_NOFOLLOW)
 	}
 	return e
 }
@@ -136,9 +121,9 @@ func statFile(name string) (Entry, bool) {
 	return e, false
 }
 
-// open opens the file that statFile looked at.
-func (e *Entry) open() {
-	e.File, e.Err = openNamed(e.Path, unix.O_NOFOLLOW, &e.Stat)
+// open opens the file that e.Stat describes.
+func (e *Entry) open(flags int) {
+	e.File, e.Err = openNamed(e.Path, flags, &e.Stat)
 	if e.Err == nil && e.Stat.Size > 0 {
 		unix.Fadvise(int(e.File.Fd()), 0, min(e.Stat.Size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
 	}

@@ -172,7 +172,7 @@ func TestListedFileSwapped(t *testing.T) {
 		if err := errors.Join(os.Remove(root+"/a"), tt.with(root+"/a")); err != nil {
 			t.Fatal(err)
 		}
-		e.open()
+		e.open(unix.O_NOFOLLOW)
 		if got := outcome(e); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}

@@ -27,7 +27,13 @@ func TestLeave(t *testing.T) {
 			if err := Files(t.Context(), listOf([]string{root + "/a/x", root + "/b/x", root + "/c/x"}, nil), cfg, v.visit); err != nil {
 				t.Fatal(err)
 			}
-			for _, entries := range [][]Entry{v.entries, collect(t, cfg, standard, root).entries} {
+			for _, entries := range [][]Entry{
+				v.entries,
+				collect(t, cfg, standard, root).entries,
+				collect(t, cfg, standard, root+"/a/x", root+"/b/x", root+"/c/x").entries,
+				collect(t, cfg, standard, root+"/a", root+"/b/x", root+"/c/x").entries,
+				collect(t, cfg, standard, root+"/a/x", root+"/b/x", root+"/c").entries,
+			} {
 				count := make(map[string]int)
 				for _, e := range entries {
 					count[outcome(e)]++

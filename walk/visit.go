@@ -102,7 +102,7 @@ func (r *reader) skipFile(e *Entry, d *dir, at, fd int) Reason {
 		return OwnOutput
 	case root != nil && (st.Nlink < 2 || root.path == e.Path):
 		return OwnPath
-	case root != nil:
+	case root != nil && w.cfg.Leave == nil: // else that name may be left out, and this is as good
 		return HardLink
 	}
 	if w.cfg.Leave != nil && fd >= 0 {

@@ -50,8 +50,8 @@ type Config struct {
 	// them.
 	CountOnly bool
 	// Leave returns a reason to leave a file out under this name, or nothing:
-	// another name of it may still be visited. It is asked about open files
-	// of trees and lists; nil leaves out none.
+	// another name of it may still be visited. It is asked about open files;
+	// nil leaves out none.
 	Leave func(e *Entry) Reason
 	// Links are the inodes with several links that were visited already, and
 	// those that this walk visits; nil stands for none. Walks that are one
@@ -198,7 +198,7 @@ func (w *walker) root(r *Root) error {
 	case first == r:
 		return w.namedFile(r)
 	case !r.IsDir() && r.stat.Nlink > 1 && r.path != first.path:
-		return w.visit(Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat, Skip: HardLink})
+		return w.namedFile(r) // a hard link, if the other name was not left out
 	}
 	return nil
 }
@@ -339,15 +339,31 @@ func (w *walker) report(e Entry) {
 
 func (w *walker) namedFile(r *Root) error {
 	e := Entry{Path: r.path, Rel: filepath.Base(r.path), Stat: r.stat}
+	w.openNamed(&e, 0)
+	return w.visit(e)
+}
+
+// openNamed opens a file that is named itself, or says why it is skipped.
+func (w *walker) openNamed(e *Entry, flags int) {
 	switch {
-	case w.isOwn(&r.stat):
+	case w.isOwn(&e.Stat):
 		e.Skip = OwnOutput
-	case w.cfg.Links.visit(&r.stat):
+	case w.cfg.Leave != nil && !w.cfg.CountOnly:
+		if e.open(flags); e.Err != nil {
+			return
+		}
+		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
+			e.Skip = HardLink
+		}
+		if e.Skip != "" {
+			e.File.Close()
+			e.File = nil
+		}
+	case w.cfg.Links.visit(&e.Stat):
 		e.Skip = HardLink
 	case !w.cfg.CountOnly:
-		e.File, e.Err = openNamed(r.path, 0, &e.Stat)
+		e.open(flags)
 	}
-	return w.visit(e)
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {
