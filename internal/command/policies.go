@@ -34,9 +34,12 @@ type namedPolicy struct {
 }
 
 // policyWords returns the built-in policies that a name consists of, nil if it
-// is the name of a file.
+// is the name of a file. One of separators alone consists of none.
 func policyWords(name string) []string {
 	parts := policy.SplitSets(name)
+	if len(parts) == 0 {
+		return nil
+	}
 	for _, part := range parts {
 		if !builtin.IsWord(part) {
 			return nil
