@@ -38,6 +38,8 @@ type Program struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Host           host.Host
+
+	configs map[string]host.Config // by file: one may be a pipe, which is read once
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -61,6 +63,7 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
+	p.configs = make(map[string]host.Config)
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {

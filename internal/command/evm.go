@@ -235,7 +235,7 @@ var rare = []string{"CONFIG_SECURITY_SMACK", "CONFIG_EVM_EXTRA_SMACK_XATTRS"}
 // whose it is; nil stands for what distributions have.
 func (p Program) kernelConfig(c *cli.Context) (host.Config, string, error) {
 	if file := c.String("kernel-config"); file != "" {
-		config, err := host.OpenConfig(file)
+		config, err := p.openConfig(file)
 		if err == nil && !config.Enabled("CONFIG_EVM") {
 			err = &fs.PathError{Op: "read", Path: file, Err: errNoEVM}
 		}

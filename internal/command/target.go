@@ -54,7 +54,7 @@ func (p Program) target(c *cli.Context) (target, error) {
 	}
 	switch {
 	case c.String("kernel-config") != "":
-		if t.config, err = host.OpenConfig(c.String("kernel-config")); err != nil {
+		if t.config, err = p.openConfig(c.String("kernel-config")); err != nil {
 			return t, err
 		}
 	case t.running:
@@ -102,4 +102,16 @@ func (t *target) describe(c *cli.Context) string {
 		text += " as " + report.Quote(file) + " configures it"
 	}
 	return text
+}
+
+// openConfig reads the configuration in a file, once.
+func (p Program) openConfig(file string) (host.Config, error) {
+	if config, ok := p.configs[file]; ok {
+		return config, nil
+	}
+	config, err := host.OpenConfig(file)
+	if err == nil && p.configs != nil {
+		p.configs[file] = config
+	}
+	return config, err
 }

@@ -75,14 +75,14 @@ func OpenConfig(name string) (Config, error) {
 // file is for, as its head says, such as 6.12.9-amd64, and false if it does
 // not. Kernel: conf_write_heading(), scripts/kconfig/confdata.c.
 func ConfigVersion(name string) (string, bool) {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return "", false // a pipe is opened and read once
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return "", false
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", false // a pipe is read once
-	}
 	head := make([]byte, 4096)
 	n, _ := io.ReadFull(f, head)
 	for line := range strings.Lines(string(head[:n])) {
