@@ -1,7 +1,9 @@
 package readiness
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +20,7 @@ type inode struct{ dev, ino uint64 }
 // openFiles names the files of root that are open for writing, and those that
 // are open for direct I/O.
 func (t *table) openFiles() {
-	links, _ := filepath.Glob(filepath.Join(t.Host.Root, "/proc/[0-9]*/fd/*"))
+	links, hidden := t.descriptors()
 	written, direct := make(map[inode]bool), make(map[inode]bool)
 	var writes, directs []string
 	for _, link := range links {
@@ -34,9 +36,12 @@ func (t *table) openFiles() {
 			directs = t.note(directs, direct, link, func(d match.Demands) bool { return !d.DirectIO })
 		}
 	}
-	if len(writes) == 0 {
+	switch {
+	case len(writes) == 0 && hidden:
+		t.add(Warn, "open files", "run as root", "what other processes have open cannot be seen")
+	case len(writes) == 0:
 		t.add(Pass, "open files", "", "no appraised file of root is open for writing")
-	} else {
+	default:
 		t.add(Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
 			"files of root that are open for writing, whose labels will be stale: %s", list(writes))
 	}
@@ -44,6 +49,20 @@ func (t *table) openFiles() {
 		t.add(Warn, "direct I/O", "permit_directio in a policy of your own",
 			"files of root that are open with O_DIRECT, which is denied: %s", list(directs))
 	}
+}
+
+// descriptors returns the links to what processes have open, and whether those of
+// some cannot be seen.
+func (t *table) descriptors() (links []string, hidden bool) {
+	dirs, _ := filepath.Glob(filepath.Join(t.Host.Root, "/proc/[0-9]*/fd"))
+	for _, dir := range dirs {
+		names, err := os.ReadDir(dir)
+		hidden = hidden || errors.Is(err, fs.ErrPermission) // other errors are of processes that end
+		for _, name := range names {
+			links = append(links, filepath.Join(dir, name.Name()))
+		}
+	}
+	return links, hidden
 }
 
 // note adds the name of the file behind a descriptor to the names if it is

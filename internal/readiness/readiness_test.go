@@ -10,6 +10,7 @@ import (
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
+	"imaseal/internal/treetest"
 )
 
 // table asks a host that is made of files, of a kernel whose configuration has
@@ -87,6 +88,23 @@ pass open files: no appraised file of root is open for writing
 `
 	if got != want {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// What an ordinary user cannot see is not taken for what is not there.
+func TestHiddenProcesses(t *testing.T) {
+	if !treetest.AsUser(t) {
+		return
+	}
+	got := tableOf(t, map[string]string{"proc/17/fd/3": "-> var/log/syslog"}, debian, func(q *Question) {
+		dir := filepath.Join(q.Host.Root, "proc/17/fd")
+		t.Cleanup(func() { os.Chmod(dir, 0o755) })
+		if err := os.Chmod(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if want := "warn open files: what other processes have open cannot be seen"; !strings.Contains(got, want+"\n") {
+		t.Errorf("got\n%s\nwant the line\n%s", got, want)
 	}
 }
 
