@@ -368,11 +368,11 @@ func TestSparse(t *testing.T) {
 // progress counts what it is told.
 type progress struct {
 	read  atomic.Int64
-	ticks int
+	ticks atomic.Int64
 }
 
 func (p *progress) Read(n int64) { p.read.Add(n) }
-func (p *progress) Tick()        { p.ticks++ }
+func (p *progress) Tick()        { p.ticks.Add(1) }
 
 // A run tells of what it reads before the file has a result.
 func TestProgress(t *testing.T) {
@@ -384,7 +384,9 @@ func TestProgress(t *testing.T) {
 			if n := p.read.Load(); n != size {
 				t.Errorf("%d bytes are read before the label is written, want %d", n, size)
 			}
-			time.Sleep(3 * tickEvery)
+			for deadline := time.Now().Add(30 * time.Second); p.ticks.Load() == 0 && time.Now().Before(deadline); {
+				time.Sleep(tickEvery)
+			}
 		}
 		return nil
 	}}
@@ -392,7 +394,7 @@ func TestProgress(t *testing.T) {
 	if _, err := r.Do(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p.ticks == 0 {
+	if p.ticks.Load() == 0 {
 		t.Error("nothing is shown while a file takes long")
 	}
 }
