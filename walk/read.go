@@ -21,8 +21,9 @@ const (
 	// before a chunk is full.
 	chunkEntries = 32 << 10
 	// batchNames is how many files a worker opens before it visits the first
-	// of them: so many are read ahead from a cold disk.
-	batchNames = 32
+	// of them: so many are read ahead from a cold disk. Of more, the kernel's
+	// inodes would have left the processor's cache until they are visited.
+	batchNames = 8
 	// prefetch is the part of a file whose reading is started when it is
 	// opened, ahead of the worker that reads it; the kernel's own read-ahead
 	// does the rest.
