@@ -195,7 +195,7 @@ const (
 	wrong answer = iota
 	right
 	noKey
-	cannotTell // several keys with the id, or a kind that is not implemented
+	cannotTell // several keys with the id, or a kind of key that cannot be checked here
 )
 
 // hasKey reports whether the keyring may hold a key with the id.

@@ -95,9 +95,8 @@ var (
 
 func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *duel {
 	t.Helper()
-	d := &duel{lab: l, world: w, kernel: l.Kernel(t, series), random: random}
-	d.boot = Case{Kernel: d.kernel, Append: "ima_appraise=enforce"}
-	d.args = []string{"--kernel-version", d.kernel.Version, "--kernel-config", d.kernel.Config(), "--secure-boot", "off"}
+	d := openDuel(t, l, w, series)
+	d.random = random
 	if random.IntN(6) == 0 {
 		d.policy = []string{"appraise_tcb", "tcb|appraise_tcb"}[random.IntN(2)]
 		d.boot.Append += " ima_policy=" + d.policy
@@ -121,6 +120,18 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 	}
 	d.evm(t, values[random.IntN(len(values))])
 	return d
+}
+
+// openDuel names the kernel to both sides.
+func openDuel(t *testing.T, l *Lab, w *world, series string) *duel {
+	t.Helper()
+	k := l.Kernel(t, series)
+	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: target(k)}
+}
+
+// target are the options that describe a kernel to imaseal.
+func target(k Kernel) []string {
+	return []string{"--kernel-version", k.Version, "--kernel-config", k.Config(), "--secure-boot", "off"}
 }
 
 // evm chooses the state of EVM.

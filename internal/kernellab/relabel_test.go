@@ -136,9 +136,8 @@ var opOf = map[string]Op{
 // duel prepares the kernel's side, and the options of imaseal check.
 func (r relabelling) duel(t *testing.T, l *Lab, w *world, series string) *duel {
 	t.Helper()
-	d := &duel{lab: l, world: w, kernel: l.Kernel(t, series), policy: r.policy}
-	d.boot = Case{Kernel: d.kernel, Append: "ima_appraise=enforce"}
-	d.args = []string{"--kernel-version", d.kernel.Version, "--kernel-config", d.kernel.Config(), "--secure-boot", "off"}
+	d := openDuel(t, l, w, series)
+	d.policy = r.policy
 	switch {
 	case r.published != "":
 		d.policy = filepath.Join(filepath.Dir(vectors.Path(t, ".")), "policies", r.published+".policy")
@@ -178,7 +177,7 @@ func rulesIn(text string) []string {
 // relabel runs imaseal relabel, which finds nothing to do the second time.
 func (r relabelling) relabel(t *testing.T, d *duel, dir string) {
 	t.Helper()
-	args := []string{"relabel", "--policy", d.policy, "--kernel-version", d.kernel.Version, "--kernel-config", d.kernel.Config(), "--secure-boot", "off"}
+	args := append([]string{"relabel", "--policy", d.policy}, target(d.kernel)...)
 	if r.signs {
 		args = append(args, "--key", vectors.Path(t, "keys/rsa2048.key.pem"), "--cert", vectors.Path(t, "keys/rsa2048.cert.der"))
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"imaseal/hash"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 )
@@ -19,11 +18,7 @@ func policyKernel(t *testing.T, k Kernel) policy.Kernel {
 	check(t, err)
 	config, err := host.OpenConfig(k.Config())
 	check(t, err)
-	p.Config = policy.NewConfig(func(name string) policy.Truth { return policy.Of(config.Enabled(name)) })
-	// What Debian's kernels lack. They have others as modules, which the guest loads.
-	absent := []hash.Algorithm{hash.SM3, hash.RMD128, hash.RMD256, hash.RMD320, hash.TGR128, hash.TGR160, hash.TGR192}
-	p.Hashes = func(a hash.Algorithm) policy.Truth { return policy.Of(!slices.Contains(absent, a)) }
-	return p
+	return config.Build(p)
 }
 
 // A ruleMaker makes rules from a seed.
