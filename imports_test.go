@@ -33,7 +33,8 @@ var importTable = map[string]row{
 	"walk":            {outside: "golang.org/x/sys"},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
-	"internal/report": {own: "hash internal/imaevm", outside: "github.com/schollz/progressbar/v3"},
+	"internal/reason": {},
+	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
 	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
 
 	// The formats, and what they are made of.
@@ -60,7 +61,7 @@ var importTable = map[string]row{
 	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
-	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 

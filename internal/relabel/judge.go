@@ -18,7 +18,6 @@ import (
 	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
-	"imaseal/sign"
 	"imaseal/walk"
 )
 
@@ -49,7 +48,7 @@ func (j *Judge) Check(ctx context.Context, w *Worker, e *walk.Entry) report.Resu
 	res := report.Result{Path: e.Path}
 	err := unchanging(e, func() error { return j.try(ctx, w, e, &res) })
 	if err != nil {
-		res.Outcome, res.Reason, res.Cause, res.Err = report.Failed, "", "", err
+		res.Outcome, res.Reason, res.Why, res.Err = report.Failed, "", report.Why{}, err
 		res.Judgements = nil
 	}
 	return res
@@ -84,7 +83,7 @@ func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.R
 	if content.err != nil {
 		return content.err
 	}
-	j.sum(res)
+	sum(res)
 	return nil
 }
 
@@ -195,7 +194,12 @@ func (j *Judge) attrs(e *walk.Entry) ([]appraise.Attr, error) {
 
 // told puts a judgement into the words of reports.
 func (j *Judge) told(use match.Operation, judged appraise.Judgement) report.Judgement {
-	t := report.Judgement{Operation: string(use), Verdict: judged.Status.String(), Cause: string(judged.Cause), Reason: judged.Why}
+	t := report.Judgement{
+		Operation: string(use), Verdict: report.Outcome(judged.Status.String()), Why: report.Why{Reasons: judged.Reasons},
+	}
+	for _, c := range judged.Causes {
+		t.Causes = append(t.Causes, string(c))
+	}
 	if judged.Access.Hook != 0 {
 		t.Access = judged.Access.String()
 	}
@@ -206,38 +210,16 @@ func (j *Judge) told(use match.Operation, judged appraise.Judgement) report.Judg
 }
 
 // sum makes one outcome of the judgements.
-func (j *Judge) sum(res *report.Result) {
-	res.Outcome, res.Cause, res.Reason = report.Allowed, "", ""
+func sum(res *report.Result) {
+	res.Outcome, res.Why = report.Allowed, report.Why{}
 	for _, t := range res.Judgements {
-		switch {
-		case t.Verdict == appraise.Denied.String():
-			res.Outcome, res.Cause, res.Reason = report.Denied, t.Cause, t.Reason
-			if res.Reason == "" {
-				res.Reason = j.detail(appraise.Cause(t.Cause), res.IMA)
-			}
+		if t.Verdict == report.Denied || t.Verdict == report.Undecided && res.Outcome == report.Allowed {
+			res.Outcome, res.Why = t.Verdict, t.Why
+		}
+		if t.Verdict == report.Denied {
 			return
-		case t.Verdict == appraise.Undecided.String() && res.Outcome == report.Allowed:
-			res.Outcome, res.Reason = report.Undecided, t.Reason
 		}
 	}
-}
-
-// detail says more of a denial than its cause.
-func (j *Judge) detail(c appraise.Cause, ima []byte) string {
-	if c != appraise.InvalidSignature && c != appraise.InvalidVeritySignature {
-		return ""
-	}
-	sig, err := imaevm.ParseSignature(ima)
-	if err != nil {
-		return "the signature is malformed"
-	}
-	if j.Kernel.Keys != nil {
-		_, err := j.Kernel.Keys.Verifier(sig.KeyID)
-		if _, unknown := errors.AsType[*sign.UnknownKeyError](err); unknown {
-			return "signed by key " + sig.KeyID.String() + ", which is not among the kernel's"
-		}
-	}
-	return "the signature is not that of the content"
 }
 
 // A content computes the digests of a file when they are asked for, each once.

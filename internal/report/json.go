@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"imaseal/hash"
+	"imaseal/internal/reason"
 )
 
 // JSON prints one object per line: one for each file, the summary last.
@@ -35,11 +36,40 @@ type jsonResult struct {
 	EVM        string       `json:"evm,omitempty"`
 	Digest     *hash.Digest `json:"digest,omitempty"`
 	KeyID      string       `json:"keyid,omitempty"`
-	Cause      string       `json:"cause,omitempty"`
-	Reason     string       `json:"reason,omitempty"`
-	Judgements []Judgement  `json:"judgements,omitempty"`
-	Warning    string       `json:"warning,omitempty"`
-	Hint       string       `json:"hint,omitempty"`
+	jsonWhy
+	Judgements []jsonJudgement `json:"judgements,omitempty"`
+	Warning    string          `json:"warning,omitempty"`
+	Hint       string          `json:"hint,omitempty"`
+}
+
+type jsonJudgement struct {
+	Operation string  `json:"operation"`
+	Access    string  `json:"access,omitempty"`
+	Verdict   Outcome `json:"verdict"`
+	jsonWhy
+	Rule string `json:"rule,omitempty"`
+}
+
+// A jsonWhy is a Why as JSON has it: what is certain has a field of its own.
+type jsonWhy struct {
+	Cause   string      `json:"cause,omitempty"`
+	Causes  []string    `json:"causes,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+	Code    reason.Code `json:"code,omitempty"`
+	Reasons reason.List `json:"reasons,omitempty"`
+}
+
+func (w Why) json(o Outcome) jsonWhy {
+	j := jsonWhy{Reason: w.Reasons.String(), Code: w.Reasons.Code()}
+	if o == Denied && len(w.Causes) == 1 {
+		j.Cause = w.Causes[0]
+	} else {
+		j.Causes = w.Causes
+	}
+	if len(w.Reasons) > 1 {
+		j.Reasons = w.Reasons
+	}
+	return j
 }
 
 type jsonSummary struct {
@@ -73,7 +103,13 @@ func (j *JSON) Result(r Result) error {
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		Cause: r.Cause, Reason: r.Reason, Judgements: r.Judgements, Warning: r.Warning,
+		jsonWhy: r.Why.json(r.Outcome), Warning: r.Warning,
+	}
+	if r.Reason != "" {
+		o.Reason = r.Reason
+	}
+	for _, t := range r.Judgements {
+		o.Judgements = append(o.Judgements, jsonJudgement{t.Operation, t.Access, t.Verdict, t.Why.json(t.Verdict), t.Rule})
 	}
 	if !utf8.ValidString(r.Path) {
 		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))

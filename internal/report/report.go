@@ -61,12 +61,12 @@ type Result struct {
 	KeyID    imaevm.KeyID
 	HasKeyID bool
 	// Reason says why, in words: of Skipped one of package walk's, of
-	// verdicts what is wrong.
+	// verdicts of verify what is wrong.
 	Reason string
-	// Cause is the kernel's word for why it denies the file.
-	Cause string
-	// Judgements are what is made of the uses of the file, in runs that check.
+	// Judgements are what is made of the uses of the file, in runs that check, and
+	// Why what the outcome rests on.
 	Judgements []Judgement
+	Why
 	// Warning is something the user should know though the outcome stands.
 	Warning string
 	// Err is why the outcome is Failed.
@@ -78,12 +78,11 @@ type Result struct {
 
 // A Judgement is what a kernel would make of one use of a file.
 type Judgement struct {
-	Operation string `json:"operation"`
-	Access    string `json:"access,omitempty"` // that the verdict is about
-	Verdict   string `json:"verdict"`          // allowed, denied or undecided
-	Cause     string `json:"cause,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	Rule      string `json:"rule,omitempty"` // that takes the file there
+	Operation string
+	Access    string  // that the verdict is about
+	Verdict   Outcome // Allowed, Denied or Undecided
+	Why
+	Rule string // that takes the file there
 }
 
 // A Header describes a run that starts.
