@@ -33,9 +33,10 @@ type EVM struct {
 	X509  bool // EVM_INIT_X509: signatures are verified
 	SigV3 bool // EVM_SIGV3_REQUIRED, since 7.2
 
-	Keys   sign.Verifiers  // the keyring .evm or _evm; nil: not known
-	Key    *imaevm.HMACKey // nil: not at hand
-	Target imaevm.Target   // layout of what HMACs and signatures cover
+	Keys   sign.Verifiers   // the certificates in the keyring .evm or _evm; nil: not known
+	KeysV1 sign.VerifiersV1 // the user keys in it; nil: not known
+	Key    *imaevm.HMACKey  // nil: not at hand
+	Target imaevm.Target    // layout of what HMACs and signatures cover
 }
 
 // IsActive reports whether appraised files need an EVM label.
@@ -44,7 +45,8 @@ func (e EVM) IsActive() bool { return e.HMAC || e.X509 }
 // A Kernel is who decides.
 type Kernel struct {
 	policy.Kernel
-	Keys sign.Verifiers // the keyring .ima or _ima; nil: not known
+	Keys   sign.Verifiers   // the certificates in the keyring .ima or _ima; nil: not known
+	KeysV1 sign.VerifiersV1 // the user keys in it, for signatures of version 1; nil: not known
 	// Platform is the keyring .platform, which is tried second for kexec
 	// images if the kernel has it. Nil means that it holds no key.
 	Platform sign.Verifiers

@@ -84,57 +84,81 @@ func (k *Kernel) evmHMAC(f *File) (evmStatus, reason.List) {
 	return evmPass, nil
 }
 
+// evmStatuses are what the kind of a signature can come to.
+type evmStatuses struct {
+	kind              imaevm.Type
+	pass, fail, maybe evmStatus
+}
+
+var (
+	boundStatuses    = evmStatuses{imaevm.TypeSignature, evmPass, evmFail, evmMaybe}
+	portableStatuses = evmStatuses{imaevm.TypePortable, evmPassImmutable, evmFailImmutable, evmMaybeImmutable}
+)
+
 func (k *Kernel) evmSignature(f *File) (evmStatus, reason.List) {
-	portable := imaevm.Type(f.EVM[0]) == imaevm.TypePortable
-	pass, fail, maybe := evmPass, evmFail, evmMaybe
-	if portable {
-		pass, fail, maybe = evmPassImmutable, evmFailImmutable, evmMaybeImmutable
+	s := boundStatuses
+	if imaevm.Type(f.EVM[0]) == imaevm.TypePortable {
+		s = portableStatuses
 	}
-	if k.EVM.SigV3 && k.IsSigV3() && f.EVM[1] != 3 {
+	switch {
+	case k.EVM.SigV3 && k.IsSigV3() && f.EVM[1] != 3:
 		return evmFail, nil
+	case f.UserMount == policy.True:
+		return s.fail, nil
+	case f.EVM[1] == 1:
+		return k.evmV1(f, s)
 	}
 	sig, err := imaevm.ParseSignature(f.EVM)
-	if err != nil || f.UserMount == policy.True {
-		return fail, nil
-	}
-	attrs, known := f.covered(portable)
 	switch {
-	case k.HasHash(sig.Alg) == policy.False:
-		return fail, nil
+	case err != nil, k.HasHash(sig.Alg) == policy.False:
+		return s.fail, nil
 	case k.EVM.Keys == nil:
-		return maybe, missing(because(NoEVMKeys))
+		return s.maybe, missing(because(NoEVMKeys))
 	case !hasKey(k.EVM.Keys, sig.KeyID):
-		return fail, nil
-	case !portable && !f.Bound:
-		return maybe, missing(because(NotBound))
-	case !known:
-		return maybe, missing(because(NoSignatureAttrs))
+		return s.fail, nil
 	}
-	input, err := imaevm.Input(sig.Kind, attrs, f.Meta, k.EVM.Target)
-	switch {
-	case errors.Is(err, imaevm.ErrNoIMA):
-		return fail, nil
-	case errors.Is(err, imaevm.ErrNoAttrs):
-		return evmNoXattrs, nil
-	case err != nil:
-		return maybe, missing(reason.New(NoInput, "what EVM covers: %v", err))
-	}
-	sum, err := hash.Sum(sig.Alg, input)
-	if err != nil {
-		return maybe, missing(reason.New(NoEVMDigest, "EVM's digest: %v", err))
+	sum, status, why := k.evmDigest(f, sig.Alg, s)
+	if sum.IsZero() {
+		return status, why
 	}
 	// Before 7.2 the version byte is not looked at: 3 is verified like 2.
 	signed, ok := signedDigest(sig, sum, sig.Version == 3 && k.IsSigV3())
 	if !ok {
-		return fail, nil
+		return s.fail, nil
 	}
 	switch check(k.EVM.Keys, sig.KeyID, signed, sig.Raw) {
 	case right:
-		return pass, nil
+		return s.pass, nil
 	case cannotTell:
-		return maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
+		return s.maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
 	}
-	return fail, nil
+	return s.fail, nil
+}
+
+// evmDigest is what a signature in security.evm covers; without a digest the
+// status is certain or maybe for the reasons.
+func (k *Kernel) evmDigest(f *File, a hash.Algorithm, s evmStatuses) (hash.Digest, evmStatus, reason.List) {
+	attrs, known := f.covered(s.kind == imaevm.TypePortable)
+	switch {
+	case s.kind != imaevm.TypePortable && !f.Bound:
+		return hash.Digest{}, s.maybe, missing(because(NotBound))
+	case !known:
+		return hash.Digest{}, s.maybe, missing(because(NoSignatureAttrs))
+	}
+	input, err := imaevm.Input(s.kind, attrs, f.Meta, k.EVM.Target)
+	switch {
+	case errors.Is(err, imaevm.ErrNoIMA):
+		return hash.Digest{}, s.fail, nil
+	case errors.Is(err, imaevm.ErrNoAttrs):
+		return hash.Digest{}, evmNoXattrs, nil
+	case err != nil:
+		return hash.Digest{}, s.maybe, missing(reason.New(NoInput, "what EVM covers: %v", err))
+	}
+	sum, err := hash.Sum(a, input)
+	if err != nil {
+		return hash.Digest{}, s.maybe, missing(reason.New(NoEVMDigest, "EVM's digest: %v", err))
+	}
+	return sum, s.pass, nil
 }
 
 // covered returns the attributes that count, security.ima in its place, and

@@ -109,7 +109,10 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 			return denied(SigV3Required), true, wrong
 		case version == 0:
 			return denied(UnknownCause, because(MalformedSignature)), true, wrong
-		case k.Config.AsymmetricKeys == policy.False && version != 1:
+		case version == 1:
+			v, key := k.verifyV1(label, digest)
+			return v, true, key
+		case k.Config.AsymmetricKeys == policy.False:
 			return denied(UnknownCause, because(NoSignatures)), true, wrong
 		}
 		v, key := k.verifySignature(label, a, digest, InvalidSignature)
@@ -142,8 +145,7 @@ func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) 
 }
 
 // verifySignature checks a label of type 3 or 6 against the collected digest.
-// A label that is no signature of version 2 or 3 is wrong to the kernel too;
-// version 1 needs keys that keyrings for labels do not hold.
+// A label that is no signature of version 2 or 3 is wrong to the kernel too.
 func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, cause Cause) (Verdict, answer) {
 	sig, err := imaevm.ParseSignature(label)
 	switch {
@@ -220,14 +222,20 @@ func check(keys sign.Verifiers, id imaevm.KeyID, d hash.Digest, sig []byte) answ
 	if err == nil {
 		err = v.VerifyDigest(d, sig)
 	}
+	return answerOf(err)
+}
+
+// answerOf is the answer that an error of checking a signature stands for.
+func answerOf(err error) answer {
 	var unknown *sign.UnknownKeyError
 	var digest *sign.DigestError
+	var bad *sign.BadSignatureError
 	switch {
 	case err == nil:
 		return right
 	case errors.As(err, &unknown):
 		return noKey
-	case errors.Is(err, sign.ErrSignature), errors.As(err, &digest):
+	case errors.Is(err, sign.ErrSignature), errors.As(err, &bad), errors.As(err, &digest):
 		return wrong
 	}
 	return cannotTell

@@ -1,6 +1,7 @@
 package appraise
 
 import (
+	"fmt"
 	"strings"
 
 	"imaseal/hash"
@@ -53,6 +54,8 @@ const (
 	NoXattrs           reason.Code = "no-xattrs"
 	NotWritable        reason.Code = "signed-not-writable"
 	UnknownKey         reason.Code = "unknown-key"
+	UnknownV1Key       reason.Code = "unknown-v1-key"
+	NoV1Keys           reason.Code = "no-v1-keys"
 	WrongSignature     reason.Code = "wrong-signature"
 	MalformedSignature reason.Code = "malformed-signature"
 	WrongModSig        reason.Code = "wrong-modsig"
@@ -85,10 +88,11 @@ const (
 var words = map[reason.Code]string{
 	NoXattrs:           "the file system has no extended attributes",
 	NotWritable:        "signed files cannot be opened for writing",
+	NoV1Keys:           "signed in version 1, for which the kernel's trusted keyring takes no keys",
 	WrongSignature:     "the signature is not that of the content",
 	MalformedSignature: "the signature is malformed",
 	WrongModSig:        "the signature appended to the file is wrong",
-	NoSignatures:       "the kernel verifies no signatures (CONFIG_INTEGRITY_ASYMMETRIC_KEYS)",
+	NoSignatures:       "the kernel verifies no signatures (CONFIG_INTEGRITY_ASYMMETRIC_KEYS, of version 1 CONFIG_SIGNATURE)",
 	NoDefaultHash:      "the kernel's default hash algorithm (ima_hash=) is not known",
 	NoKeys:             "the keys in the kernel's keyring for files are not known",
 	NoEVMKeys:          "the keys in the kernel's keyring for EVM are not known",
@@ -114,7 +118,7 @@ func unknownKey(id imaevm.KeyID) reason.Reason {
 }
 
 // unchecked is the reason for a signature that the keys at hand cannot check.
-func unchecked(c reason.Code, what string, id imaevm.KeyID) reason.Reason {
+func unchecked(c reason.Code, what string, id fmt.Stringer) reason.Reason {
 	return reason.New(c, "the %s by key %s cannot be checked", what, id)
 }
 

@@ -13,7 +13,7 @@ import (
 // in the manual. The words that go with them alone fit behind a colon.
 func TestCodes(t *testing.T) {
 	codes := map[reason.Code]string{
-		NoXattrs: "no-xattrs", NotWritable: "signed-not-writable", UnknownKey: "unknown-key", WrongSignature: "wrong-signature",
+		NoXattrs: "no-xattrs", NotWritable: "signed-not-writable", UnknownKey: "unknown-key", UnknownV1Key: "unknown-v1-key", NoV1Keys: "no-v1-keys", WrongSignature: "wrong-signature",
 		MalformedSignature: "malformed-signature", WrongModSig: "wrong-modsig", NoSignatures: "no-signature-support",
 		NoDigest: "unavailable-digest", NoDefaultHash: "unknown-default-hash", NoKeys: "no-keys", NoEVMKeys: "no-evm-keys",
 		NoHMACKey: "no-hmac-key", NoHMACAttrs: "unknown-hmac-attributes", NoSignatureAttrs: "unknown-signature-attributes",

@@ -20,7 +20,7 @@ func (p Program) checkCommand() *cli.Command {
 		&cli.BoolFlag{Name: "host", Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"},
 		operationFlag(),
 		&cli.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who uses the files: the `USER` by number or name, or any"},
-		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
+		&cli.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates that the kernel will have, or public keys, with which alone it checks signatures of version 1: a `FILE`, or a directory of them"},
 		namespaceFlag(labels),
 		&cli.StringFlag{Name: "evm-state", Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 	}
@@ -138,7 +138,8 @@ func (p Program) judgeKeys(c *cli.Context, j *relabel.Judge, t target) error {
 	paths := c.StringSlice("key")
 	if len(paths) == 0 {
 		if t.running {
-			j.Kernel.Keys, j.Kernel.EVM.Keys = keyringKeys(".ima", "_ima"), keyringKeys(".evm", "_evm")
+			j.Kernel.Keys, j.Kernel.KeysV1 = keyringKeys(".ima", "_ima")
+			j.Kernel.EVM.Keys, j.Kernel.EVM.KeysV1 = keyringKeys(".evm", "_evm")
 		}
 		return nil
 	}
@@ -147,6 +148,7 @@ func (p Program) judgeKeys(c *cli.Context, j *relabel.Judge, t target) error {
 		return err
 	}
 	j.Kernel.Keys, j.Kernel.EVM.Keys = known, known
+	j.Kernel.KeysV1, j.Kernel.EVM.KeysV1 = known.UserKeys(), known.UserKeys()
 	return nil
 }
 

@@ -26,9 +26,20 @@ func (l listedKeys) Verifier(id imaevm.KeyID) (sign.Verifier, error) {
 	return nil, &sign.AmbiguousKeyError{KeyID: id}
 }
 
+// listedKeysV1 are those for signatures of version 1.
+type listedKeysV1 map[imaevm.KeyIDV1]bool
+
+// VerifierV1 implements sign.VerifiersV1.
+func (l listedKeysV1) VerifierV1(id imaevm.KeyIDV1) (sign.VerifierV1, error) {
+	if !l[id] {
+		return nil, &sign.UnknownKeyError{KeyID: id}
+	}
+	return nil, &sign.AmbiguousKeyError{KeyID: id}
+}
+
 // keyringKeys returns the keys in the first of the keyrings that there is, nil
 // if none can be seen.
-func keyringKeys(names ...string) sign.Verifiers {
+func keyringKeys(names ...string) (sign.Verifiers, sign.VerifiersV1) {
 	for _, name := range names {
 		ring, err := keyring.Find(name)
 		if err != nil {
@@ -36,15 +47,18 @@ func keyringKeys(names ...string) sign.Verifiers {
 		}
 		list, err := keyring.List(ring)
 		if err != nil {
-			return nil
+			return nil, nil
 		}
-		found := make(listedKeys)
+		found, foundV1 := make(listedKeys), make(listedKeysV1)
 		for _, key := range list {
 			if id, ok := key.KeyID(); ok {
 				found[id] = true
 			}
+			if id, ok := key.KeyIDV1(); ok {
+				foundV1[id] = true
+			}
 		}
-		return found
+		return found, foundV1
 	}
-	return nil
+	return nil, nil
 }

@@ -50,6 +50,10 @@ func (r remedy) fix(g report.Group) []string {
 	case appraise.InvalidSignatureVersion:
 		return r.relabel(g, "this kernel takes signatures of version 2:", "--key KEY", "--cert CERT", "--sig-version 2")
 	case appraise.InvalidSignature:
+		if g.Reasons.Has(appraise.UnknownV1Key) {
+			return r.relabel(g, "evmctl import --rsa gives the kernel a public key for version 1, which --key PUBLICKEY names here, and no certificate counts; or sign them anew:",
+				"--key KEY", "--cert CERT", "--replace-signatures")
+		}
 		return r.relabel(g, "if the kernel will have another key, name it with --key CERT; else sign them again, and hash those that need no signature:",
 			"--key KEY", "--cert CERT", "--replace-signatures")
 	}

@@ -139,9 +139,7 @@ func (f *verification) ima(ctx context.Context, name string, value []byte) error
 		}
 		return f.signature(ctx, label)
 	case imaevm.SignatureV1:
-		f.res.Class = string(plan.Sign)
-		f.found(report.Unverifiable, "signature of version 1, which is not supported")
-		return nil
+		return f.signatureV1(ctx, label)
 	}
 	f.found(report.Invalid, fmt.Sprintf("%s holds a label of type %s, which the kernel refuses there", name, label.Type()))
 	return nil
@@ -185,6 +183,25 @@ func (f *verification) signature(ctx context.Context, label imaevm.Signature) er
 		covered = f.verity
 	}
 	if ok, err := covered(ctx, label.Alg); !ok {
+		return err
+	}
+	f.found(verdict(sign.Verify(label, f.res.Digest, f.Keys)))
+	return nil
+}
+
+// signatureV1 checks a signature label of version 1 by the digest that it names.
+func (f *verification) signatureV1(ctx context.Context, label imaevm.SignatureV1) error {
+	f.res.Class = string(plan.Sign)
+	a, ok := label.ContentAlgorithm()
+	switch {
+	case !ok:
+		f.found(report.Unverifiable, fmt.Sprintf("signature of version 1 over a digest of unknown algorithm %d", label.Hash))
+		return nil
+	case f.Keys == nil:
+		f.found(report.Unverifiable, fmt.Sprintf("signature of version 1 by key %s, and no key to check it with", label.KeyID))
+		return nil
+	}
+	if ok, err := f.content(ctx, a); !ok {
 		return err
 	}
 	f.found(verdict(sign.Verify(label, f.res.Digest, f.Keys)))
@@ -259,6 +276,9 @@ func (f *verification) evm() error {
 
 // evmVerdict judges a label in security.evm, for a file whose security.ima is ima.
 func (v *Verifier) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, string, error) {
+	if old, alg, err := imaevm.ParseEVMSignatureV1(evm); err == nil {
+		return v.evmVerdictV1(e, imaevm.Type(evm[0]), ima, old, alg)
+	}
 	label, err := imaevm.Parse(evm)
 	if err != nil {
 		return report.Invalid, err.Error(), nil
@@ -295,5 +315,23 @@ func (v *Verifier) evmVerdict(e *walk.Entry, ima, evm []byte) (report.Outcome, s
 		return report.Unverifiable, err.Error(), nil
 	}
 	outcome, reason := verdict(sign.Verify(s, d, v.Keys))
+	return outcome, reason, nil
+}
+
+// evmVerdictV1 is evmVerdict for signatures of version 1.
+func (v *Verifier) evmVerdictV1(e *walk.Entry, kind imaevm.Type, ima []byte, label imaevm.SignatureV1, a hash.Algorithm) (report.Outcome, string, error) {
+	known, ok := v.Keys.(sign.VerifiersV1)
+	if !ok {
+		return report.Unverifiable, kind.String() + " of version 1, and no key to check it with", nil
+	}
+	input, err := v.View.input(e, kind, ima)
+	if err != nil {
+		return "", "", err
+	}
+	d, err := hash.Sum(a, input)
+	if err != nil {
+		return report.Unverifiable, err.Error(), nil
+	}
+	outcome, reason := verdict(sign.VerifyV1(label, d, known))
 	return outcome, reason, nil
 }

@@ -3,6 +3,7 @@ package relabel
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"imaseal/internal/imaevm"
@@ -131,7 +132,9 @@ func TestUnverifiable(t *testing.T) {
 		{"unknown EVM label", nil, []byte{0x77}, sign.Only(p256), report.Invalid, "security.evm: unknown label type 0x77"},
 		{"hash as EVM label", nil, append([]byte{4, 4}, make([]byte, 32)...), sign.Only(p256), report.Invalid, "security.evm: a label of type hash, which the kernel refuses there"},
 		{"portable as IMA label", mustGet(t, name, "user.evm"), nil, sign.Only(p256), report.Invalid, "security.ima holds a label of type portable signature, which the kernel refuses there"},
-		{"version 1", v1, nil, sign.Only(p256), report.Unverifiable, "signature of version 1, which is not supported"},
+		{"version 1, another key", v1, nil, sign.Only(p256), report.Unverifiable, "no key with id 0102030405060708"},
+		{"version 1, no key", v1, nil, nil, report.Unverifiable, "signature of version 1 by key 0102030405060708, and no key to check it with"},
+		{"version 1, unknown digest", slices.Concat(v1[:7], []byte{7}, v1[8:]), nil, ambiguous, report.Unverifiable, "signature of version 1 over a digest of unknown algorithm 7"},
 		{"verity", append([]byte{6, 3, 4, 0x6b, 0xca, 0x90, 0x8e, 0, 1}, 0), nil, sign.Only(p256), report.Invalid, "verity signature on a file without fs-verity"},
 	}
 	ima, evm := mustGet(t, name, "user.ima"), mustGet(t, name, "user.evm")
