@@ -108,7 +108,8 @@ func (p *Public) SignatureSize() int {
 	return 2 + 2*(2+1+n)
 }
 
-// VerifyDigest checks a raw signature over d. The error is sign.ErrSignature
+// VerifyDigest checks a raw signature over d: what kernels take is right, which of
+// ECDSA is more than DER. The error is sign.ErrSignature
 // or a *sign.DigestError.
 func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
@@ -120,7 +121,8 @@ func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 		h, input := rsaInput(d)
 		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
 	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(k, d.Bytes(), sig)
+		r, s, parsed := parseECDSA(sig, k.Params().BitSize)
+		ok = parsed && ecdsa.Verify(k, d.Bytes(), r, s)
 	}
 	if !ok {
 		return sign.ErrSignature
