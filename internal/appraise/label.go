@@ -60,6 +60,8 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 	switch {
 	case status == evmNoXattrs && !tryMod, status == evmNoLabel:
 		return denied(MissingHMAC), false
+	case status == evmCrash:
+		return denied("", because(CrashesKernel)), false
 	case status == evmFailImmutable:
 		return denied(InvalidImmutable), true
 	case status == evmFail:
