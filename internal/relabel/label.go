@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/undo"
 	"imaseal/sign"
@@ -56,9 +57,6 @@ var (
 	ErrBrokenSignature = errors.New("has a malformed signature, which is left alone")
 )
 
-// byRule is the reason of files that a rule skips.
-const byRule = "rule"
-
 // sigFileReason is the reason of files with signatures of other files.
 const sigFileReason = "detached signature"
 
@@ -71,13 +69,13 @@ func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.R
 	f := &labelling{Labeller: l, worker: w, entry: e, class: class, res: report.Result{Path: e.Path}}
 	switch res := &f.res; {
 	case err == errNotAppraised:
-		res.Outcome, res.Reason = report.Skipped, notAppraised
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.NotAppraised, notAppraised
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
 	case class == plan.Skip:
-		res.Outcome, res.Reason = report.Skipped, byRule
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.ByRule, reason.ByRule.Words()
 	case l.SigFiles && isSigFile(e):
-		res.Outcome, res.Reason = report.Skipped, sigFileReason
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.SignatureFile, sigFileReason
 	default:
 		res.Class = string(class)
 		f.label(ctx)
@@ -114,9 +112,9 @@ func (f *labelling) label(ctx context.Context) {
 
 // Leave is a walk.Config.Leave: it leaves out the names that a rule skips, so
 // that the file can be labelled under another one.
-func (l *Labeller) Leave(e *walk.Entry) walk.Reason {
+func (l *Labeller) Leave(e *walk.Entry) reason.Code {
 	if class, err := l.byRules(e); err == nil && class == plan.Skip {
-		return byRule
+		return reason.ByRule
 	}
 	return ""
 }
@@ -229,7 +227,10 @@ func (f *labelling) warn() {
 	if f.worker.hasWriter(f.entry) {
 		warnings = append(warnings, "open for writing: the label is stale as soon as it is written to")
 	}
-	f.res.Warning = strings.Join(warnings, "; ")
+	f.res.Warnings = nil
+	for _, text := range warnings {
+		f.res.Warn("", text)
+	}
 }
 
 // wantIMA returns the label that the file should carry instead of the one in the
