@@ -57,13 +57,13 @@ func (p Program) cert(c *cli.Context) error {
 		return err
 	}
 	ask := p.asker(c)
-	key, err := p.openCertified(c.String("key"), ask)
+	key, err := p.openCertified(c.Context, c.String("key"), ask)
 	if err != nil {
 		return err
 	}
 	defer key.Close()
 	if c.Bool("request") {
-		der, err := cert.Request(key.Signer(), profile(c, prefix).Name)
+		der, err := cert.Request(key.Signer(c.Context), profile(c, prefix).Name)
 		if err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (p Program) cert(c *cli.Context) error {
 		return err
 	}
 	defer issuer.close()
-	der, err := issuer.issue(key.Signer(), profile(c, prefix))
+	der, err := issuer.issue(key.Signer(c.Context), profile(c, prefix))
 	if err != nil {
 		return err
 	}
@@ -154,11 +154,11 @@ func (p Program) openCA(c *cli.Context, ask keyfile.Ask) (issuer, error) {
 	if err != nil {
 		return issuer{}, err
 	}
-	key, err := p.openCertified(c.String("ca-key"), ask)
+	key, err := p.openCertified(c.Context, c.String("ca-key"), ask)
 	if err != nil {
 		return issuer{}, err
 	}
-	i := issuer{certificate: certificates[0], key: key.Signer(), source: c.String("ca"), opened: key}
+	i := issuer{certificate: certificates[0], key: key.Signer(c.Context), source: c.String("ca"), opened: key}
 	for _, crt := range certificates { // one of a chain
 		public, ok := crt.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if ok && public.Equal(key.PublicKey()) {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -73,8 +74,8 @@ func (p Program) writeFiles(files []keyfile.File, force bool) error {
 // openCertified opens a private key that gets a certificate, or that of a CA. In
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
-func (p Program) openCertified(ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ref, ask, keys.Options{})
+func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
+	key, err := keys.Open(ctx, ref, ask, keys.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +107,7 @@ func (p Program) keyID(c *cli.Context) error {
 	}
 	ask := p.asker(c)
 	for _, name := range c.Args().Slice() {
-		found, err := p.publicKeys(name, ask)
+		found, err := p.publicKeys(c.Context, name, ask)
 		if err != nil {
 			return err
 		}
@@ -120,10 +121,10 @@ func (p Program) keyID(c *cli.Context) error {
 }
 
 // publicKeys returns the keys in a file; an encrypted one is opened.
-func (p Program) publicKeys(name string, ask keyfile.Ask) ([]*keys.Public, error) {
+func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
 	known, err := keys.OpenVerifiers(name)
 	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(name, ask, keys.Options{})
+		key, err := keys.Open(ctx, name, ask, keys.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -131,7 +131,7 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 		}
 		o.KeyID = &id
 	}
-	key, err := keys.Open(c.String("key"), p.asker(c), o)
+	key, err := keys.Open(c.Context, c.String("key"), p.asker(c), o)
 	if err != nil {
 		return nil, err
 	}

@@ -62,9 +62,6 @@ const sigFileReason = "detached signature"
 
 // Label is a Job: it gives the file the labels that it should carry.
 func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
-	if e.Stat.Size < finishSize {
-		ctx = context.WithoutCancel(ctx)
-	}
 	class, err := l.class(e)
 	f := &labelling{Labeller: l, worker: w, entry: e, class: class, res: report.Result{Path: e.Path}}
 	switch res := &f.res; {
@@ -174,7 +171,7 @@ func (f *labelling) try(ctx context.Context) error {
 		if res.EVM, err = get(f.Writer.Store, f.entry, imaevm.AttrEVM); err != nil {
 			return err
 		}
-		if evm, err = f.wantEVM(ima, len(changes) > 0); err != nil {
+		if evm, err = f.wantEVM(ctx, ima, len(changes) > 0); err != nil {
 			return err
 		}
 		if !bytes.Equal(evm, res.EVM) || evm != nil && f.Force && res.Outcome != report.Kept {
@@ -245,7 +242,11 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 		}
 		return old, err
 	}
-	digest, n, err := f.worker.read(ctx, f.entry, f.Algo)
+	reading := ctx
+	if f.entry.Stat.Size < finishSize {
+		reading = context.WithoutCancel(ctx)
+	}
+	digest, n, err := f.worker.read(reading, f.entry, f.Algo)
 	res.Bytes += n
 	if err != nil {
 		return nil, err
@@ -254,7 +255,7 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 	res.Outcome = report.Unchanged
 	if f.class == plan.Sign {
 		res.KeyID, res.HasKeyID = f.Key.Signer.KeyID(), true
-		return f.Key.label(imaevm.TypeSignature, digest, old, f.Force)
+		return f.Key.label(ctx, imaevm.TypeSignature, digest, old, f.Force)
 	}
 	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !f.Force {
 		return old, nil
@@ -264,11 +265,11 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 
 // label returns the label over d: the old one if it is by the same key, of the
 // same form, and valid.
-func (k *SigningKey) label(kind imaevm.Type, d hash.Digest, old []byte, force bool) ([]byte, error) {
+func (k *SigningKey) label(ctx context.Context, kind imaevm.Type, d hash.Digest, old []byte, force bool) ([]byte, error) {
 	if k.made(kind, d, old) && !force {
 		return old, nil
 	}
-	label, err := sign.Label(k.Signer, kind, k.Version, d)
+	label, err := sign.Label(ctx, k.Signer, kind, k.Version, d)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
