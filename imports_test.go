@@ -41,7 +41,7 @@ var importTable = map[string]row{
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
-	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
+	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	// The formats, and what they are made of.
 	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
@@ -64,7 +64,7 @@ var importTable = map[string]row{
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
-	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/policy/inspect": {own: "hash internal/inode internal/plan internal/policy internal/policy/match internal/tree", outside: "golang.org/x/sys"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},

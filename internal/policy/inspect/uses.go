@@ -23,9 +23,13 @@ const elfHeader = 18
 // kernel. A path that is not absolute stands for one below /. An error of reading
 // comes without the file's name.
 func Uses(file io.ReaderAt, st *unix.Stat_t, name string) ([]match.Operation, error) {
+	return uses(file, st.Mode, st.Size, name)
+}
+
+func uses(file io.ReaderAt, mode uint32, size int64, name string) ([]match.Operation, error) {
 	uses := []match.Operation{match.Read}
 	header := make([]byte, elfHeader)
-	if st.Size > 0 {
+	if size > 0 {
 		n, err := file.ReadAt(header, 0)
 		if err != nil && !errors.Is(err, io.EOF) {
 			if p, ok := errors.AsType[*fs.PathError](err); ok {
@@ -35,8 +39,8 @@ func Uses(file io.ReaderAt, st *unix.Stat_t, name string) ([]match.Operation, er
 		}
 		header = header[:n]
 	}
-	isELF := st.Size > 0 && strings.HasPrefix(string(header), "\x7fELF")
-	switch isExec := st.Mode&0o111 != 0; {
+	isELF := size > 0 && strings.HasPrefix(string(header), "\x7fELF")
+	switch isExec := mode&0o111 != 0; {
 	case isExec && isELF:
 		uses = append(uses, match.Exec)
 	case isExec:
