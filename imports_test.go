@@ -37,7 +37,21 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
-	"internal/run":    {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/run":     {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile": {own: "internal/imaevm internal/tree"},
+	"internal/label": {
+		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
+			" internal/report internal/run internal/sigfile internal/target internal/tree",
+	},
+	"internal/verify": {
+		own: "hash sign internal/imaevm internal/plan internal/policy/inspect internal/reason internal/report internal/run" +
+			" internal/sigfile internal/target internal/tree",
+	},
+	"internal/judge": {
+		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
+			" internal/reason internal/report internal/run internal/target internal/tree",
+	},
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
