@@ -19,9 +19,9 @@ type row struct {
 // importTable is the shape of the program. An import that it does not have
 // needs a change here, in the same commit.
 var importTable = map[string]row{
-	"":                 {own: "internal/command"},
+	"":                 {own: "internal/cli"},
 	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
-	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
+	"internal/cli":     {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
 	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
