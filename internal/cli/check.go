@@ -1,30 +1,118 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/appraise"
-	"imaseal/internal/host"
-	"imaseal/internal/imaevm"
+	"imaseal/internal/plan"
 	"imaseal/internal/policy"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 )
 
-func (p Program) checkCommand() *urfave.Command {
+// checkOptions are the options of imaseal check.
+type checkOptions struct {
+	policy    policyOptions
+	files     selectionOptions
+	host      bool
+	use       useOptions
+	keys      []string
+	namespace namespaceOption
+	evmState  string
+	evmKey    evmKeyOption
+	view      viewOptions
+	kernel    kernelOptions
+	output    outputOptions
+}
+
+func (o *checkOptions) flags() []urfave.Flag {
+	host := &urfave.BoolFlag{Name: "host", Destination: &o.host, Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"}
 	own := []urfave.Flag{
-		&urfave.BoolFlag{Name: "host", Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"},
-		operationFlag(),
-		&urfave.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who uses the files: the `USER` by number or name, or any"},
-		&urfave.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
-		namespaceFlag(labels),
-		&urfave.StringFlag{Name: "evm-state", Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
+		o.namespace.flag(labels),
+		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
+		o.evmKey.flag(),
 	}
-	selection := slices.DeleteFunc(selectionFlags(), func(f urfave.Flag) bool { return f.Names()[0] == "owner" })
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag())
+	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
+}
+
+// A checkRequest is what check is asked for.
+type checkRequest struct {
+	plan.Plan
+	output outputOptions
+	host   bool // judges the host, too
+	policy policyRequest
+	use    use
+	keys   []string // files and directories
+	evmKey string   // "" for none
+	// target has everything but the keys, which are not opened yet.
+	target target.Options
+	// ifActive are options that count only where EVM is active.
+	ifActive []given
+	// mend are the options that commands that mend something need, too.
+	mend []mendOption
+}
+
+// judgesFiles reports whether there is more to judge than the host.
+func (r *checkRequest) judgesFiles() bool { return !r.host || len(r.Paths) > 0 || r.FilesFrom != "" }
+
+func (o *checkOptions) plan(paths []string) (checkRequest, error) {
+	r := checkRequest{output: o.output, host: o.host, keys: o.keys, evmKey: o.evmKey.file, mend: o.mendOptions()}
+	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
+	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
+	err := firstError(o.namespace.check(), o.output.check(), o.policy.check())
+	if err != nil {
+		return r, err
+	}
+	r.Plan = plan.Plan{
+		Command: "check", ReadOnly: true, Selection: o.files.plan(paths, nil), // the policy decides about files of all owners
+		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+	}
+	if r.judgesFiles() {
+		if r.Plan, err = r.Plan.Validate(); err != nil {
+			return r, err
+		}
+	}
+	if r.use, err = o.use.plan(); err != nil {
+		return r, err
+	}
+	r.target, err = o.target()
+	return r, firstError(err, r.checkActive())
+}
+
+func (o *checkOptions) target() (target.Options, error) {
+	t, err := o.kernel.plan()
+	if err != nil {
+		return t, err
+	}
+	t.HasHMACKey = o.evmKey.file != ""
+	if o.evmState != "" {
+		state, err := target.ParseState(o.evmState)
+		if err != nil {
+			return t, err
+		}
+		t.EVM = &state
+	}
+	return t, firstError(o.view.plan(&t), t.Check())
+}
+
+// checkActive refuses options that only count where EVM is active, if it is
+// known not to be.
+func (r *checkRequest) checkActive() error {
+	if r.target.EVM == nil || r.target.EVM.IsActive() {
+		return nil
+	}
+	return refuseUnused("--evm-state hmac or x509", r.ifActive...)
+}
+
+func (p Program) checkCommand() *urfave.Command {
+	o := new(checkOptions)
 	return &urfave.Command{
 		Name:      "check",
 		Usage:     "say what an enforcing kernel would deny",
@@ -44,31 +132,34 @@ An image, under a policy of its own, with the keys of its kernel:
 
 The causes of all that is denied:
    imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
-		Flags:  slices.Concat(policyFlags(), selection, own, viewFlags(), targetFlags(), outputFlags()),
-		Action: p.check,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.check),
 	}
 }
 
-func (p Program) check(c *urfave.Context) error {
-	request, err := toPlan(c)
+func (p Program) check(ctx context.Context, r checkRequest) error {
+	if len(r.keys) > 0 {
+		known, err := p.openVerifiers(r.keys)
+		if err != nil {
+			return err
+		}
+		r.target.Keys = known
+	}
+	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
 	}
-	request.ReadOnly = true
-	request.Owner = nil // the policy decides
-	onlyHost := c.Bool("host") && len(request.Paths) == 0 && request.FilesFrom == ""
-	if !onlyHost {
-		if request, err = validate(request); err != nil {
-			return err
-		}
+	pol, err := openPolicy(t, r.policy.name)
+	if err != nil {
+		return err
 	}
-	k, err := p.openCheck(c)
+	judge, err := p.openJudge(r, t, pol.Policy)
 	if err != nil {
 		return err
 	}
 	var unready error
-	if c.Bool("host") {
-		ready, err := p.checkHost(c, k.target, k.policy.Policy)
+	if r.host {
+		ready, err := p.checkHost(r.output, t, pol.Policy)
 		if err != nil {
 			return err
 		}
@@ -76,169 +167,65 @@ func (p Program) check(c *urfave.Context) error {
 			unready = &verdictError{status: exitVerdict}
 		}
 	}
-	if onlyHost {
+	if !r.judgesFiles() {
 		return unready
 	}
-	r, err := p.prepare(c, request)
+	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, bare: true})
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	k.judge.Store = storeOf(request)
-	if text, ok := r.report.(*report.Text); ok {
-		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy{c, k.judge}.fix(g)) }}
+	defer s.close()
+	if text, ok := s.report.(*report.Text); ok {
+		advice := remedy{options: r.mend, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(advice.fix(g)) }}
 	}
-	if !c.Bool("quiet") && !c.Bool("json") {
-		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", k.target.describe(c), report.Quote(k.policy.name), evmWord(k.judge.Kernel.EVM))
+	if !r.output.silent() {
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
 	}
-	err = r.do(c.Context, k.judge.Check)
+	err = s.do(ctx, judge.Check)
 	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
 	return err
 }
 
-// A checking is check with everything opened but the files.
-type checking struct {
-	judge  *relabel.Judge // without the Store
-	target target
-	policy namedPolicy
-}
-
-func (p Program) openCheck(c *urfave.Context) (k checking, err error) {
-	k.judge = &relabel.Judge{Moves: c.String("target-fs") != "" || c.String("evm-uuid") != ""}
-	if k.judge.Operations, err = operations(c); err != nil {
-		return k, err
+// openJudge makes ready what judges files.
+func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*relabel.Judge, error) {
+	keys, state := t.Keys(), t.State()
+	j := &relabel.Judge{
+		Store:      storeOf(r.Plan),
+		Policy:     relabel.Policy{Policy: pol, Kernel: t.Kernel, Inspector: inspector(r.policy.targetFS, r.target)},
+		Operations: r.use.operations, Subject: r.use.subject,
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
+		Kernel: appraise.Kernel{
+			Kernel: t.Kernel, Keys: keys.IMA, Platform: keys.Platform,
+			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, Target: t.Layout()},
+		},
 	}
-	if k.judge.Subject, err = parseSubject(c.String("user")); err != nil {
-		return k, err
-	}
-	if k.target, err = p.target(c); err != nil {
-		return k, err
-	}
-	files, err := inspector(c)
-	if err != nil {
-		return k, err
-	}
-	if k.policy, err = p.openPolicy(c.String("policy"), k.target); err != nil {
-		return k, err
-	}
-	k.judge.Policy = relabel.Policy{Policy: k.policy.Policy, Kernel: k.target.Kernel, Inspector: files}
-	if err = p.judgeKeys(c, k.judge, k.target); err == nil {
-		err = p.judgeEVM(c, k.judge, k.target)
-	}
-	return k, err
-}
-
-// judgeKeys opens the keys that the options name; without any, the running
-// kernel's keyrings say at least which keys there are.
-func (p Program) judgeKeys(c *urfave.Context, j *relabel.Judge, t target) error {
-	// Nobody here knows what firmware put into .platform.
-	j.Kernel = appraise.Kernel{Kernel: t.Kernel, Platform: unknownKeys{}}
-	paths := c.StringSlice("key")
-	if len(paths) == 0 {
-		if t.running {
-			j.Kernel.Keys, j.Kernel.EVM.Keys = keyringKeys(".ima", "_ima"), keyringKeys(".evm", "_evm")
-		}
-		return nil
-	}
-	known, err := p.openVerifiers(paths)
-	if err != nil {
-		return err
-	}
-	j.Kernel.Keys, j.Kernel.EVM.Keys = known, known
-	return nil
-}
-
-// judgeEVM says what EVM is like in the kernel.
-func (p Program) judgeEVM(c *urfave.Context, j *relabel.Judge, t target) error {
-	e := &j.Kernel.EVM
-	state := c.String("evm-state")
-	switch {
-	case state != "":
-		if err := parseEVMState(state, e, t.IsSigV3()); err != nil {
-			return err
-		}
-	case c.String("evm-key") != "":
-		e.HMAC = true
-	case t.running:
-		now, _ := p.Host.EVM()
-		e.HMAC, e.X509, e.SigV3 = now&host.EVMHMAC != 0, now&host.EVMX509 != 0, now&host.EVMSigV3 != 0
-	}
-	if c.String("evm-key") != "" {
-		if !e.HMAC {
-			return conflict("--evm-key is given, and EVM has no HMAC key with --evm-state "+state, "--evm-state hmac, or leave it out")
-		}
+	if r.evmKey != "" {
 		var err error
-		if e.Key, err = p.openHMAC(c); err != nil {
-			return err
+		if j.Kernel.EVM.Key, err = p.openHMAC(r.evmKey); err != nil {
+			return nil, err
 		}
 	}
-	e.Target = imaevm.Target{SignatureV3: t.IsSigV3(), NoSHA3: !t.HasSHA3()}
-	if !e.IsActive() {
-		return refuseUnused(c, "--evm-state hmac or x509", "evm-no-uuid", "evm-xattr")
+	if !state.IsActive() {
+		return j, refuseUnused("--evm-state hmac or x509", r.ifActive...)
 	}
-	view, _, err := p.evmView(c)
+	covered, err := t.EVM()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	j.Added = view.Added
+	j.Added, j.CountsUUID = covered.Added, covered.CountsUUID
 	j.Counts = make(map[string]policy.Truth)
-	for _, a := range imaevm.Protected() {
-		switch {
-		case a.Option == "":
-			j.Counts[a.Name] = policy.True
-		case t.config != nil:
-			j.Counts[a.Name] = policy.Of(t.config.Enabled(a.Option))
-		}
+	for _, a := range covered.Attrs {
+		j.Counts[a.Name] = a.Counts
 	}
-	switch {
-	case c.Bool("evm-no-uuid"):
-		j.CountsUUID = policy.False
-	case t.config != nil:
-		j.CountsUUID = policy.Of(t.config.Enabled("CONFIG_EVM_ATTR_FSUUID"))
-	case c.String("evm-uuid") != "":
-		j.CountsUUID = policy.True
-	}
-	return nil
+	return j, nil
 }
 
-// parseEVMState takes the words of --evm-state.
-func parseEVMState(state string, e *appraise.EVM, isSigV3 bool) error {
-	for word := range strings.SplitSeq(state, ",") {
-		switch {
-		case word == "none" && state == "none":
-		case word == "hmac" && !e.HMAC:
-			e.HMAC = true
-		case word == "x509" && !e.X509:
-			e.X509 = true
-		case word == "sigv3" && !e.SigV3:
-			e.SigV3 = true
-		default:
-			return conflict(fmt.Sprintf("--evm-state %q is not none, or some of hmac, x509 and sigv3 with commas", state), "")
-		}
-	}
-	switch {
-	case e.SigV3 && !isSigV3:
-		return conflict("--evm-state sigv3 is of kernels since 7.2", "name the kernel with --kernel-version, or leave sigv3 out")
-	case e.SigV3 && !e.IsActive():
-		return conflict("--evm-state sigv3 alone leaves EVM inactive", "--evm-state x509,sigv3")
-	}
-	return nil
-}
-
-func evmWord(e appraise.EVM) string {
-	if !e.IsActive() {
+func evmWord(s target.State) string {
+	if !s.IsActive() {
 		return "not active"
 	}
-	var words []string
-	for _, bit := range []struct {
-		on   bool
-		word string
-	}{{e.HMAC, "hmac"}, {e.X509, "x509"}, {e.SigV3, "sigv3"}} {
-		if bit.on {
-			words = append(words, bit.word)
-		}
-	}
-	return "active (" + strings.Join(words, ",") + ")"
+	return "active (" + s.String() + ")"
 }

@@ -1,9 +1,14 @@
-// Package cli is the program: it turns arguments into a plan, runs it, and
-// turns what came of it into messages and an exit status.
+// Package cli is the program: it turns arguments into requests, carries them out,
+// and turns what came of it into messages and an exit status.
 //
-// The package is larger than others, since it has a file for each command, with
-// the command's flags, examples and conflicts. Those that walk share a session.
-// hint has the advice on errors, remedy that on what check denies.
+// Each command has a file, and in it a struct of options. Its flags method binds
+// the command's flags to the fields; its plan method checks them, without opening
+// anything, and makes a request of them, which is a plain value. What carries the
+// request out is a method of Program, which knows no flags. Groups of options that
+// several commands have are structs of their own, in files named after them.
+//
+// The package is larger than others because there are many commands: none of its
+// files needs another command's.
 package cli
 
 import (
@@ -38,8 +43,6 @@ type Program struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Host           host.Host
-
-	configs map[string]host.Config // by file: one may be a pipe, which is read once
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -63,7 +66,6 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
-	p.configs = make(map[string]host.Config)
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -53,14 +54,18 @@ func (p Program) completionCommand() *urfave.Command {
    imaseal completion bash > /etc/bash_completion.d/imaseal
    imaseal completion zsh > /usr/local/share/zsh/site-functions/_imaseal
    imaseal completion fish > /etc/fish/completions/imaseal.fish`,
-		Action: func(c *urfave.Context) error {
-			script, ok := completionScripts[c.Args().First()]
-			if !ok || c.Args().Len() != 1 {
-				return &cmdline.UsageError{Err: errors.New("completion takes the name of a shell"), Advice: "bash, zsh or fish"}
-			}
-			return p.print(script)
-		},
+		Action: action(planCompletion, func(_ context.Context, script string) error { return p.print(script) }),
 	}
+}
+
+// planCompletion returns the script of the shell that is named.
+func planCompletion(args []string) (string, error) {
+	if len(args) == 1 {
+		if script, ok := completionScripts[args[0]]; ok {
+			return script, nil
+		}
+	}
+	return "", &cmdline.UsageError{Err: errors.New("completion takes the name of a shell"), Advice: "bash, zsh or fish"}
 }
 
 // completeCommand is what the scripts call.

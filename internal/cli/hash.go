@@ -9,10 +9,42 @@ import (
 	"imaseal/internal/plan"
 )
 
-func (p Program) hashCommand() *urfave.Command {
+// hashOptions are the options of imaseal hash.
+type hashOptions struct {
+	labelOptions
+	owner ownerOptions
+	algo  string
+}
+
+func (o *hashOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "algo", Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it"},
+		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it"},
 	}
+	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.key.flags(), o.evmFlags(), o.kernelFlags(),
+		o.rewrite.flags("instead of keeping them"), o.writing.flags(), o.output.flags())
+}
+
+func (o *hashOptions) plan(paths []string) (labelRequest, error) {
+	owner, err := o.owner.plan()
+	if err != nil {
+		return labelRequest{}, err
+	}
+	algo, err := parseAlgo(o.algo)
+	if err != nil {
+		return labelRequest{}, err
+	}
+	r, err := o.labelOptions.plan("hash", o.files.plan(paths, owner), algo, plan.Only(plan.Hash))
+	if err != nil {
+		return r, err
+	}
+	if r.key != nil && r.evm.signature == 0 {
+		return r, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
+	}
+	return r, o.checkView(r.evm, false)
+}
+
+func (p Program) hashCommand() *urfave.Command {
+	o := new(hashOptions)
 	return &urfave.Command{
 		Name:      "hash",
 		Usage:     "write IMA hash labels (security.ima)",
@@ -36,15 +68,7 @@ The files of one package:
 
 All users' files but those below var/cache, with SHA-512:
    imaseal hash --owner any --exclude var/cache --algo sha512 /mnt/root`,
-		Flags:  slices.Concat(selectionFlags(), own, keyFlags(), evmFlags(), rewriteFlags("instead of keeping them"), writingFlags(), outputFlags()),
-		Action: p.hash,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.label),
 	}
-}
-
-func (p Program) hash(c *urfave.Context) error {
-	request, err := toLabelPlan(c)
-	if err != nil {
-		return err
-	}
-	return p.label(c, request, plan.Only(plan.Hash), nil)
 }

@@ -18,6 +18,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 	"imaseal/internal/undo"
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
@@ -83,6 +84,9 @@ func hint(err error) string {
 	if advice, ok := evmHint(err); ok {
 		return advice
 	}
+	if advice, ok := policyHint(err); ok {
+		return advice
+	}
 	return errnoHint(err)
 }
 
@@ -125,10 +129,23 @@ func evmHint(err error) (string, bool) {
 		return "give the file that was loaded as master key, byte by byte", true
 	case errors.As(err, &trusted):
 		return "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u", true
-	case errors.Is(err, errNoEVM), errors.Is(err, host.ErrNoConfig):
+	case errors.Is(err, target.ErrNoEVM), errors.Is(err, host.ErrNoConfig):
 		return "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz", true
 	case is[*plan.RuleError](err):
 		return "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any", true
+	}
+	return "", false
+}
+
+// policyHint is hint for errors about the policy of the running kernel.
+func policyHint(err error) (string, bool) {
+	switch {
+	case errors.Is(err, host.ErrPolicyNotRoot):
+		return "run as root", true
+	case errors.Is(err, host.ErrPolicyHidden):
+		return "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line", true
+	case errors.Is(err, host.ErrNoIMA):
+		return "mount -t securityfs securityfs /sys/kernel/security, if the kernel has IMA", true
 	}
 	return "", false
 }

@@ -18,7 +18,7 @@ func (p Program) keysCommand() *urfave.Command {
 		Name:  "keys",
 		Usage: "make, identify and load keys and certificates",
 		Subcommands: []*urfave.Command{
-			p.generateCommand(), p.idCommand(), p.certCommand(), p.importCommand(), p.evmKeyCommand(),
+			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysEVMKeyCommand(),
 		},
 	}
 }
@@ -34,13 +34,20 @@ type existsError struct{ name string }
 
 func (e *existsError) Error() string { return report.Quote(e.name) + " exists and is not overwritten" }
 
-// mayWrite refuses to write to files if that could not end well: before keys
-// are made, and passphrases asked for. reads are files that the command needs.
-func mayWrite(names, reads []string, force bool) error {
+// checkDistinct refuses to write a file twice.
+func checkDistinct(names []string) error {
 	for i, name := range names {
 		if slices.Contains(names[:i], name) {
 			return conflict(fmt.Sprintf("%s would be written twice", report.Quote(name)), "give each file a name of its own")
 		}
+	}
+	return nil
+}
+
+// mayWrite refuses to write to files if that could not end well: before keys
+// are made, and passphrases asked for. reads are files that the command needs.
+func mayWrite(names, reads []string, force bool) error {
+	for _, name := range names {
 		info, err := os.Stat(name)
 		for _, read := range reads {
 			if other, readErr := os.Stat(read); err == nil && readErr == nil && os.SameFile(info, other) {
@@ -84,57 +91,4 @@ func (p Program) openCertified(ref string, ask keyfile.Ask) (*keys.Key, error) {
 		}
 	}
 	return key, nil
-}
-
-func (p Program) idCommand() *urfave.Command {
-	return &urfave.Command{
-		Name:      "id",
-		Usage:     "print the key ids of keys and certificates",
-		ArgsUsage: "FILE...",
-		Description: `Prints the id by which labels name each key: from the certificate's subject key
-identifier, else from the SHA-1 of the public key.
-
-   imaseal keys id signing.der`,
-		Flags:  []urfave.Flag{&urfave.StringFlag{Name: "passphrase-file", Usage: "`FILE` with the passphrase of a private key"}},
-		Action: p.keyID,
-	}
-}
-
-func (p Program) keyID(c *urfave.Context) error {
-	if c.Args().Len() == 0 {
-		return conflict("no FILE is given", "name keys or certificates")
-	}
-	ask := p.asker(c)
-	for _, name := range c.Args().Slice() {
-		found, err := p.publicKeys(name, ask)
-		if err != nil {
-			return err
-		}
-		for _, k := range found {
-			if err := p.print(fmt.Sprintf("%s  %-8s  %s\n", k.KeyID(), k.Kind(), report.Quote(k.Source()))); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// publicKeys returns the keys in a file; an encrypted one is opened.
-func (p Program) publicKeys(name string, ask keyfile.Ask) ([]*keys.Public, error) {
-	known, err := keys.OpenVerifiers(name)
-	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(name, ask, keys.Options{})
-		if err != nil {
-			return nil, err
-		}
-		defer key.Close()
-		return []*keys.Public{key.Public}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range known.Warnings() {
-		p.warn("%s", w)
-	}
-	return known.Keys(), nil
 }

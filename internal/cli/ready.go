@@ -6,38 +6,34 @@ import (
 	"fmt"
 	"strings"
 
-	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
 	"imaseal/internal/policy"
 	"imaseal/internal/readiness"
+	"imaseal/internal/target"
 )
 
 // checkHost prints the table of check --host, and reports whether the host is
 // ready.
-func (p Program) checkHost(c *urfave.Context, t target, pol policy.Policy) (bool, error) {
-	config := t.config
-	if config == nil && t.running {
-		config, _, _ = p.Host.Config() // one without IMA is worth a line here
-	}
+func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy) (bool, error) {
 	findings := readiness.Ask(readiness.Question{
-		Host: p.Host, Config: config, Kernel: t.Kernel, Running: t.running, Policy: pol,
+		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
 		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels,
 	})
 	count := make(map[readiness.Level]int)
 	for _, f := range findings {
 		count[f.Level]++
-		if c.Bool("quiet") && f.Level == readiness.Pass {
+		if o.quiet && f.Level == readiness.Pass {
 			continue
 		}
-		if err := p.printFinding(f, c.Bool("json")); err != nil {
+		if err := p.printFinding(f, o.json); err != nil {
 			return false, err
 		}
 	}
 	ready := count[readiness.Fail] == 0
-	if c.Bool("quiet") || c.Bool("json") {
+	if o.silent() {
 		return ready, nil
 	}
 	return ready, p.print(fmt.Sprintf("imaseal: host: %d pass, %d warn, %d fail\n", count[readiness.Pass], count[readiness.Warn], count[readiness.Fail]))

@@ -5,17 +5,42 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/hash"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
 )
 
-func (p Program) relabelCommand() *urfave.Command {
-	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "algo", Category: labels, DefaultText: "sha256, or another that the policy allows", Usage: "digest `ALGORITHM`"},
-		&urfave.BoolFlag{Name: "sigfile", Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
-		&urfave.StringFlag{Name: "rules", Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+// relabelOptions are the options of imaseal relabel.
+type relabelOptions struct {
+	labelOptions
+	policy policyOptions
+	algo   string // "" to let the policy choose
+}
+
+func (o *relabelOptions) flags() []urfave.Flag {
+	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, DefaultText: "sha256, or another that the policy allows", Usage: "digest `ALGORITHM`"}
+	return slices.Concat(o.policy.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{algo}, o.classFlags(), o.rewrite.flags("where the class is hash"),
+		o.evmFlags(), o.kernelFlags(), []urfave.Flag{o.kernel.secureBootFlag()}, o.writing.flags(), o.output.flags())
+}
+
+func (o *relabelOptions) plan(paths []string) (labelRequest, error) {
+	var algo hash.Algorithm
+	if o.algo != "" {
+		var err error
+		if algo, err = parseAlgo(o.algo); err != nil {
+			return labelRequest{}, err
+		}
 	}
-	selection := slices.DeleteFunc(selectionFlags(), func(f urfave.Flag) bool { return f.Names()[0] == "owner" })
+	// The policy decides about files of all owners.
+	r, err := o.labelOptions.plan("relabel", o.files.plan(paths, nil), algo, plan.DefaultRules(o.key.key != ""))
+	if err != nil {
+		return r, err
+	}
+	r.policy = &policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
+	return r, firstError(o.policy.check(), o.checkView(r.evm, true))
+}
+
+func (p Program) relabelCommand() *urfave.Command {
+	o := new(relabelOptions)
 	return &urfave.Command{
 		Name:      "relabel",
 		Usage:     "label what a policy appraises, each file by its class",
@@ -36,66 +61,7 @@ For a policy of one's own; what would be done:
 
 A tree in a tmpfs that will be on ext4:
    imaseal relabel --target-fs ext4 /tmp/root`,
-		Flags:  slices.Concat(policyFlags(), selection, keyFlags(), own, rewriteFlags("where the class is hash"), evmFlags(), targetFlags(), writingFlags(), outputFlags()),
-		Action: p.relabel,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.label),
 	}
-}
-
-func (p Program) relabel(c *urfave.Context) error {
-	request, err := toPlan(c)
-	if err != nil {
-		return err
-	}
-	request.Owner = nil // the policy decides
-	if request, err = validate(request); err != nil {
-		return err
-	}
-	rules := plan.DefaultRules(c.String("key") != "")
-	if file := c.String("rules"); file != "" {
-		if rules, err = openRules(file); err != nil {
-			return err
-		}
-	}
-	chosen, err := p.choosePolicy(c)
-	if err != nil {
-		return err
-	}
-	if c.String("key") == "" {
-		if err := chosen.CheckKey(); err != nil {
-			return err
-		}
-	}
-	if c.IsSet("algo") {
-		request.Algo, err = parseAlgo(c.String("algo"))
-	} else {
-		request.Algo, err = chosen.Algorithm()
-	}
-	if err != nil {
-		return err
-	}
-	return p.label(c, request, rules, chosen)
-}
-
-// choosePolicy opens the policy that the options name.
-func (p Program) choosePolicy(c *urfave.Context) (*relabel.Policy, error) {
-	files, err := inspector(c)
-	if err != nil {
-		return nil, err
-	}
-	t, err := p.target(c)
-	if err != nil {
-		return nil, err
-	}
-	n, err := p.openPolicy(c.String("policy"), t)
-	if err != nil {
-		return nil, err
-	}
-	return &relabel.Policy{Policy: n.Policy, Kernel: t.Kernel, Inspector: files}, nil
-}
-
-// isOfPolicy reports whether an option says something of the target that
-// policies look at, besides what EVM does with it.
-func isOfPolicy(c *urfave.Context, option string) bool {
-	ofPolicy := c.Command.Name == "relabel" || c.Command.Name == "check"
-	return ofPolicy && (option == "kernel-config" || option == "evm-uuid")
 }

@@ -5,20 +5,33 @@ import (
 	"slices"
 	"strings"
 
-	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
-	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 )
+
+// A mendOption is an option of check that a command needs as well that mends
+// what check found.
+type mendOption struct{ name, value string }
+
+// mendOptions are those that were given.
+func (o *checkOptions) mendOptions() []mendOption {
+	all := []mendOption{
+		{"policy", o.policy.policy}, {"target-fs", o.policy.targetFS}, {"kernel-version", o.kernel.version}, {"kernel-config", o.kernel.config},
+		{"secure-boot", o.kernel.secureBoot}, {"evm-uuid", o.view.uuid}, {"namespace", o.namespace.name},
+	}
+	return slices.DeleteFunc(all, func(m mendOption) bool { return m.value == "" || m == mendOption{"namespace", "security"} })
+}
 
 // A remedy finds the commands that mend what check found, as its options and
 // the kernel that it judged for go.
 type remedy struct {
-	c     *urfave.Context
-	judge *relabel.Judge
+	options  []mendOption
+	targetFS string // "" if the files stay where they are
+	policy   policy.Policy
+	hasHMAC  bool // the kernel has an HMAC key
 }
 
 // fix returns what to do about files with a verdict, a line each.
@@ -88,7 +101,7 @@ func (r remedy) special(g report.Group) []string {
 // makes for files of class sign.
 func (r remedy) relabelEVM(g report.Group, why string, options ...string) []string {
 	switch {
-	case !r.judge.Kernel.EVM.HMAC:
+	case !r.hasHMAC:
 		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
 		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
 	case options != nil:
@@ -101,13 +114,13 @@ func (r remedy) relabelEVM(g report.Group, why string, options ...string) []stri
 // demandsVerity reports whether a rule of the policy compares fs-verity
 // digests.
 func (r remedy) demandsVerity() bool {
-	return slices.ContainsFunc(r.judge.Policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
+	return slices.ContainsFunc(r.policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
 }
 
 // exclusions are the rules that exclude the file systems of a group's files.
 func (r remedy) exclusions(g report.Group) []string {
-	if name := r.c.String("target-fs"); name != "" {
-		return []string{"dont_appraise fsname=" + name}
+	if r.targetFS != "" {
+		return []string{"dont_appraise fsname=" + r.targetFS}
 	}
 	var rules []string
 	for _, place := range g.Places {
@@ -146,10 +159,8 @@ func (r remedy) learn(g report.Group) []string {
 // relabel is the command that labels the group's files with more options.
 func (r remedy) relabel(g report.Group, why string, options ...string) []string {
 	words := []string{"imaseal relabel"}
-	for _, name := range []string{"policy", "target-fs", "kernel-version", "kernel-config", "secure-boot", "evm-uuid", "namespace"} {
-		if r.c.IsSet(name) {
-			words = append(words, "--"+name+" "+shellWord(r.c.String(name)))
-		}
+	for _, o := range r.options {
+		words = append(words, "--"+o.name+" "+shellWord(o.value))
 	}
 	words = append(words, options...)
 	for _, place := range g.Places {

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/attr"
@@ -22,10 +21,22 @@ import (
 	"imaseal/walk"
 )
 
+// sessionOptions say what a walking command needs besides its plan.
+type sessionOptions struct {
+	output outputOptions
+	// oneFinder keeps the order of files whatever the number of workers.
+	oneFinder bool
+	// bare takes trees on file systems that hold no labels, too.
+	bare bool
+	// countFiles is for a command that reads no contents: its bar counts files.
+	countFiles bool
+}
+
 // A session is a plan with everything opened that it needs.
 type session struct {
 	program Program
 	plan    plan.Plan
+	options sessionOptions
 	header  report.Header
 	report  report.Handler
 	roots   []*walk.Root
@@ -38,15 +49,15 @@ type session struct {
 
 // prepare opens what a walking command needs, and refuses what could not end
 // well before anything is written.
-func (p Program) prepare(c *urfave.Context, request plan.Plan) (*session, error) {
-	s := &session{program: p, plan: request}
+func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) {
+	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
 	s.config = walk.Config{
 		Workers: request.Jobs, CrossFilesystems: request.CrossFilesystems,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
-	if c.Bool("sigfile") {
-		s.config.Workers = 1 // keeps the order, and so which name of an inode has the file beside it
+	if o.oneFinder {
+		s.config.Workers = 1
 	}
 	if request.Owner != nil {
 		s.config.Owner = func(uid uint32) bool { return uid == *request.Owner }
@@ -62,8 +73,8 @@ func (p Program) prepare(c *urfave.Context, request plan.Plan) (*session, error)
 		s.close()
 		return nil, err
 	}
-	s.bar = p.bar(c)
-	s.report = p.reporter(c, s.bar)
+	s.bar = p.bar(o.output, o.countFiles)
+	s.report = p.reporter(o.output, s.bar)
 	return s, nil
 }
 
@@ -160,7 +171,6 @@ func (p Program) privileged(request plan.Plan) error {
 var (
 	errReadOnly = errors.New("file system is mounted read-only")
 	errNoXattr  = errors.New("file system does not hold such attributes")
-	errNoEVM    = errors.New("a kernel without EVM: CONFIG_EVM is not set")
 	// errHMACRefused: see host.HMACRefused.
 	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
 )
@@ -187,7 +197,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
-	if _, err := storeOf(s.plan).Get(f, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) && s.plan.Command != "check" {
+	if _, err := storeOf(s.plan).Get(f, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,36 @@ import (
 	"imaseal/walk"
 )
 
+// showOptions are the options of imaseal show.
+type showOptions struct {
+	namespace namespaceOption
+	json      bool
+}
+
+func (o *showOptions) flags() []urfave.Flag {
+	return []urfave.Flag{o.namespace.flag(labels), jsonFlag(&o.json, "print one JSON object per file")}
+}
+
+// A showRequest is what show is asked for.
+type showRequest struct {
+	files     []string
+	namespace string
+	json      bool
+}
+
+func (o *showOptions) plan(files []string) (showRequest, error) {
+	r := showRequest{files: files, namespace: o.namespace.name, json: o.json}
+	if err := o.namespace.check(); err != nil {
+		return r, err
+	}
+	if len(files) == 0 {
+		return r, &cmdline.UsageError{Err: errors.New("no FILE is given"), Advice: "name one or more files"}
+	}
+	return r, nil
+}
+
 func (p Program) showCommand() *urfave.Command {
+	o := new(showOptions)
 	return &urfave.Command{
 		Name:      "show",
 		Usage:     "decode labels",
@@ -31,31 +61,22 @@ in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
    imaseal show --json /bin/ls | jq -r .ima.digest`,
-		Flags: []urfave.Flag{
-			namespaceFlag(labels),
-			&urfave.BoolFlag{Name: "json", Category: output, Usage: "print one JSON object per file"},
-		},
-		Action: p.show,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.show),
 	}
 }
 
-func (p Program) show(c *urfave.Context) error {
-	if err := checkFlags(c); err != nil {
-		return err
-	}
-	if c.Args().Len() == 0 {
-		return &cmdline.UsageError{Err: errors.New("no FILE is given"), Advice: "name one or more files"}
-	}
-	rename := attr.Renamed{From: "security.", To: c.String("namespace") + "."}.Name
+func (p Program) show(_ context.Context, r showRequest) error {
+	rename := attr.Renamed{From: "security.", To: r.namespace + "."}.Name
 	failed, hinted := false, make(map[string]bool)
-	for _, name := range c.Args().Slice() {
+	for _, name := range r.files {
 		shown, err := readLabels(name, rename)
 		if err != nil {
 			failed = true
 			p.complain(err, hinted)
 			continue
 		}
-		if c.Bool("json") {
+		if r.json {
 			enc := json.NewEncoder(p.Stdout)
 			enc.SetEscapeHTML(false)
 			err = enc.Encode(shown)

@@ -5,113 +5,122 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"imaseal/hash"
 	"imaseal/internal/cmdline"
-	"imaseal/internal/host"
+	"imaseal/internal/inode"
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 )
 
-const kernelCategory = "Kernel"
+// kernelOptions say which kernel is meant, where it is not the running one.
+type kernelOptions struct{ version, config, arch, secureBoot string }
 
-// targetFlags say which kernel is meant, where it is not the running one.
-func targetFlags() []urfave.Flag {
+// flags are those that most commands about a target have.
+func (o *kernelOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "kernel-version", Category: kernelCategory, DefaultText: "that of --kernel-config if it tells, or the running kernel's", Usage: "`VERSION` of the kernel, such as 6.12"},
-		&urfave.StringFlag{Name: "secure-boot", Category: kernelCategory, Usage: "UEFI secure boot is on or off; without the option, as it is here if the running kernel is meant, else not known"},
+		&urfave.StringFlag{Name: "kernel-version", Destination: &o.version, Category: kernelCategory, DefaultText: "that of --kernel-config if it tells, or the running kernel's", Usage: "`VERSION` of the target's kernel, such as 6.12"},
+		o.configFlag(),
 	}
 }
 
-func kernelConfigFlag() urfave.Flag {
-	return &urfave.StringFlag{Name: "kernel-config", Category: kernelCategory, Usage: "configuration `FILE` of the kernel"}
+func (o *kernelOptions) configFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "kernel-config", Destination: &o.config, Category: kernelCategory, Usage: "configuration `FILE` of the target's kernel"}
 }
 
-// A target is the kernel that is meant.
-type target struct {
-	policy.Kernel
-	config  host.Config // nil if it is not known
-	running bool        // it is the one that runs
+// archFlag is for commands about what EVM covers.
+func (o *kernelOptions) archFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "target-arch", Destination: &o.arch, Category: kernelCategory, DefaultText: "that of --kernel-config if it tells, or the running kernel's", Usage: "architecture of the target (`ARCH`), such as arm or s390x: its word size and byte order count for EVM"}
 }
 
-// target returns the kernel that the options describe, and else the running
-// one. What is known of the running one does not count for another.
-func (p Program) target(c *urfave.Context) (target, error) {
-	var t target
-	version := c.String("kernel-version")
-	t.running = version == "" && c.String("kernel-config") == ""
-	if version == "" && !t.running {
-		version, _ = host.ConfigVersion(c.String("kernel-config"))
-	}
-	if version == "" {
-		version = p.Host.Release()
-	}
-	var err error
-	if t.Kernel, err = policy.ParseKernel(version); err != nil {
-		return t, &cmdline.UsageError{Err: err, Advice: "--kernel-version 6.12, or what uname -r prints"}
-	}
-	if !t.AtLeast(6, 1) {
-		p.warn("kernel %s is taken for 6.1, the earliest whose rules are known here", t.Kernel)
-	}
-	switch {
-	case c.String("kernel-config") != "":
-		if t.config, err = p.openConfig(c.String("kernel-config")); err != nil {
+// secureBootFlag is for commands about policies.
+func (o *kernelOptions) secureBootFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "secure-boot", Destination: &o.secureBoot, Category: kernelCategory, Usage: "UEFI secure boot is on or off; without the option, as it is here if the running kernel is meant, else not known"}
+}
+
+func (o *kernelOptions) plan() (target.Options, error) {
+	t := target.Options{Version: o.version, ConfigFile: o.config, Arch: o.arch}
+	if o.secureBoot != "" {
+		if err := checkWord("secure-boot", o.secureBoot); err != nil {
 			return t, err
 		}
-	case t.running:
-		// One without IMA says nothing of the kernels that policies are for.
-		if config, _, err := p.Host.Config(); err == nil && config.Enabled("CONFIG_IMA") {
-			t.config = config
-		}
-	}
-	if t.config != nil {
-		t.Kernel = t.config.Build(t.Kernel)
-	}
-	if t.running {
-		p.runningKernel(&t)
-	}
-	switch word := c.String("secure-boot"); word {
-	case "":
-	case "on", "off":
-		t.SecureBoot = policy.Of(word == "on")
-	default:
-		return t, oneOf("secure-boot", word, []string{"on", "off"})
+		t.SecureBoot = policy.Of(o.secureBoot == "on")
 	}
 	return t, nil
 }
 
-// runningKernel adds what is to be seen of the running kernel.
-func (p Program) runningKernel(t *target) {
-	if on, known := p.Host.SecureBoot(); known {
-		t.SecureBoot = policy.Of(on)
+// viewOptions say what is not the same with the target's EVM as here.
+type viewOptions struct {
+	uuid   string
+	noUUID bool
+	xattrs []string
+}
+
+func (o *viewOptions) flags() []urfave.Flag {
+	return []urfave.Flag{
+		o.uuidFlag(evmCategory, "`UUID` of the target's file system, if it is not this one's"),
+		&urfave.BoolFlag{Name: "evm-no-uuid", Destination: &o.noUUID, Category: evmCategory, Usage: "the target's kernel leaves the UUID out (no CONFIG_EVM_ATTR_FSUUID)"},
+		&urfave.StringSliceFlag{Name: "evm-xattr", Action: into(&o.xattrs), Category: evmCategory, Usage: "attribute `NAME` that the target protects too (evm_xattrs)"},
 	}
-	if name, ok := p.Host.Option("ima_hash"); ok {
-		if a, err := hash.Parse(name); err == nil {
-			t.DefaultHash = a
+}
+
+func (o *viewOptions) uuidFlag(category, usage string) urfave.Flag {
+	return &urfave.StringFlag{Name: "evm-uuid", Destination: &o.uuid, Category: category, Usage: usage}
+}
+
+// plan adds the options to those of the kernel.
+func (o *viewOptions) plan(t *target.Options) error {
+	t.NoUUID, t.Attrs = o.noUUID, o.xattrs
+	if o.uuid == "" {
+		return nil
+	}
+	uuid, err := inode.ParseUUID(o.uuid)
+	if err != nil {
+		return &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
+	}
+	t.UUID = &uuid
+	return nil
+}
+
+// givenUUID, givenNoUUID and givenXattr are the options that may be of no use.
+func (o *viewOptions) givenUUID() given   { return given{"evm-uuid", o.uuid != ""} }
+func (o *viewOptions) givenNoUUID() given { return given{"evm-no-uuid", o.noUUID} }
+func (o *viewOptions) givenXattr() given  { return given{"evm-xattr", o.xattrs != nil} }
+
+func (o *kernelOptions) givenArch() given   { return given{"target-arch", o.arch != ""} }
+func (o *kernelOptions) givenConfig() given { return given{"kernel-config", o.config != ""} }
+
+// openTarget finds out which kernel is meant, and prints what users should know
+// of it. Where no rules are asked, byRules is false, and it does not matter
+// whether those of the running kernel are known.
+func (p Program) openTarget(o target.Options, byRules bool) (*target.Target, error) {
+	t, err := target.Open(o, p.Host)
+	if err != nil {
+		return nil, err
+	}
+	if byRules || !t.Running {
+		for _, w := range t.Warnings {
+			p.warn("%s", w)
 		}
 	}
-	t.TemplateFormat, _ = p.Host.Option("ima_template_fmt")
+	return t, nil
+}
+
+// tellEVM says what labels that depend on the target's EVM are made or checked
+// for.
+func (p Program) tellEVM(o outputOptions, e target.EVM) {
+	if !o.silent() {
+		fmt.Fprintf(p.Stderr, "imaseal: EVM as %s\n", printableText(e.String()))
+	}
 }
 
 // describe says in words which kernel is meant.
-func (t *target) describe(c *urfave.Context) string {
+func describe(t *target.Target) string {
 	text := fmt.Sprintf("kernel %s", t.Kernel)
-	if t.running {
+	if t.Running {
 		text = "the running kernel " + t.Kernel.String()
 	}
-	if file := c.String("kernel-config"); file != "" {
-		text += " as " + report.Quote(file) + " configures it"
+	if t.ConfigFile != "" {
+		text += " as " + report.Quote(t.ConfigFile) + " configures it"
 	}
 	return text
-}
-
-// openConfig reads the configuration in a file, once.
-func (p Program) openConfig(file string) (host.Config, error) {
-	if config, ok := p.configs[file]; ok {
-		return config, nil
-	}
-	config, err := host.OpenConfig(file)
-	if err == nil && p.configs != nil {
-		p.configs[file] = config
-	}
-	return config, err
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,13 +15,39 @@ import (
 	"imaseal/internal/undo"
 )
 
-func (p Program) undoCommand() *urfave.Command {
-	own := []urfave.Flag{
-		&urfave.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Category: writing, Usage: "write nothing, report the same"},
-		&urfave.StringFlag{Name: "immutable", Category: writing, Value: "fail", Usage: "chattr +i files: fail, or lift the flag and put it back"},
+// undoOptions are the options of imaseal undo. One worker keeps the order of the
+// log, so there is no --jobs, and the log says what namespace it is about.
+type undoOptions struct {
+	writing writingOptions
+	output  outputOptions
+}
+
+func (o *undoOptions) flags() []urfave.Flag {
+	own := []urfave.Flag{o.writing.dryRunFlag("write nothing, report the same"), o.writing.immutableFlag()}
+	return slices.Concat(own, o.output.reportFlags())
+}
+
+// An undoRequest is what undo is asked for.
+type undoRequest struct {
+	log     string
+	writing plan.Writing // without the namespace
+	output  outputOptions
+}
+
+func (o *undoOptions) plan(args []string) (undoRequest, error) {
+	r := undoRequest{writing: plan.Writing{DryRun: o.writing.dryRun, LiftImmutable: o.writing.immutable == "lift"}, output: o.output}
+	if err := firstError(checkWord("immutable", o.writing.immutable), o.output.check()); err != nil {
+		return r, err
 	}
-	// One worker keeps the order of the log, so there is no --jobs.
-	out := slices.DeleteFunc(outputFlags(), func(f urfave.Flag) bool { return f.Names()[0] == "jobs" })
+	if len(args) != 1 || args[0] == "" {
+		return r, &cmdline.UsageError{Err: errors.New("undo takes one LOG"), Advice: "the file that --undo-log named"}
+	}
+	r.log = args[0]
+	return r, nil
+}
+
+func (p Program) undoCommand() *urfave.Command {
+	o := new(undoOptions)
 	return &urfave.Command{
 		Name:      "undo",
 		Usage:     "put back what a run replaced",
@@ -31,51 +58,43 @@ wrote is left alone. The log stays.
 
    imaseal hash --undo-log /root/labels.undo /mnt/root
    imaseal undo /root/labels.undo`,
-		Flags:  slices.Concat(own, out),
-		Action: p.undo,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.undo),
 	}
 }
 
-func (p Program) undo(c *urfave.Context) error {
-	if err := checkFlags(c); err != nil {
-		return err
-	}
-	name := c.Args().First()
-	if c.Args().Len() != 1 || name == "" {
-		return &cmdline.UsageError{Err: errors.New("undo takes one LOG"), Advice: "the file that --undo-log named"}
-	}
-	log, err := undo.Open(name)
+func (p Program) undo(ctx context.Context, r undoRequest) error {
+	log, err := undo.Open(r.log)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	request := plan.Plan{Command: "undo", Jobs: 1, Writing: plan.Writing{
-		DryRun: c.Bool("dry-run"), LiftImmutable: c.String("immutable") == "lift", Namespace: log.Header.Namespace,
-	}}
+	request := plan.Plan{Command: "undo", Jobs: 1, Writing: r.writing}
+	request.Namespace = log.Header.Namespace
 	if err := p.privileged(request); err != nil {
 		return err
 	}
-	r := &session{program: p, plan: request, bar: p.bar(c)}
-	r.report = p.reporter(c, r.bar)
-	if r.bar != nil {
+	s := &session{program: p, plan: request, bar: p.bar(r.output, true)}
+	s.report = p.reporter(r.output, s.bar)
+	if s.bar != nil {
 		for range log.Len() {
-			r.bar.Expect(0)
+			s.bar.Expect(0)
 		}
-		r.bar.Counted()
+		s.bar.Counted()
 	}
 	if log.Torn {
-		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(name))
+		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(r.log))
 	}
-	undoer := &relabel.Undoer{Log: log, Name: name, Writer: r.writer()}
-	r.source = undoer.Source
-	r.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}
-	sum, err := r.run(c.Context, undoer.Undo)
+	undoer := &relabel.Undoer{Log: log, Name: r.log, Writer: s.writer()}
+	s.source = undoer.Source
+	s.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}
+	sum, err := s.run(ctx, undoer.Undo)
 	if err != nil {
 		return err
 	}
 	if n := sum.Count[report.Vanished]; n > 0 && n == sum.Selected() {
 		return &advisedError{
-			err:    fmt.Errorf("%s: none of its files is where it was", report.Quote(name)),
+			err:    fmt.Errorf("%s: none of its files is where it was", report.Quote(r.log)),
 			advice: "mount the file system where it was mounted then, or move the tree back; imaseal undo -nv tells the paths",
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,18 +9,101 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/cmdline"
+	"imaseal/internal/plan"
 	"imaseal/internal/relabel"
+	"imaseal/internal/target"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
 )
 
-func (p Program) verifyCommand() *urfave.Command {
+// verifyOptions are the options of imaseal verify.
+type verifyOptions struct {
+	owner     ownerOptions
+	files     selectionOptions
+	keys      []string
+	sigFile   bool
+	require   []string
+	namespace namespaceOption
+	evmKey    evmKeyOption
+	view      viewOptions
+	kernel    kernelOptions
+	output    outputOptions
+}
+
+func (o *verifyOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringSliceFlag{Name: "key", Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
-		&urfave.BoolFlag{Name: "sigfile", Category: labels, Usage: "check PATH.sig instead of security.ima"},
-		&urfave.StringSliceFlag{Name: "require", Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
-		namespaceFlag(labels),
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
+		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "check PATH.sig instead of security.ima"},
+		&urfave.StringSliceFlag{Name: "require", Action: into(&o.require), Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
+		o.namespace.flag(labels), o.evmKey.flag(),
 	}
+	kernel := []urfave.Flag{o.kernel.configFlag(), o.kernel.archFlag()}
+	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.view.flags(), kernel, o.output.flags())
+}
+
+// A verifyRequest is what verify is asked for.
+type verifyRequest struct {
+	plan.Plan
+	output                 outputOptions
+	keys                   []string // files and directories
+	evmKey                 string   // "" for none
+	sigFile                bool
+	needSignature, needEVM bool
+	target                 target.Options
+}
+
+// checksEVM reports whether there is something to check EVM labels with.
+func (r *verifyRequest) checksEVM() bool { return len(r.keys) > 0 || r.evmKey != "" }
+
+func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
+	// Who has an HMAC key has EVM active on the target.
+	r := verifyRequest{output: o.output, keys: o.keys, evmKey: o.evmKey.file, sigFile: o.sigFile, needEVM: o.evmKey.file != ""}
+	owner, err := o.owner.plan()
+	if err := firstError(err, o.namespace.check(), o.output.check(), r.demand(o.require)); err != nil {
+		return r, err
+	}
+	r.Plan, err = plan.Plan{
+		Command: "verify", ReadOnly: true, Selection: o.files.plan(paths, owner),
+		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+	}.Validate()
+	if err != nil {
+		return r, err
+	}
+	if r.target, err = o.kernel.plan(); err != nil {
+		return r, err
+	}
+	if !r.checksEVM() {
+		return r, refuseUnused("--key or --evm-key", o.view.givenUUID(), o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenConfig(), o.kernel.givenArch())
+	}
+	return r, firstError(o.view.plan(&r.target), r.target.Check())
+}
+
+// demand takes the words of --require.
+func (r *verifyRequest) demand(require []string) error {
+	if require == nil {
+		return nil
+	}
+	for word := range strings.SplitSeq(strings.Join(require, ","), ",") {
+		switch word {
+		case "imasig":
+			r.needSignature = true
+		case "evm":
+			r.needEVM = true
+		default:
+			return &cmdline.UsageError{
+				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
+			}
+		}
+	}
+	if r.sigFile {
+		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
+	}
+	return nil
+}
+
+func (p Program) verifyCommand() *urfave.Command {
+	o := new(verifyOptions)
 	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",
@@ -44,59 +128,61 @@ HMACs of the file system as it will be on its host:
 
 Only the names of what is wrong:
    imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
-		Flags:  slices.Concat(selectionFlags(), own, viewFlags(), outputFlags()),
-		Action: p.verify,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.verify),
 	}
 }
 
-func (p Program) verify(c *urfave.Context) error {
-	request, err := toPlan(c)
+func (p Program) verify(ctx context.Context, r verifyRequest) error {
+	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
 	if err != nil {
 		return err
 	}
-	request.ReadOnly = true
-	if request, err = validate(request); err != nil {
-		return err
-	}
-	r, err := p.prepare(c, request)
+	defer s.close()
+	verifier, err := p.openVerifier(r)
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	verifier := &relabel.Verifier{Store: storeOf(request), SigFiles: c.Bool("sigfile")}
-	if err := demands(c, verifier); err != nil {
-		return err
-	}
-	if err := p.openChecks(c, verifier); err != nil {
-		return err
-	}
-	err = r.do(c.Context, verifier.Verify)
+	err = s.do(ctx, verifier.Verify)
 	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
 		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
 	}
 	return err
 }
 
-// demands reads --require. Who has an HMAC key has EVM active on the target.
-func demands(c *urfave.Context, verifier *relabel.Verifier) error {
-	verifier.NeedEVM = c.String("evm-key") != ""
-	for word := range strings.SplitSeq(strings.Join(c.StringSlice("require"), ","), ",") {
-		switch {
-		case word == "imasig":
-			verifier.NeedSignature = true
-		case word == "evm":
-			verifier.NeedEVM = true
-		case c.IsSet("require"):
-			return &cmdline.UsageError{
-				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
-				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
-			}
+// openVerifier opens the keys, and finds out what the target's EVM covers if
+// there is something to check that with.
+func (p Program) openVerifier(r verifyRequest) (*relabel.Verifier, error) {
+	v := &relabel.Verifier{Store: storeOf(r.Plan), SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM}
+	if !r.checksEVM() {
+		return v, nil
+	}
+	if len(r.keys) > 0 {
+		known, err := p.openVerifiers(r.keys)
+		if err != nil {
+			return nil, err
+		}
+		v.Keys = known
+	}
+	if r.evmKey != "" {
+		var err error
+		if v.HMAC, err = p.openHMAC(r.evmKey); err != nil {
+			return nil, err
 		}
 	}
-	if len(c.StringSlice("require")) > 0 && verifier.SigFiles {
-		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
+	t, err := p.openTarget(r.target, false)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	covered, err := t.EVM()
+	if err != nil {
+		return nil, err
+	}
+	if v.HMAC != nil {
+		p.tellEVM(r.output, covered)
+	}
+	v.View = evmView(covered, v.Store)
+	return v, nil
 }
 
 // openVerifiers opens the keys that check signatures, and prints what is
@@ -113,33 +199,4 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 		p.warn("%s", w)
 	}
 	return known, nil
-}
-
-// openChecks opens the keys that the options name.
-func (p Program) openChecks(c *urfave.Context, verifier *relabel.Verifier) error {
-	if paths := c.StringSlice("key"); len(paths) > 0 {
-		known, err := p.openVerifiers(paths)
-		if err != nil {
-			return err
-		}
-		verifier.Keys = known
-	} else if c.String("evm-key") == "" {
-		return refuseUnused(c, "--key or --evm-key", "evm-uuid", "evm-no-uuid", "evm-xattr", "kernel-config")
-	}
-	if c.String("evm-key") != "" {
-		var err error
-		if verifier.HMAC, err = p.openHMAC(c); err != nil {
-			return err
-		}
-	}
-	view, source, err := p.evmView(c)
-	if err != nil {
-		return err
-	}
-	if verifier.HMAC != nil {
-		p.tellEVM(c, view, source)
-	}
-	view.Store = verifier.Store
-	verifier.View = view
-	return nil
 }

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"slices"
 	"strings"
 
 	"imaseal/hash"
@@ -12,7 +11,7 @@ import (
 // policies depend on of it, its digest algorithms, and the default one.
 func (c Config) Build(k policy.Kernel) policy.Kernel {
 	k.Config = policy.NewConfig(func(option string) policy.Truth { return policy.Of(c.Enabled(option)) })
-	k.Hashes = func(a hash.Algorithm) policy.Truth { return policy.Of(c.hasHash(a)) }
+	k.Hashes = func(a hash.Algorithm) policy.Truth { return policy.Of(c.Digest(a) != "") }
 	k.DefaultHash, _ = hash.Parse(strings.Trim(c["CONFIG_IMA_DEFAULT_HASH"], `"`)) // zero if it is none
 	return k
 }
@@ -30,6 +29,17 @@ var hashOptions = map[hash.Algorithm][]string{
 	hash.SHA3_256: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_384: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_512: {"CONFIG_CRYPTO_SHA3"},
 }
 
-func (c Config) hasHash(a hash.Algorithm) bool {
-	return slices.ContainsFunc(hashOptions[a], func(option string) bool { return c[option] == "y" || c[option] == "m" })
+// Digest says how a kernel of the configuration has an algorithm: "y" built in,
+// "m" as a module, "" not at all.
+func (c Config) Digest(a hash.Algorithm) string {
+	found := ""
+	for _, option := range hashOptions[a] {
+		switch c[option] {
+		case "y":
+			return "y"
+		case "m":
+			found = "m"
+		}
+	}
+	return found
 }

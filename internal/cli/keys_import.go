@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -13,7 +14,30 @@ import (
 	"imaseal/keys/keyfile"
 )
 
-func (p Program) importCommand() *urfave.Command {
+// keysImportOptions are the options of imaseal keys import.
+type keysImportOptions struct{ keyrings []string }
+
+func (o *keysImportOptions) flags() []urfave.Flag {
+	o.keyrings = []string{defaultKeyring}
+	return []urfave.Flag{
+		&urfave.StringSliceFlag{Name: "keyring", Action: into(&o.keyrings), Value: urfave.NewStringSlice(defaultKeyring), Usage: "`NAME` or number of a keyring"},
+	}
+}
+
+const defaultKeyring = "ima"
+
+// A keysImportRequest is what keys import is asked for.
+type keysImportRequest struct{ files, keyrings []string }
+
+func (o *keysImportOptions) plan(files []string) (keysImportRequest, error) {
+	if len(files) == 0 {
+		return keysImportRequest{}, conflict("no CERTIFICATE is given", "name files with certificates, DER or PEM")
+	}
+	return keysImportRequest{files, o.keyrings}, nil
+}
+
+func (p Program) keysImportCommand() *urfave.Command {
+	o := new(keysImportOptions)
 	return &urfave.Command{
 		Name:      "import",
 		Usage:     "add certificates to keyrings of the running kernel",
@@ -24,19 +48,14 @@ numbers are those of keyrings that are there.
 
    imaseal keys import signing.der
    imaseal keys import --keyring ima --keyring evm signing.der`,
-		Flags: []urfave.Flag{
-			&urfave.StringSliceFlag{Name: "keyring", Value: urfave.NewStringSlice("ima"), Usage: "`NAME` or number of a keyring"},
-		},
-		Action: p.importCertificates,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.keysImport),
 	}
 }
 
-func (p Program) importCertificates(c *urfave.Context) error {
-	if c.Args().Len() == 0 {
-		return conflict("no CERTIFICATE is given", "name files with certificates, DER or PEM")
-	}
+func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
 	var certificates []*x509.Certificate
-	for _, name := range c.Args().Slice() {
+	for _, name := range r.files {
 		found, err := keyfile.OpenCertificates(name)
 		if err != nil {
 			return err
@@ -49,7 +68,7 @@ func (p Program) importCertificates(c *urfave.Context) error {
 		}
 		certificates = append(certificates, found...)
 	}
-	for _, name := range c.StringSlice("keyring") {
+	for _, name := range r.keyrings {
 		id, full, err := findKeyring(name)
 		if err != nil {
 			return err

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -10,9 +12,14 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/lint"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 )
 
+// policyLintOptions are the options of imaseal policy lint.
+type policyLintOptions struct{ onePolicyOptions }
+
 func (p Program) policyLintCommand() *urfave.Command {
+	o := new(policyLintOptions)
 	return &urfave.Command{
 		Name:      "lint",
 		Usage:     "find what is wrong or unwise about a policy",
@@ -24,37 +31,23 @@ refuses the policy, or the host would not work under it.
 
    imaseal policy lint /etc/ima/ima-policy
    imaseal policy lint --kernel-config config-6.12 new-policy`,
-		Flags:  append([]urfave.Flag{kernelConfigFlag()}, targetFlags()...),
-		Action: p.policyLint,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.policyLint),
 	}
 }
 
-func (p Program) policyLint(c *urfave.Context) error {
-	name, t, err := p.onePolicy(c)
+func (p Program) policyLint(_ context.Context, r onePolicyRequest) error {
+	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
 	}
-	var findings []lint.Finding
-	var rules []policy.Rule
-	if name != running && policyWords(name) == nil {
-		text, err := readPolicy(name)
-		if err != nil {
-			return err
-		}
-		if _, err := policy.Parse(text, t.Kernel); err != nil && strings.Contains(text, "\x00") {
-			return &policyError{name: name, err: err} // no text at all
-		}
-		findings = lint.Text(text, t.Kernel)
-	} else {
-		n, err := p.openPolicy(name, t)
-		if err != nil {
-			return err
-		}
-		findings, rules = lint.Policy(n.Policy, t.Kernel), n.Rules
+	findings, rules, err := lintPolicy(r.name, t)
+	if err != nil {
+		return err
 	}
 	var text strings.Builder
 	for _, f := range findings {
-		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(name), place(f, rules), f.Severity, printableText(f.Message))
+		fmt.Fprintf(&text, "%s%s: %s: %s\n", report.Quote(r.name), place(f, rules), f.Severity, printableText(f.Message))
 		if f.Advice != "" {
 			text.WriteString("   " + printableText(f.Advice) + "\n")
 		}
@@ -66,6 +59,23 @@ func (p Program) policyLint(c *urfave.Context) error {
 		return &verdictError{status: exitVerdict}
 	}
 	return nil
+}
+
+// lintPolicy returns what is wrong with a policy, and its rules where findings are
+// about those; of a file they are about its lines.
+func lintPolicy(name string, t *target.Target) ([]lint.Finding, []policy.Rule, error) {
+	if !target.IsPolicyFile(name) {
+		pol, err := openPolicy(t, name)
+		return lint.Policy(pol.Policy, t.Kernel), pol.Rules, err
+	}
+	text, err := target.ReadPolicy(name)
+	if err != nil {
+		return nil, nil, policyError(name, err)
+	}
+	if _, err := policy.Parse(text, t.Kernel); err != nil && strings.Contains(text, "\x00") {
+		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: err} // no text at all
+	}
+	return lint.Text(text, t.Kernel), nil, nil
 }
 
 // place tells where a finding is: the line and column of a text, or a rule without

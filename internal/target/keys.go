@@ -1,10 +1,29 @@
-package cli
+package target
 
 import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
 	"imaseal/sign"
 )
+
+// Keys are what is known of the keys in the target's keyrings; nil: nothing.
+type Keys struct {
+	IMA sign.Verifiers // of .ima or _ima, for files
+	EVM sign.Verifiers // of .evm or _evm
+	// Platform is the keyring .platform, which firmware fills: nobody here
+	// knows with what.
+	Platform sign.Verifiers
+}
+
+// Keys returns the keys that the options name; without any, the running kernel's
+// keyrings say at least which keys there are, if that kernel is meant.
+func (t *Target) Keys() Keys {
+	k := Keys{IMA: t.options.Keys, EVM: t.options.Keys, Platform: unknownKeys{}}
+	if t.options.Keys == nil && t.Running {
+		k.IMA, k.EVM = keyringKeys(".ima", "_ima"), keyringKeys(".evm", "_evm")
+	}
+	return k
+}
 
 // unknownKeys is a keyring of which nothing is known.
 type unknownKeys struct{}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
@@ -13,15 +15,50 @@ import (
 	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 )
 
-func (p Program) policyExplainCommand() *urfave.Command {
-	own := []urfave.Flag{
-		operationFlag(),
-		&urfave.StringFlag{Name: "user", Category: policyCategory, Value: "0", Usage: "who does it: the `USER` by number or name, or any"},
-		&urfave.StringFlag{Name: "evm-uuid", Category: policyCategory, Usage: "`UUID` that the file system will have, if it is another than now"},
-		kernelConfigFlag(),
+// policyExplainOptions are the options of imaseal policy explain.
+type policyExplainOptions struct {
+	policy policyOptions
+	use    useOptions
+	view   viewOptions
+	kernel kernelOptions
+}
+
+func (o *policyExplainOptions) flags() []urfave.Flag {
+	uuid := o.view.uuidFlag(policyCategory, "`UUID` that the file system will have, if it is another than now")
+	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag()})
+}
+
+// A policyExplainRequest is what policy explain is asked for.
+type policyExplainRequest struct {
+	files  []string
+	policy policyRequest
+	use    use
+	target target.Options
+}
+
+func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error) {
+	r := policyExplainRequest{files: files, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
+	if len(files) == 0 {
+		return r, conflict("no FILE is given", "name one or more files")
 	}
+	var err error
+	if r.use, err = o.use.plan(); err != nil {
+		return r, err
+	}
+	if err := o.policy.check(); err != nil {
+		return r, err
+	}
+	if r.target, err = o.kernel.plan(); err != nil {
+		return r, err
+	}
+	return r, firstError(o.view.plan(&r.target), r.target.Check())
+}
+
+func (p Program) policyExplainCommand() *urfave.Command {
+	o := new(policyExplainOptions)
 	return &urfave.Command{
 		Name:      "explain",
 		Usage:     "say which rule takes a file, and why the earlier ones did not",
@@ -32,8 +69,8 @@ FILE, and prints what each rule answers.
    imaseal policy explain /usr/bin/passwd
    imaseal policy explain --policy /etc/ima/ima-policy /mnt/root/etc/shadow
    imaseal policy explain --policy secure_boot --operation module e1000.ko`,
-		Flags:  slices.Concat(policyFlags(), own, targetFlags()),
-		Action: p.policyExplain,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.policyExplain),
 	}
 }
 
@@ -44,32 +81,19 @@ type explainer struct {
 	operations []match.Operation // nil for those that each file seems to be for
 }
 
-func (p Program) policyExplain(c *urfave.Context) error {
-	if c.Args().Len() == 0 {
-		return conflict("no FILE is given", "name one or more files")
-	}
-	var e explainer
-	var err error
-	if e.operations, err = operations(c); err != nil {
-		return err
-	}
-	if e.Subject, err = parseSubject(c.String("user")); err != nil {
-		return err
-	}
-	if e.files, err = inspector(c); err != nil {
-		return err
-	}
-	t, err := p.target(c)
+func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error {
+	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
 	}
-	n, err := p.openPolicy(c.String("policy"), t)
+	pol, err := openPolicy(t, r.policy.name)
 	if err != nil {
 		return err
 	}
-	e.Policy, e.Kernel = n.Policy, t.Kernel
+	e := explainer{files: inspector(r.policy.targetFS, r.target), operations: r.use.operations}
+	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
 	failed, hinted := false, make(map[string]bool)
-	for _, name := range c.Args().Slice() {
+	for _, name := range r.files {
 		text, err := e.file(name)
 		if err != nil {
 			failed = true
@@ -116,6 +140,14 @@ func (e *explainer) file(name string) (string, error) {
 		text += e.Operation(o, facts, st.Mode)
 	}
 	return text, nil
+}
+
+// absolute is the path with all that tells what a file is for.
+func absolute(name string) string {
+	if path, err := filepath.Abs(name); err == nil {
+		return path
+	}
+	return name
 }
 
 var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")
