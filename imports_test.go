@@ -19,9 +19,9 @@ type row struct {
 // importTable is the shape of the program. An import that it does not have
 // needs a change here, in the same commit.
 var importTable = map[string]row{
-	"":                 {own: "internal/command"},
+	"":                 {own: "internal/cli"},
 	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
-	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
+	"internal/cli":     {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
 	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
@@ -51,7 +51,6 @@ var importTable = map[string]row{
 		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/target internal/tree",
 	},
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
@@ -82,6 +81,8 @@ var importTable = map[string]row{
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 
