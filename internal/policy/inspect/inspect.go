@@ -40,7 +40,7 @@ type Inspector struct {
 func (i *Inspector) File(file inode.File, st *unix.Stat_t) (match.File, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	m, ok := i.known[st.Dev]
+	m, ok := i.known[uint64(st.Dev)]
 	if !ok {
 		var err error
 		if m, err = i.filesystem(file); err != nil {
@@ -49,7 +49,7 @@ func (i *Inspector) File(file inode.File, st *unix.Stat_t) (match.File, error) {
 		if i.known == nil {
 			i.known = make(map[uint64]match.File)
 		}
-		i.known[st.Dev] = m
+		i.known[uint64(st.Dev)] = m
 	}
 	m.Owner, m.Group = match.Is(st.Uid), match.Is(st.Gid)
 	return m, nil

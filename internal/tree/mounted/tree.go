@@ -203,10 +203,10 @@ type filesystem struct {
 // filesystem returns what is known of a file's file system, which is asked once.
 func (t *Tree) filesystem(f *File) *filesystem {
 	t.mu.Lock()
-	known := t.known[f.entry.Stat.Dev]
+	known := t.known[f.dev()]
 	if known == nil {
 		known = new(filesystem)
-		t.known[f.entry.Stat.Dev] = known
+		t.known[f.dev()] = known
 	}
 	t.mu.Unlock()
 	known.once.Do(func() { known.ask(f) })
