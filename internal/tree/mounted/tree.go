@@ -12,7 +12,9 @@ package mounted
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -32,6 +34,9 @@ type Config struct {
 	walk.Config // without Leave and Links, which are the Tree's
 	// List are files besides the roots; nil for none.
 	List *List
+	// Check returns an error for a root that is not to be walked, which then is
+	// a failure like one that cannot be opened; nil checks none.
+	Check func(*walk.Root) error
 	// Leave returns a reason to leave a file out under this name, or nothing:
 	// another name of it may still be visited. Nil leaves out none.
 	Leave func(tree.File) reason.Code
@@ -63,7 +68,7 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 	}
 	var first error
 	for _, name := range paths {
-		root, err := walk.Open(name)
+		root, err := t.open(name)
 		if err == nil {
 			t.roots = append(t.roots, root)
 			continue
@@ -79,16 +84,30 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// unnamed drops the name of a root that cannot be opened from the error. What
-// was asked for by its name has not vanished, it is not there.
-func unnamed(err error) error {
-	return &RootError{Err: pathless(err)}
+// open opens a root and checks it.
+func (t *Tree) open(name string) (*walk.Root, error) {
+	root, err := walk.Open(name)
+	if err != nil || t.cfg.Check == nil {
+		return root, err
+	}
+	if err := t.cfg.Check(root); err != nil {
+		root.Close()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return root, nil
 }
 
-// A RootError says that a path that was given cannot be opened.
-type RootError struct{ Err error }
+// ErrNoPath says that a path that was given is not there. It is no fs.ErrNotExist:
+// nothing vanished.
+var ErrNoPath = errors.New("no such file or directory")
 
-func (e *RootError) Error() string { return e.Err.Error() }
+// unnamed drops the name of a root that cannot be opened from the error.
+func unnamed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoPath
+	}
+	return pathless(err)
+}
 
 // Roots returns the roots that could be opened. They belong to the tree.
 func (t *Tree) Roots() []*walk.Root { return t.roots }
@@ -179,6 +198,24 @@ func (t *Tree) OpenFile(name string) tree.Found {
 		found.File = &File{tree: t, entry: e}
 	}
 	return found
+}
+
+// OpenPath opens one regular file by its path, of which a symbolic link is
+// followed. The errors are of type *fs.PathError.
+func (t *Tree) OpenPath(name string) (tree.File, error) {
+	root, err := walk.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if root.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: unix.EISDIR}
+	}
+	file, err := root.Reopen()
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: pathless(err)}
+	}
+	return &File{tree: t, entry: walk.Entry{Path: root.Path(), Rel: path.Base(root.Path()), File: file, Stat: root.Stat()}}, nil
 }
 
 // full returns the absolute path of a name. It does not clean it: behind a link,
