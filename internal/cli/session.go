@@ -110,7 +110,7 @@ func (s *session) open() error {
 	if err := s.program.privileged(s.plan); err != nil {
 		return err
 	}
-	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot}
+	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
 		var err error
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {

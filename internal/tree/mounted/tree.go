@@ -34,9 +34,11 @@ type Config struct {
 	walk.Config // without Leave and Links, which are the Tree's
 	// List are files besides the roots; nil for none.
 	List *List
-	// Check returns an error for a root that is not to be walked, which then is
-	// a failure like one that cannot be opened; nil checks none.
+	// Check returns an error for a root that is not to be walked; nil checks none.
 	Check func(*walk.Root) error
+	// Lenient makes roots that cannot be opened, or are not to be walked, failures
+	// of the walk, unless there are no others.
+	Lenient bool
 	// Leave returns a reason to leave a file out under this name, or nothing:
 	// another name of it may still be visited. Nil leaves out none.
 	Leave func(tree.File) reason.Code
@@ -57,9 +59,9 @@ type Tree struct {
 	known map[uint64]*filesystem // by device
 }
 
-// Open opens the paths as roots. Those that cannot be opened are failures of the
-// walk, if any can; the error is that of the first if none can. The caller closes
-// the tree.
+// Open opens the paths as roots, and returns the error of the first that cannot be
+// opened, an *fs.PathError; of a Lenient tree only if there is no other. The caller
+// closes the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
 	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem)}
 	var err error
@@ -72,6 +74,10 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 		if err == nil {
 			t.roots = append(t.roots, root)
 			continue
+		}
+		if !cfg.Lenient {
+			t.Close()
+			return nil, err
 		}
 		if first == nil {
 			first = err
@@ -140,12 +146,20 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
 		}
 	}
 	return t.find(ctx, t.walkConfig(), func(e walk.Entry) error {
-		found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-		if e.File != nil {
-			found.File = &File{tree: t, entry: e}
-		}
-		return visit(found)
+		return visit(t.found(e))
 	})
+}
+
+// found returns an entry of a walk as what it is to a run.
+func (t *Tree) found(e walk.Entry) tree.Found {
+	found := tree.Found{Path: e.Path, Skip: e.Skip}
+	if e.Err != nil {
+		found.Err = fmt.Errorf("opening: %w", e.Err)
+	}
+	if e.File != nil {
+		found.File = &File{tree: t, entry: e}
+	}
+	return found
 }
 
 func (t *Tree) walkConfig() walk.Config {
@@ -192,12 +206,7 @@ func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) er
 // OpenFile opens one file by its path, as walk.OpenFile does. What is not there
 // gives an Err that is fs.ErrNotExist.
 func (t *Tree) OpenFile(name string) tree.Found {
-	e := walk.OpenFile(name)
-	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-	if e.File != nil {
-		found.File = &File{tree: t, entry: e}
-	}
-	return found
+	return t.found(walk.OpenFile(name))
 }
 
 // OpenPath opens one regular file by its path, of which a symbolic link is
