@@ -27,13 +27,20 @@ var importTable = map[string]row{
 	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
 	"internal/relabel": {
 		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
-			" internal/policy/inspect internal/policy/match internal/report internal/undo",
+			" internal/policy/inspect internal/policy/match internal/reason internal/report internal/undo",
 		outside: "golang.org/x/sys",
 	},
-	"walk":            {outside: "golang.org/x/sys"},
+	"walk":            {own: "internal/reason", outside: "golang.org/x/sys"},
+	"internal/reason": {},
+	"internal/tree":   {own: "internal/reason"},
+	"internal/tree/mounted": {
+		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
+		outside: "golang.org/x/sys github.com/moby/sys",
+	},
+	"internal/run":    {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
-	"internal/report": {own: "hash internal/imaevm", outside: "github.com/schollz/progressbar/v3"},
+	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
 	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
 
 	// The formats, and what they are made of.

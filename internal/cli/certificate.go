@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -121,7 +122,7 @@ func (i issuer) issue(key crypto.Signer, profile cert.Profile) ([]byte, error) {
 }
 
 // openCA opens the CA, if one is named. The caller closes it.
-func (p Program) openCA(r certRequest, ask keyfile.Ask) (issuer, error) {
+func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (issuer, error) {
 	if r.ca == "" {
 		return issuer{}, nil
 	}
@@ -129,11 +130,11 @@ func (p Program) openCA(r certRequest, ask keyfile.Ask) (issuer, error) {
 	if err != nil {
 		return issuer{}, err
 	}
-	key, err := p.openCertified(r.caKey, ask)
+	key, err := p.openCertified(ctx, r.caKey, ask)
 	if err != nil {
 		return issuer{}, err
 	}
-	i := issuer{certificate: certificates[0], key: key.Signer(), source: r.ca, opened: key}
+	i := issuer{certificate: certificates[0], key: key.Signer(ctx), source: r.ca, opened: key}
 	for _, crt := range certificates { // one of a chain
 		public, ok := crt.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if ok && public.Equal(key.PublicKey()) {

@@ -74,25 +74,25 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
-	key, err := p.openCertified(r.key, ask)
+	key, err := p.openCertified(ctx, r.key, ask)
 	if err != nil {
 		return err
 	}
 	defer key.Close()
 	if r.request {
-		der, err := cert.Request(key.Signer(), r.profile("").Name)
+		der, err := cert.Request(key.Signer(ctx), r.profile("").Name)
 		if err != nil {
 			return err
 		}
 		request := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 		return p.writeFiles([]keyfile.File{{Path: names[0], Data: request, Mode: publicMode}}, r.force)
 	}
-	issuer, err := p.openCA(r.certRequest, ask)
+	issuer, err := p.openCA(ctx, r.certRequest, ask)
 	if err != nil {
 		return err
 	}
 	defer issuer.close()
-	der, err := issuer.issue(key.Signer(), r.profile(""))
+	der, err := issuer.issue(key.Signer(ctx), r.profile(""))
 	if err != nil {
 		return err
 	}

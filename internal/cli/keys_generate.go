@@ -87,7 +87,7 @@ func (p Program) keysGenerate(ctx context.Context, r keysGenerateRequest) error 
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
-	issuer, err := p.openCA(r.certRequest, ask)
+	issuer, err := p.openCA(ctx, r.certRequest, ask)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ identifier, else from the SHA-1 of the public key.
 func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	ask := p.asker(ctx, r.passphrase)
 	for _, name := range r.files {
-		found, err := p.publicKeys(name, ask)
+		found, err := p.publicKeys(ctx, name, ask)
 		if err != nil {
 			return err
 		}
@@ -63,10 +63,10 @@ func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 }
 
 // publicKeys returns the keys in a file; an encrypted one is opened.
-func (p Program) publicKeys(name string, ask keyfile.Ask) ([]*keys.Public, error) {
+func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
 	known, err := keys.OpenVerifiers(name)
 	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(name, ask, keys.Options{})
+		key, err := keys.Open(ctx, name, ask, keys.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -71,7 +71,7 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 // openKey opens the private key, and prints what is questionable about it. The
 // caller closes it.
 func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) {
-	key, err := keys.Open(r.ref, p.asker(ctx, r.passphrase), r.options)
+	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), r.options)
 	if err != nil {
 		return nil, err
 	}

@@ -347,9 +347,9 @@ func TestPromise3OpenWriterIsTold(t *testing.T) {
 	}
 	defer unix.Munmap(page)
 	for rel, res := range run(t, labeller(renamed).Label, 2, root) {
-		told := strings.HasPrefix(res.Warning, "open for writing")
+		told := strings.HasPrefix(res.Warning(), "open for writing")
 		if want := rel == "written" || rel == "mapped"; res.Outcome != report.Labelled || told != want {
-			t.Errorf("%s: %s, warning %q", rel, res.Outcome, res.Warning)
+			t.Errorf("%s: %s, warning %q", rel, res.Outcome, res.Warning())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package relabel
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -134,7 +135,7 @@ type EVMLabels struct {
 // wantEVM returns the EVM label that the file should carry instead of the one in
 // the result, for a security.ima that will be ima. newIMA says that it will be
 // another than it was, so that no old label can fit.
-func (f *labelling) wantEVM(ima []byte, newIMA bool) ([]byte, error) {
+func (f *labelling) wantEVM(ctx context.Context, ima []byte, newIMA bool) ([]byte, error) {
 	old := f.res.EVM
 	kind, ok := f.EVM.Kinds[f.class]
 	if !ok {
@@ -153,7 +154,7 @@ func (f *labelling) wantEVM(ima []byte, newIMA bool) ([]byte, error) {
 			return old, nil
 		}
 	}
-	want, err := f.EVM.label(f.entry, kind, ima, old, f.Force)
+	want, err := f.EVM.label(ctx, f.entry, kind, ima, old, f.Force)
 	if err != nil {
 		return nil, fmt.Errorf("making security.evm: %w", err)
 	}
@@ -189,7 +190,7 @@ func (m *EVMLabels) keeps(e *walk.Entry, ima, old []byte) (bool, error) {
 }
 
 // label returns the EVM label of the kind: the old one if that is valid.
-func (m *EVMLabels) label(e *walk.Entry, kind imaevm.Type, ima, old []byte, force bool) ([]byte, error) {
+func (m *EVMLabels) label(ctx context.Context, e *walk.Entry, kind imaevm.Type, ima, old []byte, force bool) ([]byte, error) {
 	input, err := m.View.input(e, kind, ima)
 	if err != nil {
 		return nil, err
@@ -201,5 +202,5 @@ func (m *EVMLabels) label(e *walk.Entry, kind imaevm.Type, ima, old []byte, forc
 	if err != nil {
 		return nil, err
 	}
-	return m.Key.label(kind, d, old, force)
+	return m.Key.label(ctx, kind, d, old, force)
 }

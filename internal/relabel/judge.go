@@ -67,7 +67,7 @@ func (j *Judge) try(ctx context.Context, w *Worker, e *walk.Entry, res *report.R
 		}
 	}
 	if !j.Policy.mayTake(uses, facts) {
-		res.Outcome, res.Reason = report.Skipped, notAppraised
+		res.Outcome, res.Code, res.Reason = report.Skipped, "not-appraised", notAppraised
 		return nil
 	}
 	content := &content{ctx: ctx, worker: w, entry: e}

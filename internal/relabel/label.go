@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/undo"
 	"imaseal/sign"
@@ -56,28 +57,22 @@ var (
 	ErrBrokenSignature = errors.New("has a malformed signature, which is left alone")
 )
 
-// byRule is the reason of files that a rule skips.
-const byRule = "rule"
-
 // sigFileReason is the reason of files with signatures of other files.
 const sigFileReason = "detached signature"
 
 // Label is a Job: it gives the file the labels that it should carry.
 func (l *Labeller) Label(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
-	if e.Stat.Size < finishSize {
-		ctx = context.WithoutCancel(ctx)
-	}
 	class, err := l.class(e)
 	f := &labelling{Labeller: l, worker: w, entry: e, class: class, res: report.Result{Path: e.Path}}
 	switch res := &f.res; {
 	case err == errNotAppraised:
-		res.Outcome, res.Reason = report.Skipped, notAppraised
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.NotAppraised, notAppraised
 	case err != nil:
 		res.Outcome, res.Err = report.Failed, err
 	case class == plan.Skip:
-		res.Outcome, res.Reason = report.Skipped, byRule
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.ByRule, reason.ByRule.Words()
 	case l.SigFiles && isSigFile(e):
-		res.Outcome, res.Reason = report.Skipped, sigFileReason
+		res.Outcome, res.Code, res.Reason = report.Skipped, reason.SignatureFile, sigFileReason
 	default:
 		res.Class = string(class)
 		f.label(ctx)
@@ -114,9 +109,9 @@ func (f *labelling) label(ctx context.Context) {
 
 // Leave is a walk.Config.Leave: it leaves out the names that a rule skips, so
 // that the file can be labelled under another one.
-func (l *Labeller) Leave(e *walk.Entry) walk.Reason {
+func (l *Labeller) Leave(e *walk.Entry) reason.Code {
 	if class, err := l.byRules(e); err == nil && class == plan.Skip {
-		return byRule
+		return reason.ByRule
 	}
 	return ""
 }
@@ -176,7 +171,7 @@ func (f *labelling) try(ctx context.Context) error {
 		if res.EVM, err = get(f.Writer.Store, f.entry, imaevm.AttrEVM); err != nil {
 			return err
 		}
-		if evm, err = f.wantEVM(ima, len(changes) > 0); err != nil {
+		if evm, err = f.wantEVM(ctx, ima, len(changes) > 0); err != nil {
 			return err
 		}
 		if !bytes.Equal(evm, res.EVM) || evm != nil && f.Force && res.Outcome != report.Kept {
@@ -229,7 +224,10 @@ func (f *labelling) warn() {
 	if f.worker.hasWriter(f.entry) {
 		warnings = append(warnings, "open for writing: the label is stale as soon as it is written to")
 	}
-	f.res.Warning = strings.Join(warnings, "; ")
+	f.res.Warnings = nil
+	for _, text := range warnings {
+		f.res.Warn("", text)
+	}
 }
 
 // wantIMA returns the label that the file should carry instead of the one in the
@@ -244,7 +242,11 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 		}
 		return old, err
 	}
-	digest, n, err := f.worker.read(ctx, f.entry, f.Algo)
+	reading := ctx
+	if f.entry.Stat.Size < finishSize {
+		reading = context.WithoutCancel(ctx)
+	}
+	digest, n, err := f.worker.read(reading, f.entry, f.Algo)
 	res.Bytes += n
 	if err != nil {
 		return nil, err
@@ -253,7 +255,7 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 	res.Outcome = report.Unchanged
 	if f.class == plan.Sign {
 		res.KeyID, res.HasKeyID = f.Key.Signer.KeyID(), true
-		return f.Key.label(imaevm.TypeSignature, digest, old, f.Force)
+		return f.Key.label(ctx, imaevm.TypeSignature, digest, old, f.Force)
 	}
 	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !f.Force {
 		return old, nil
@@ -263,11 +265,11 @@ func (f *labelling) wantIMA(ctx context.Context) ([]byte, error) {
 
 // label returns the label over d: the old one if it is by the same key, of the
 // same form, and valid.
-func (k *SigningKey) label(kind imaevm.Type, d hash.Digest, old []byte, force bool) ([]byte, error) {
+func (k *SigningKey) label(ctx context.Context, kind imaevm.Type, d hash.Digest, old []byte, force bool) ([]byte, error) {
 	if k.made(kind, d, old) && !force {
 		return old, nil
 	}
-	label, err := sign.Label(k.Signer, kind, k.Version, d)
+	label, err := sign.Label(ctx, k.Signer, kind, k.Version, d)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}

@@ -201,7 +201,7 @@ func (r *Run) one(ctx context.Context, w *Worker, e walk.Entry) (report.Result, 
 	res := report.Result{Path: e.Path}
 	switch {
 	case e.Skip != "":
-		res.Outcome, res.Reason = report.Skipped, string(e.Skip)
+		res.Outcome, res.Code, res.Reason = report.Skipped, e.Skip, e.Skip.Words()
 		return res, true
 	case errors.Is(e.Err, fs.ErrNotExist):
 		res.Outcome = report.Vanished

@@ -22,6 +22,7 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/treetest"
 	"imaseal/walk"
@@ -244,7 +245,7 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 			for range 2 {
 				wg.Go(func() {
 					for i := range files / 2 {
-						visit(walk.Entry{Path: fmt.Sprint("/file", i), Skip: walk.HardLink})
+						visit(walk.Entry{Path: fmt.Sprint("/file", i), Skip: reason.HardLink})
 					}
 				})
 			}
@@ -264,7 +265,7 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 
 // Whatever fails in the middle, Do returns when all goroutines have ended.
 func TestDoEnds(t *testing.T) {
-	skipped := walk.Entry{Path: "/a", Skip: walk.Symlink}
+	skipped := walk.Entry{Path: "/a", Skip: reason.Symlink}
 	endless := func(ctx context.Context, visit walk.Visitor) error {
 		for ctx.Err() == nil {
 			if err := visit(skipped); err != nil {
@@ -337,7 +338,7 @@ func TestReportFails(t *testing.T) {
 	visits := 0
 	some := func(ctx context.Context, visit walk.Visitor) error {
 		for ; visits < 10*resultsAhead && ctx.Err() == nil; visits++ {
-			if err := visit(walk.Entry{Path: "x", Skip: walk.Special}); err != nil {
+			if err := visit(walk.Entry{Path: "x", Skip: reason.Special}); err != nil {
 				return err
 			}
 		}

@@ -74,17 +74,17 @@ type countedKey struct {
 
 var errKey = errors.New("the token was pulled out")
 
-func (k *countedKey) SignDigest(d hash.Digest) ([]byte, error) {
+func (k *countedKey) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
 	if n := k.n.Add(1); k.failAt > 0 && n >= k.failAt {
 		return nil, errKey
 	}
-	return k.Signer.SignDigest(d)
+	return k.Signer.SignDigest(ctx, d)
 }
 
 func openKey(t testing.TB, name string) *keys.Key {
 	t.Helper()
 	dir := "../../testdata/vectors/keys/"
-	k, err := keys.Open(dir+name+".key.pem", nil, keys.Options{Certificate: dir + name + ".cert.der"})
+	k, err := keys.Open(t.Context(), dir+name+".key.pem", nil, keys.Options{Certificate: dir + name + ".cert.der"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (v *Verifier) CountEVM() (with, without int64) {
 func (v *Verifier) Verify(ctx context.Context, w *Worker, e *walk.Entry) report.Result {
 	f := &verification{Verifier: v, worker: w, entry: e, res: report.Result{Path: e.Path}}
 	if v.SigFiles && isSigFile(e) {
-		f.res.Outcome, f.res.Reason = report.Skipped, sigFileReason
+		f.res.Outcome, f.res.Code, f.res.Reason = report.Skipped, "detached-signature", sigFileReason
 		return f.res
 	}
 	err := unchanging(e, func() error { return f.try(ctx) })
@@ -124,7 +124,7 @@ func (f *verification) ima(ctx context.Context, name string, value []byte) error
 	label, err := imaevm.Parse(value)
 	if trailing, ok := errors.AsType[*imaevm.TrailingError](err); ok { // the kernel takes such a label
 		label, err = trailing.Label, nil
-		f.res.Warning = fmt.Sprintf("%s has %d bytes behind its digest", name, trailing.Extra)
+		f.res.Warn("", fmt.Sprintf("%s has %d bytes behind its digest", name, trailing.Extra))
 	}
 	if err != nil {
 		f.found(report.Invalid, "malformed "+name+": "+err.Error())

@@ -74,8 +74,8 @@ func TestVerify(t *testing.T) {
 	results := run(t, (&Verifier{Store: s}).Verify, 2, root)
 	for _, tt := range tests {
 		res := results[tt.name]
-		if res.Outcome != tt.outcome || !strings.Contains(res.Reason, tt.said) || (tt.said == "") != (res.Reason == "") || (res.Warning != "") != tt.warning {
-			t.Errorf("%s: %s, reason %q, warning %q", tt.name, res.Outcome, res.Reason, res.Warning)
+		if res.Outcome != tt.outcome || !strings.Contains(res.Reason, tt.said) || (tt.said == "") != (res.Reason == "") || (res.Warning() != "") != tt.warning {
+			t.Errorf("%s: %s, reason %q, warning %q", tt.name, res.Outcome, res.Reason, res.Warning())
 		}
 		if !bytes.Equal(res.IMA, tt.label) {
 			t.Errorf("%s: label %x", tt.name, res.IMA)
@@ -120,7 +120,7 @@ func TestVerifyOfChangingFile(t *testing.T) {
 		return nil
 	}
 	res := run(t, (&Verifier{Store: s}).Verify, 1, root)["f"]
-	if res.Outcome != report.Valid || res.Warning != "" || res.Bytes != 2 {
+	if res.Outcome != report.Valid || res.Warning() != "" || res.Bytes != 2 {
 		t.Errorf("%+v", res)
 	}
 	s.before = func(op, name string) error {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"imaseal/hash"
+	"imaseal/internal/reason"
 )
 
 // JSON prints one object per line: one for each file, the summary last.
@@ -27,19 +28,21 @@ type JSON struct {
 }
 
 type jsonResult struct {
-	Path       string       `json:"path"`
-	PathBase64 string       `json:"path_base64,omitempty"`
-	Outcome    Outcome      `json:"outcome"`
-	Class      string       `json:"class,omitempty"`
-	IMA        string       `json:"ima,omitempty"`
-	EVM        string       `json:"evm,omitempty"`
-	Digest     *hash.Digest `json:"digest,omitempty"`
-	KeyID      string       `json:"keyid,omitempty"`
-	Cause      string       `json:"cause,omitempty"`
-	Reason     string       `json:"reason,omitempty"`
-	Judgements []Judgement  `json:"judgements,omitempty"`
-	Warning    string       `json:"warning,omitempty"`
-	Hint       string       `json:"hint,omitempty"`
+	Path       string        `json:"path"`
+	PathBase64 string        `json:"path_base64,omitempty"`
+	Outcome    Outcome       `json:"outcome"`
+	Class      string        `json:"class,omitempty"`
+	IMA        string        `json:"ima,omitempty"`
+	EVM        string        `json:"evm,omitempty"`
+	Digest     *hash.Digest  `json:"digest,omitempty"`
+	KeyID      string        `json:"keyid,omitempty"`
+	Cause      string        `json:"cause,omitempty"`
+	Reason     string        `json:"reason,omitempty"`
+	Code       reason.Code   `json:"code,omitempty"`
+	Judgements []Judgement   `json:"judgements,omitempty"`
+	Warning    string        `json:"warning,omitempty"`
+	Warnings   []reason.Note `json:"warnings,omitempty"`
+	Hint       string        `json:"hint,omitempty"`
 }
 
 type jsonSummary struct {
@@ -51,6 +54,7 @@ type jsonSummary struct {
 	HardLinks   int             `json:"hard_links"`
 	Skipped     map[string]int  `json:"skipped"`
 	Warnings    int             `json:"warnings"`
+	Notes       []reason.Note   `json:"notes,omitempty"`
 	Bytes       int64           `json:"bytes"`
 	Seconds     float64         `json:"seconds"`
 	Jobs        int             `json:"jobs"`
@@ -67,13 +71,14 @@ func (j *JSON) Start(Header) error {
 // Result implements Handler.
 func (j *JSON) Result(r Result) error {
 	j.Bar.Add(r)
-	if r.Outcome == Skipped && r.Reason != HardLink && !j.Verbose {
+	if r.Outcome == Skipped && r.Code != reason.HardLink && !j.Verbose {
 		return nil
 	}
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		Cause: r.Cause, Reason: r.Reason, Judgements: r.Judgements, Warning: r.Warning,
+		Cause: r.Cause, Reason: r.Reason, Code: r.Code, Judgements: r.Judgements,
+		Warning: r.Warning(), Warnings: r.Warnings,
 	}
 	if !utf8.ValidString(r.Path) {
 		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))
@@ -98,8 +103,11 @@ func (j *JSON) Finish(s Summary) error {
 	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
-		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: s.Skipped, Warnings: s.Warnings,
+		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Notes: s.Notes,
 		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
+	}
+	for c, n := range s.Skipped { // by their words, as ever
+		o.Skipped[c.Words()] = n
 	}
 	if s.Algo != 0 {
 		o.Algorithm = s.Algo.String()

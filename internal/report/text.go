@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"imaseal/internal/reason"
 )
 
 // Text prints results for people: what failed as it happens, to Err; with
@@ -48,8 +50,8 @@ func (t *Text) Result(r Result) error {
 	case Failed, Invalid, Unlabelled, Unverifiable:
 		line = fmt.Sprintf("imaseal: error: %s: %s\n", Quote(r.Path), problem(r))
 	}
-	if r.Warning != "" {
-		line += fmt.Sprintf("imaseal: warning: %s: %s\n", Quote(r.Path), r.Warning)
+	if w := r.Warning(); w != "" {
+		line += fmt.Sprintf("imaseal: warning: %s: %s\n", Quote(r.Path), w)
 	}
 	if hint := t.hint(r.Err); hint != "" {
 		line += fmt.Sprintf("imaseal: hint: %s\n", hint)
@@ -174,22 +176,23 @@ func writeSummary(w io.Writer, s Summary) {
 }
 
 // Skips says how many files were skipped, the most frequent reason first.
-func Skips(count map[string]int) string {
+func Skips(count map[reason.Code]int) string {
 	reasons := slices.Collect(maps.Keys(count))
-	slices.SortFunc(reasons, func(a, b string) int {
+	slices.SortFunc(reasons, func(a, b reason.Code) int {
 		if count[a] != count[b] {
 			return count[b] - count[a]
 		}
-		return strings.Compare(a, b)
+		return strings.Compare(a.Words(), b.Words())
 	})
 	total := 0
 	var parts []string
 	for _, r := range reasons {
 		total += count[r]
-		if noun, ok := nouns[r]; ok && count[r] != 1 {
-			r = noun
+		word := r.Words()
+		if count[r] != 1 {
+			word = r.Plural()
 		}
-		parts = append(parts, r)
+		parts = append(parts, word)
 	}
 	switch len(parts) {
 	case 0:
@@ -201,14 +204,6 @@ func Skips(count map[string]int) string {
 		parts[i] = fmt.Sprintf("%d %s", count[r], parts[i])
 	}
 	return fmt.Sprintf("%d skipped (%s)", total, strings.Join(parts, ", "))
-}
-
-// nouns are the reasons that have a plural.
-var nouns = map[string]string{
-	"directory":         "directories",
-	"pseudo-filesystem": "pseudo-filesystems",
-	"special file":      "special files",
-	"symbolic link":     "symbolic links",
 }
 
 func plural(n int, noun string) string {
