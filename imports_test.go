@@ -83,7 +83,7 @@ var importTable = map[string]row{
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
 
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 

@@ -55,15 +55,17 @@ type checkRequest struct {
 	target target.Options
 	// ifActive are options that count only where EVM is active.
 	ifActive []given
-	// mend are the options that commands that mend something need, too.
-	mend []mendOption
+	// mend are the options that commands that mend something need, too, and
+	// mendEVM those that they need where they make EVM labels.
+	mend, mendEVM []mendOption
 }
 
 // judgesFiles reports whether there is more to judge than the host.
 func (r *checkRequest) judgesFiles() bool { return !r.host || len(r.Paths) > 0 || r.FilesFrom != "" }
 
 func (o *checkOptions) plan(paths []string) (checkRequest, error) {
-	r := checkRequest{output: o.output, host: o.host, keys: o.keys, evmKey: o.evmKey.file, mend: o.mendOptions()}
+	r := checkRequest{output: o.output, host: o.host, keys: o.keys, evmKey: o.evmKey.file}
+	r.mend, r.mendEVM = o.mendOptions()
 	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
 	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
 	err := firstError(o.namespace.check(), o.output.check(), o.policy.check())
@@ -176,7 +178,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	}
 	defer s.close()
 	if text, ok := s.report.(*report.Text); ok {
-		advice := remedy{options: r.mend, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
+		advice := remedy{options: r.mend, evm: r.mendEVM, noUUID: r.target.NoUUID, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
 		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(advice.fix(g)) }}
 	}
 	if !r.output.silent() {

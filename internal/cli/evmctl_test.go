@@ -213,6 +213,46 @@ func signBoth(t *testing.T, root, name, algo, kind string, options []string) {
 	clearTree(t, root)
 }
 
+// TestEvmctl32 signs a tree for 32-bit kernels, as evmctl --m32 does: the same
+// bytes, and other ones than for 64 bits.
+func TestEvmctl32(t *testing.T) {
+	treetest.Root(t)
+	root := evmctlTree(t, "ext4")
+	config := filepath.Join(t.TempDir(), "config")
+	err := os.WriteFile(config, []byte("CONFIG_X86_32=y\n# CONFIG_64BIT is not set\nCONFIG_SECURITY_SELINUX=y\nCONFIG_SECURITY_APPARMOR=y\n"+
+		"CONFIG_IMA=y\nCONFIG_IMA_APPRAISE=y\nCONFIG_CRYPTO_SHA256=y\nCONFIG_INTEGRITY_ASYMMETRIC_KEYS=y\nCONFIG_EVM=y\nCONFIG_EVM_ATTR_FSUUID=y\n"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, crt := vectors.Path(t, "keys/rsa2048.key.pem"), vectors.Path(t, "keys/rsa2048.cert.der")
+	for kind, options := range evmctlKinds(t, root) {
+		sign := []string{"sign", "--owner", "any", "--key", private, "--cert", crt, "--evm", kind, root}
+		for _, target := range [][]string{{"--target-arch", "arm"}, {"--target-arch=i686"}, {"--kernel-config", config}} {
+			imaseal(t, 0, sign...)
+			wide := treeLabels(t, root)
+			imaseal(t, 0, append(slices.Clone(sign), target...)...)
+			ours := treeLabels(t, root)
+			if maps.Equal(ours, wide) {
+				t.Errorf("%s, %q: the labels are those for 64 bits", kind, target)
+			}
+			clearTree(t, root)
+			keytest.Run(t, "evmctl", slices.Concat([]string{"sign", "-r", "--imasig", "--m32", "-a", "sha256", "--key", private}, options, []string{root})...)
+			sameLabels(t, kind, ours, treeLabels(t, root))
+			verify := []string{"verify", "--owner", "any", "--key", crt, "--require", "imasig,evm", root}
+			imaseal(t, 0, append(slices.Clone(verify), target...)...)
+			imaseal(t, 4, verify...)
+			check := []string{"check", "--key", crt, "--evm-state", "x509", "--kernel-version", "6.12", root}
+			imaseal(t, 0, append(slices.Clone(check), "--kernel-config", config)...)
+			if kind == "portable" { // of others it is not known without a configuration what they cover
+				imaseal(t, 0, append(slices.Clone(check), "--target-arch", "arm")...)
+				imaseal(t, 4, append(slices.Clone(check), "--target-arch", "amd64")...)
+			}
+			imaseal(t, 2, append(slices.Clone(check), "--kernel-config", config, "--target-arch", "amd64")...)
+			clearTree(t, root)
+		}
+	}
+}
+
 func otherKey(name string) string {
 	if name == "rsa2048" {
 		return "rsa4096"

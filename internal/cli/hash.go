@@ -18,7 +18,7 @@ type hashOptions struct {
 
 func (o *hashOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it"},
+		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it built in for files that the boot needs"},
 	}
 	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.key.flags(), o.evmFlags(), o.kernelFlags(),
 		o.rewrite.flags("instead of keeping them"), []urfave.Flag{o.writersFlag()}, o.writing.flags(), o.output.flags())
@@ -66,8 +66,10 @@ What would be done, file by file:
 The files of one package:
    rpm -ql coreutils | imaseal hash --files-from -
 
-All users' files but those below var/cache, with SHA-512:
-   imaseal hash --owner any --exclude var/cache --algo sha512 /mnt/root`,
+All users' files but those below var/cache, with SHA-512, for a kernel that
+has it:
+   imaseal hash --owner any --exclude var/cache --algo sha512 \
+      --kernel-version 6.12 /mnt/root`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.label),
 	}

@@ -17,19 +17,27 @@ import (
 type mendOption struct{ name, value string }
 
 // mendOptions are those that were given.
-func (o *checkOptions) mendOptions() []mendOption {
-	all := []mendOption{
+func (o *checkOptions) mendOptions() (all, evm []mendOption) {
+	all = []mendOption{
 		{"policy", o.policy.policy}, {"target-fs", o.policy.targetFS}, {"kernel-version", o.kernel.version}, {"kernel-config", o.kernel.config},
 		{"secure-boot", o.kernel.secureBoot}, {"evm-uuid", o.view.uuid}, {"namespace", o.namespace.name},
 	}
-	return slices.DeleteFunc(all, func(m mendOption) bool { return m.value == "" || m == mendOption{"namespace", "security"} })
+	for _, name := range o.view.xattrs {
+		evm = append(evm, mendOption{"evm-xattr", name})
+	}
+	if o.kernel.arch != "" {
+		evm = append(evm, mendOption{"target-arch", o.kernel.arch})
+	}
+	return slices.DeleteFunc(all, func(m mendOption) bool { return m.value == "" || m == mendOption{"namespace", "security"} }), evm
 }
 
 // A remedy finds the commands that mend what check found, as its options and
 // the kernel that it judged for go.
 type remedy struct {
 	options  []mendOption
-	targetFS string // "" if the files stay where they are
+	evm      []mendOption // for commands that make EVM labels
+	noUUID   bool         // for those that make HMACs
+	targetFS string       // "" if the files stay where they are
 	policy   policy.Policy
 	hasHMAC  bool // the kernel has an HMAC key
 }
@@ -100,15 +108,19 @@ func (r remedy) special(g report.Group) []string {
 // kernel takes. One without an HMAC key takes signatures only, which relabel
 // makes for files of class sign.
 func (r remedy) relabelEVM(g report.Group, why string, options ...string) []string {
-	switch {
-	case !r.hasHMAC:
+	r.options = slices.Concat(r.options, r.evm)
+	if !r.hasHMAC {
 		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
 		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
-	case options != nil:
-		options = append([]string{"--key KEY", "--cert CERT", "--evm portable,hmac", "--evm-key EVMKEY"}, options...)
-		return r.relabel(g, why+":", options...)
 	}
-	return r.relabel(g, why+":", "--evm hmac", "--evm-key EVMKEY")
+	kinds := []string{"--evm hmac", "--evm-key EVMKEY"}
+	if options != nil {
+		kinds = []string{"--key KEY", "--cert CERT", "--evm portable,hmac", "--evm-key EVMKEY"}
+	}
+	if r.noUUID {
+		kinds = append(kinds, "--evm-no-uuid")
+	}
+	return r.relabel(g, why+":", append(kinds, options...)...)
 }
 
 // demandsVerity reports whether a rule of the policy compares fs-verity

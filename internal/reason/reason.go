@@ -75,6 +75,12 @@ const (
 	NoLeases          Code = "no-leases"          // only times tell of writers
 )
 
+// What is to be known of the kernel that a run is for.
+const (
+	OldKernel Code = "old-kernel" // older than all whose rules are known
+	NewKernel Code = "new-kernel" // newer than all whose rules are known
+)
+
 // A Note is something that the user should know: its kind, and the words.
 type Note struct {
 	Code Code   `json:"code"`
