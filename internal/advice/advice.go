@@ -37,6 +37,19 @@ func Of(err error) (reason.Code, string) {
 	return "", ""
 }
 
+// OfCode returns what the user can do about a verdict with the code, or nothing.
+func OfCode(c reason.Code) string {
+	switch c {
+	case reason.NoKey:
+		return "--key FILE, or a directory, names the certificates or public keys to check signatures with"
+	case reason.UnknownKey:
+		return "--key FILE names further certificates; imaseal keys id tells which ids they have"
+	case reason.NoHMACKey:
+		return "--evm-key FILE names the HMAC key"
+	}
+	return ""
+}
+
 // is reports whether err wraps an error of type E.
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)

@@ -18,11 +18,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -43,6 +45,8 @@ type Program struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Host           host.Host
+
+	said *reason.List // warnings so far
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -66,6 +70,7 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
+	p.said = new(reason.List)
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {
@@ -180,8 +185,22 @@ func (p Program) complain(err error, hinted map[string]bool) {
 	}
 }
 
-func (p Program) warn(format string, args ...any) {
-	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", fmt.Sprintf(format, args...))
+// warn prints what the user should know of the run as a whole, and keeps it for
+// the summary in JSON.
+func (p Program) warn(c reason.Code, format string, args ...any) {
+	w := reason.New(c, format, args...)
+	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", w.Words)
+	if p.said != nil {
+		*p.said = append(*p.said, w)
+	}
+}
+
+// notes are the warnings so far.
+func (p Program) notes() reason.List {
+	if p.said == nil {
+		return nil
+	}
+	return slices.Clone(*p.said)
 }
 
 // status turns a finished run into an error that carries the exit status.

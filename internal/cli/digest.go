@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/target"
 )
 
@@ -27,9 +28,9 @@ func (p Program) checkDigest(r labelRequest, t *target.Target) error {
 			advice: "--algo names another digest; or have the initramfs load the module, and add --force",
 		}
 	case has == target.Absent && r.Namespace == "security":
-		p.warn("%s has no %s: it denies files with such labels (--kernel-version or --kernel-config names the kernel that the tree is for)", describe(t), r.Algo)
+		p.warn(reason.AbsentDigest, "%s has no %s: it denies files with such labels (--kernel-version or --kernel-config names the kernel that the tree is for)", describe(t), r.Algo)
 	case has == target.Module && (isMeant || r.Namespace == "security"):
-		p.warn("%s is a module in %s: files that are used before it is loaded are denied", r.Algo, describe(t))
+		p.warn(reason.ModularDigest, "%s is a module in %s: files that are used before it is loaded are denied", r.Algo, describe(t))
 	}
 	return nil
 }

@@ -38,6 +38,14 @@ func hint(err error) (reason.Code, string) {
 	return advice.Of(err)
 }
 
+// hintOn is hint for results: for those without an error it goes by the code.
+func hintOn(r report.Result) (reason.Code, string) {
+	if r.Err != nil {
+		return hint(r.Err)
+	}
+	return r.Code, advice.OfCode(r.Code)
+}
+
 // printable prints an error in one line, its path quoted where it has to be.
 func printable(err error) string {
 	switch e := err.(type) {

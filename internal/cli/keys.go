@@ -9,6 +9,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -90,7 +91,7 @@ func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask)
 	}
 	for _, w := range key.Warnings() {
 		if w.Kind == keys.ReadableByOthers || w.Kind == keys.WeakKey {
-			p.warn("%s", w)
+			p.warn(reason.Key, "%s", w)
 		}
 	}
 	return key, nil

@@ -11,6 +11,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
@@ -248,6 +249,6 @@ func (p Program) readSecret(name string, read func(string) ([]byte, fs.FileMode,
 // warnReadable says so if others than the owner can read the file of a secret.
 func (p Program) warnReadable(name string, mode fs.FileMode) {
 	if who := keyfile.ReadableBy(mode); who != "" {
-		p.warn("%s: it is secret, and can be read by %s; chmod 600 it", report.Quote(name), who)
+		p.warn(reason.ReadableSecret, "%s: it is secret, and can be read by %s; chmod 600 it", report.Quote(name), who)
 	}
 }

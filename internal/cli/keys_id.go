@@ -6,6 +6,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -77,7 +78,7 @@ func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) (
 		return nil, err
 	}
 	for _, w := range known.Warnings() {
-		p.warn("%s", w)
+		p.warn(reason.Key, "%s", w)
 	}
 	return known.Keys(), nil
 }

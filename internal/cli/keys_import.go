@@ -9,6 +9,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/keyring"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -63,7 +64,7 @@ func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
 		for _, crt := range found {
 			for _, w := range keys.CheckCertificate(crt, time.Now()) {
 				w.Source = name
-				p.warn("%s", w)
+				p.warn(reason.Key, "%s", w)
 			}
 		}
 		certificates = append(certificates, found...)

@@ -11,6 +11,7 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
@@ -256,7 +257,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 		}
 	}
 	if rules.Uses(plan.Sign) && rules.Uses(plan.Hash) && kinds[plan.Hash] == imaevm.TypePortable {
-		p.warn("files of class hash get portable EVM signatures, too, so that a kernel with EVM active takes them: it then refuses to change them (--evm portable,hmac gives them HMACs)")
+		p.warn(reason.Immutable, "files of class hash get portable EVM signatures, too, so that a kernel with EVM active takes them: it then refuses to change them (--evm portable,hmac gives them HMACs)")
 	}
 	if m.Covers, err = t.EVM(); err != nil {
 		return nil, err
@@ -324,7 +325,8 @@ func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[p
 		},
 	})
 	if err != nil && s.plan.DryRun {
-		s.program.warn("%s", printable(err))
+		code, _ := hint(err)
+		s.program.warn(code, "%s", printable(err))
 		return nil
 	}
 	if err != nil {

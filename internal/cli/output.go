@@ -61,9 +61,9 @@ func (o *outputOptions) silent() bool { return o.quiet || o.json }
 // reporter picks how results are printed; bar may be nil.
 func (p Program) reporter(o outputOptions, bar *report.Bar) report.Handler {
 	if o.json {
-		return &report.JSON{Out: p.Stdout, Verbose: o.verbose, Hint: hint, Bar: bar}
+		return &report.JSON{Out: p.Stdout, Verbose: o.verbose, Hint: hintOn, Bar: bar}
 	}
-	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: o.verbose, Quiet: o.quiet, Hint: hint, Bar: bar}
+	return &report.Text{Out: p.Stdout, Err: p.Stderr, Verbose: o.verbose, Quiet: o.quiet, Hint: hintOn, Bar: bar}
 }
 
 // bar returns a bar if there is a terminal to show it, to which nothing else

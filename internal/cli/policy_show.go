@@ -5,6 +5,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -41,12 +42,12 @@ func (p Program) policyShow(_ context.Context, r onePolicyRequest) error {
 	shown := pol.Policy
 	if pol.IsFile {
 		if more := len(pol.Rules) - len(pol.Own.Rules); more > 0 {
-			p.warn("%s keeps %d rules of its own in front of these: those of its architecture and build", describe(t), more)
+			p.warn(reason.BuildRules, "%s keeps %d rules of its own in front of these: those of its architecture and build", describe(t), more)
 		}
 		shown = pol.Own
 	}
 	if len(shown.Rules) == 0 {
-		p.warn("%s has no rules on %s: nothing is appraised", report.Quote(r.name), describe(t))
+		p.warn(reason.NoRules, "%s has no rules on %s: nothing is appraised", report.Quote(r.name), describe(t))
 	}
 	text := shown.String()
 	if shown.FailSecurely {

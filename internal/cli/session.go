@@ -206,7 +206,7 @@ func (p Program) privileged(request plan.Plan) error {
 		return err
 	}
 	if state, ok := p.Host.EVM(); ok && state.Active() {
-		p.warn("EVM is active on this kernel (state %d): it refuses to change labels of files whose security.evm it does not find right", state)
+		p.warn(reason.EVMActive, "EVM is active on this kernel (state %d): it refuses to change labels of files whose security.evm it does not find right", state)
 	}
 	return nil
 }
@@ -243,7 +243,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		if !host.InMemory(root.Magic()) {
 			return &pseudoError{name: name}
 		}
-		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
+		s.program.warn(reason.PseudoFS, "%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
 	}
 	switch {
 	case s.plan.Writes() && slices.Contains(images, root.Magic()):
@@ -281,6 +281,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
+	s.header.Notes = s.program.notes()
 	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
 	if s.bar != nil {
 		r.Progress = s.bar
@@ -292,18 +293,7 @@ func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) 
 		}
 		s.log = nil
 	}
-	if err == nil && sum.Selected() == 0 {
-		s.program.warn("no file was selected: %s", nothing(sum))
-	}
 	return sum, err
-}
-
-// nothing says why no file was selected.
-func nothing(sum report.Summary) string {
-	if reasons := report.Skips(sum.Skipped); reasons != "" {
-		return reasons
-	}
-	return "there are no files"
 }
 
 func (s *session) close() {

@@ -8,6 +8,7 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/reason"
 	"imaseal/keys"
 )
 
@@ -76,7 +77,7 @@ func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) 
 		return nil, err
 	}
 	for _, w := range key.Warnings() {
-		p.warn("%s", w)
+		p.warn(reason.Key, "%s", w)
 	}
 	return key, nil
 }

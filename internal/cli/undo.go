@@ -10,6 +10,7 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/run"
 	"imaseal/internal/tree/mounted"
@@ -84,7 +85,7 @@ func (p Program) undo(ctx context.Context, r undoRequest) error {
 		s.bar.Counted()
 	}
 	if log.Torn {
-		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(r.log))
+		p.warn(reason.TornLog, "%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(r.log))
 	}
 	if s.tree, err = mounted.Open(nil, mounted.Config{}); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/target"
 	"imaseal/internal/verify"
 	"imaseal/keys"
@@ -143,11 +144,7 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 		return err
 	}
 	defer s.close()
-	err = s.do(ctx, verifier)
-	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
-		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
-	}
-	return err
+	return s.do(ctx, verifier)
 }
 
 // openVerifier opens the keys, and finds out what the target's EVM covers if
@@ -196,7 +193,7 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 		return nil, err
 	}
 	for _, w := range known.Warnings() {
-		p.warn("%s", w)
+		p.warn(reason.Key, "%s", w)
 	}
 	return known, nil
 }

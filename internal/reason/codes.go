@@ -75,17 +75,44 @@ const (
 	NewKernel Code = "new-kernel" // newer than all whose rules are known
 )
 
+// What is to be known of a run as a whole, besides what package target says of the
+// kernel.
+const (
+	AbsentDigest    Code = "absent-digest"
+	ModularDigest   Code = "modular-digest"
+	Key             Code = "key"             // something about a key or its certificate
+	ReadableSecret  Code = "readable-secret" // by others
+	Immutable       Code = "immutable-files" // once EVM is active
+	BuildRules      Code = "build-rules"     // that a kernel has besides
+	NoRules         Code = "no-rules"
+	EVMActive       Code = "evm-active" // on the running kernel
+	NothingSelected Code = "nothing-selected"
+	TornLog         Code = "torn-log"
+	SomeEVM         Code = "some-evm" // labels, but not on all files
+)
+
 // words are what people read where it is not the code with blanks.
 var words = map[Code]string{
-	PseudoFS:     "pseudo-filesystem",
-	OwnOutput:    "written by this run",
-	OwnPath:      "given as a path of its own",
-	NoLabel:      "no label",
-	EVMSignature: "EVM signature",
-	TrustedKey:   "signature of a trusted key",
-	OtherFile:    "another file has this name by now",
-	OtherLabel:   "the label was changed since the run",
-	NotChanged:   "was not changed by the run",
+	PseudoFS:          "pseudo-filesystem",
+	OwnOutput:         "written by this run",
+	OwnPath:           "given as a path of its own",
+	NoLabel:           "no label",
+	EVMSignature:      "EVM signature",
+	TrustedKey:        "signature of a trusted key",
+	OtherFile:         "another file has this name by now",
+	OtherLabel:        "the label was changed since the run",
+	NotChanged:        "was not changed by the run",
+	NoIMA:             "no security.ima",
+	NoEVM:             "no security.evm",
+	WrongDigest:       "the content is not what the label says",
+	BadHMAC:           "the HMAC does not match",
+	NoKey:             "a signature, and no key to check it with",
+	NoHMACKey:         "an HMAC, and no HMAC key to check it with",
+	UnknownKey:        "a signature by a key that is not known",
+	NeedsKey:          "the policy demands a signature, and there is no key",
+	StaleEVM:          "an EVM label made for another IMA label",
+	MendedEVM:         "an EVM label that did not fit is mended",
+	ReplacedSignature: "a signature by another key is replaced",
 }
 
 // plurals are the words for several.

@@ -18,8 +18,9 @@ import (
 type JSON struct {
 	Out     io.Writer
 	Verbose bool
-	// Hint returns the code of an error and advice on it, or nothing.
-	Hint func(error) (reason.Code, string)
+	// Hint returns the code of a result, that of its error if it has one, and
+	// advice on it, or nothing.
+	Hint func(Result) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 
@@ -74,18 +75,19 @@ func (w Why) json(o Outcome) jsonWhy {
 }
 
 type jsonSummary struct {
-	Command     string          `json:"command"`
-	Algorithm   string          `json:"algorithm,omitempty"`
-	DryRun      bool            `json:"dry_run"`
-	Interrupted bool            `json:"interrupted"`
-	Outcomes    map[Outcome]int `json:"outcomes"`
-	HardLinks   int             `json:"hard_links"`
-	Skipped     map[string]int  `json:"skipped"`
-	Warnings    int             `json:"warnings"`
-	Notes       reason.List     `json:"notes,omitempty"`
-	Bytes       int64           `json:"bytes"`
-	Seconds     float64         `json:"seconds"`
-	Jobs        int             `json:"jobs"`
+	Command     string              `json:"command"`
+	Algorithm   string              `json:"algorithm,omitempty"`
+	DryRun      bool                `json:"dry_run"`
+	Interrupted bool                `json:"interrupted"`
+	Outcomes    map[Outcome]int     `json:"outcomes"`
+	HardLinks   int                 `json:"hard_links"`
+	Skipped     map[string]int      `json:"skipped"`
+	Warnings    int                 `json:"warnings"`
+	Warned      map[reason.Code]int `json:"warned,omitempty"`
+	Notes       reason.List         `json:"notes,omitempty"`
+	Bytes       int64               `json:"bytes"`
+	Seconds     float64             `json:"seconds"`
+	Jobs        int                 `json:"jobs"`
 }
 
 // Start implements Handler.
@@ -124,9 +126,9 @@ func (j *JSON) Result(r Result) error {
 	}
 	if r.Err != nil {
 		o.Reason = oneLine(r.Err)
-		if j.Hint != nil {
-			o.Code, o.Hint = j.Hint(r.Err)
-		}
+	}
+	if j.Hint != nil && (r.Err != nil || r.Outcome == Unverifiable) {
+		o.Code, o.Hint = j.Hint(r)
 	}
 	return j.enc.Encode(o)
 }
@@ -136,7 +138,7 @@ func (j *JSON) Finish(s Summary) error {
 	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
-		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Notes: s.Notes,
+		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
 		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
 	}
 	for c, n := range s.Skipped { // by their words, as ever

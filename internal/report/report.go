@@ -105,6 +105,8 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
+	// Notes are what was said of the run before it began.
+	Notes reason.List
 }
 
 // A Summary counts what became of a run's files.
@@ -114,7 +116,11 @@ type Summary struct {
 	Skipped   map[reason.Code]int // hard links aside
 	HardLinks int
 	Warnings  int
-	// Notes are what the user should know of the run as a whole.
+	// Warned counts warnings by their kind.
+	Warned map[reason.Code]int
+	// Notes are what the user should know of the run as a whole; so many of them
+	// were Said before it began.
+	Said    int
 	Notes   reason.List
 	Bytes   int64
 	Elapsed time.Duration
@@ -125,7 +131,7 @@ type Summary struct {
 
 // NewSummary returns the summary of nothing yet.
 func NewSummary(h Header) Summary {
-	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int)}
+	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int), Warned: make(map[reason.Code]int), Notes: h.Notes, Said: len(h.Notes)}
 }
 
 // Add counts a result.
@@ -133,6 +139,11 @@ func (s *Summary) Add(r Result) {
 	s.Bytes += r.Bytes
 	if len(r.Warnings) > 0 {
 		s.Warnings++
+	}
+	for _, w := range r.Warnings {
+		if w.Code != "" {
+			s.Warned[w.Code]++
+		}
 	}
 	switch {
 	case r.Outcome != Skipped:

@@ -52,7 +52,11 @@ func run(t *testing.T) ([]Result, Summary) {
 	return results, sum
 }
 
-func hint(err error) (reason.Code, string) {
+func hint(r Result) (reason.Code, string) {
+	err := r.Err
+	if err == nil {
+		return r.Code, ""
+	}
 	if strings.Contains(err.Error(), "not permitted") {
 		return "not-permitted", "run as root"
 	}
@@ -85,6 +89,7 @@ imaseal: error: n: unlabelled
 `
 	const sums = `imaseal: 2 labelled (sha256), 1 invalid, 1 unlabelled, 1 unchanged, 1 kept, 1 vanished, 1 hard link, 3 failed; 3 skipped (2 symbolic links, 1 other owner)
 imaseal: 2.0 MiB in 1.50 s, 2 jobs
+imaseal: warnings: 1 open for writing
 `
 	const digest = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 	const lines = `labelled     a  ` + digest + `
@@ -134,7 +139,12 @@ func TestReplay(t *testing.T) {
 	play(t, &Text{Out: &wantOut, Err: &wantErr, Verbose: true, Hint: hint}, results, sum)
 	play(t, &JSON{Out: &recorded, Verbose: true, Hint: hint}, results, sum)
 	replayed, replayedSum, hints := replay(t, recorded.Bytes())
-	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(err error) (reason.Code, string) { return "", hints[err.Error()] }}
+	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(r Result) (reason.Code, string) {
+		if r.Err == nil {
+			return r.Code, ""
+		}
+		return r.Code, hints[r.Err.Error()]
+	}}
 	play(t, text, replayed, replayedSum)
 	if out.String() != wantOut.String() {
 		t.Errorf("output:\n%s\nwant:\n%s", &out, &wantOut)
@@ -196,7 +206,7 @@ func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints
 	}
 	return results, Summary{
 		Header: Header{Command: s.Command, Jobs: s.Jobs, Algo: algo, DryRun: s.DryRun},
-		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, HardLinks: s.HardLinks, Warnings: s.Warnings,
+		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, Warned: s.Warned, HardLinks: s.HardLinks, Warnings: s.Warnings,
 		Bytes: s.Bytes, Elapsed: time.Duration(s.Seconds * float64(time.Second)), Interrupted: s.Interrupted,
 	}, hints
 }

@@ -41,10 +41,15 @@ type Verifier struct {
 	withEVM, withoutEVM atomic.Int64
 }
 
-// CountEVM returns how many files with a valid security.ima have a security.evm,
-// and how many have none.
-func (v *Verifier) CountEVM() (with, without int64) {
-	return v.withEVM.Load(), v.withoutEVM.Load()
+// Notes implements tree.Noter: it says whether some files have EVM labels and some
+// have none.
+func (v *Verifier) Notes() reason.List {
+	with, without := v.withEVM.Load(), v.withoutEVM.Load()
+	if with == 0 || without == 0 || v.NeedEVM {
+		return nil
+	}
+	return reason.List{reason.New(reason.SomeEVM,
+		"%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)}
 }
 
 // Decide implements run.Job. It changes nothing.

@@ -129,7 +129,7 @@ func (t *Tree) Close() error {
 	return nil
 }
 
-// Notes implements tree.Noter. It says once what the user should know of the file systems that were
+// Notes implements tree.Noter, for runs that write. It says once what the user should know of the file systems that were
 // visited.
 func (t *Tree) Notes() reason.List {
 	if !t.noLeases.Load() {
