@@ -146,7 +146,7 @@ func (s *session) ownFiles() []walk.Inode {
 		}
 		if info, err := statter.Stat(); err == nil && info.Mode().IsRegular() {
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				own = append(own, walk.Inode{Dev: st.Dev, Ino: st.Ino})
+				own = append(own, walk.Inode{Dev: uint64(st.Dev), Ino: st.Ino})
 			}
 		}
 	}
