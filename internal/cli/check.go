@@ -8,9 +8,9 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/appraise"
+	"imaseal/internal/judge"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
-	"imaseal/internal/relabel"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
 )
@@ -155,7 +155,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if err != nil {
 		return err
 	}
-	judge, err := p.openJudge(r, t, pol.Policy)
+	job, err := p.openJudge(r, t, pol.Policy)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if !r.output.silent() {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
 	}
-	err = s.do(ctx, judge.Check)
+	err = s.do(ctx, job)
 	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
@@ -192,11 +192,10 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 }
 
 // openJudge makes ready what judges files.
-func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*relabel.Judge, error) {
+func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*judge.Judge, error) {
 	keys, state := t.Keys(), t.State()
-	j := &relabel.Judge{
-		Store:      storeOf(r.Plan),
-		Policy:     relabel.Policy{Policy: pol, Kernel: t.Kernel, Inspector: inspector(r.policy.targetFS, r.target)},
+	j := &judge.Judge{
+		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
 		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
 		Kernel: appraise.Kernel{
@@ -213,16 +212,9 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 	if !state.IsActive() {
 		return j, refuseUnused("--evm-state hmac or x509", r.ifActive...)
 	}
-	covered, err := t.EVM()
-	if err != nil {
-		return nil, err
-	}
-	j.Added, j.CountsUUID = covered.Added, covered.CountsUUID
-	j.Counts = make(map[string]policy.Truth)
-	for _, a := range covered.Attrs {
-		j.Counts[a.Name] = a.Counts
-	}
-	return j, nil
+	var err error
+	j.Covers, err = t.EVM()
+	return j, err
 }
 
 func evmWord(s target.State) string {

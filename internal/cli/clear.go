@@ -7,8 +7,9 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/imaevm"
+	"imaseal/internal/label"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
+	"imaseal/internal/run"
 )
 
 // clearOptions are the options of imaseal clear.
@@ -44,7 +45,7 @@ func (o *clearOptions) plan(paths []string) (clearRequest, error) {
 	}
 	attrs := map[string][]string{
 		"ima": {imaevm.AttrIMA}, "evm": {imaevm.AttrEVM},
-		"all": {imaevm.AttrEVM, imaevm.AttrIMA}, // EVM first: it covers the other
+		"all": label.All(),
 	}
 	request, err := plan.Plan{
 		Command: "clear", Selection: o.files.plan(paths, owner), Writing: w, Attrs: attrs[o.label], Jobs: o.output.jobs,
@@ -71,11 +72,10 @@ A way back is kept, or only labels of EVM are removed:
 }
 
 func (p Program) clear(ctx context.Context, r clearRequest) error {
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, countFiles: true})
+	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, countFiles: true, writers: run.Ignore})
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	clearer := &relabel.Clearer{Attrs: r.Attrs, Writer: s.writer()}
-	return s.do(ctx, clearer.Clear)
+	return s.do(ctx, label.Clearer{Attrs: r.Attrs})
 }

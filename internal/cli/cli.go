@@ -174,7 +174,7 @@ func is[E error](err error) bool {
 // about it.
 func (p Program) complain(err error, hinted map[string]bool) {
 	fmt.Fprintf(p.Stderr, "imaseal: error: %s\n", printable(err))
-	if advice := hint(err); advice != "" && !hinted[advice] {
+	if _, advice := hint(err); advice != "" && !hinted[advice] {
 		hinted[advice] = true
 		fmt.Fprintf(p.Stderr, "imaseal: hint: %s\n", advice)
 	}

@@ -38,7 +38,7 @@ type evmOptions struct {
 
 func (o *evmOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "evm", Destination: &o.kinds, Category: evmCategory, Value: "none", Usage: "write security.evm too, of this `KIND`: portable, signature (bound to the inode), hmac, or a kind for signed files and hmac for the rest: portable,hmac or signature,hmac"},
+		&urfave.StringFlag{Name: "evm", Destination: &o.kinds, Category: evmCategory, DefaultText: "none", Usage: "write security.evm too, of this `KIND`: portable, signature (bound to the inode), hmac, or a kind for signed files and hmac for the rest: portable,hmac or signature,hmac"},
 		o.key.flag(),
 	}
 }
@@ -49,6 +49,9 @@ type evmRequest struct {
 	signature imaevm.Type // TypePortable or TypeSignature
 	hmac      imaevm.Type
 	key       string // the file of the HMAC key
+	// refused says that none was asked for in so many words: EVM labels that do
+	// not fit any more are then the user's matter.
+	refused bool
 }
 
 func (r evmRequest) isNone() bool { return r.signature == 0 && r.hmac == 0 }
@@ -67,8 +70,8 @@ var evmWords = map[string]imaevm.Type{
 // plan refuses kinds that there are not, and an HMAC key that is missing or of no
 // use.
 func (o *evmOptions) plan() (evmRequest, error) {
-	r := evmRequest{word: o.kinds, key: o.key.file}
-	if o.kinds != "none" {
+	r := evmRequest{word: o.kinds, key: o.key.file, refused: o.kinds == "none"}
+	if o.kinds != "none" && o.kinds != "" {
 		for word := range strings.SplitSeq(o.kinds, ",") {
 			if err := r.add(word); err != nil {
 				return r, err
@@ -105,21 +108,17 @@ func (r *evmRequest) add(word string) error {
 }
 
 // kinds says which class of files gets which kind of EVM label, nil for none.
-// Signatures go to files of class sign, HMACs to the others, or to all if there
-// are no signatures; where there is one class only, that gets what is asked for.
+// Signatures go to files of class sign, HMACs to the others; what is asked for
+// alone goes to all, since a kernel with EVM takes no file without a label.
 func (r evmRequest) kinds(rules plan.Rules) (map[plan.Class]imaevm.Type, error) {
 	if r.isNone() {
 		return nil, nil
 	}
-	kinds := map[plan.Class]imaevm.Type{plan.Sign: cmp.Or(r.signature, r.hmac)}
-	if r.hmac != 0 {
-		kinds[plan.Hash] = r.hmac
-	}
-	switch {
-	case r.signature != 0 && r.hmac != 0 && !(rules.Uses(plan.Sign) && rules.Uses(plan.Hash)):
+	if r.signature != 0 && r.hmac != 0 && !(rules.Uses(plan.Sign) && rules.Uses(plan.Hash)) {
 		return nil, conflict("--evm "+r.word+" is by class, and all files are of the same", "name one kind, or give imaseal sign --rules")
-	case !rules.Uses(plan.Sign):
-		kinds[plan.Hash] = cmp.Or(r.signature, r.hmac)
 	}
-	return kinds, nil
+	return map[plan.Class]imaevm.Type{
+		plan.Sign: cmp.Or(r.signature, r.hmac),
+		plan.Hash: cmp.Or(r.hmac, r.signature),
+	}, nil
 }

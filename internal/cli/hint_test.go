@@ -11,7 +11,9 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
-	"imaseal/internal/relabel"
+	"imaseal/internal/label"
+	"imaseal/internal/run"
+	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
 
@@ -31,25 +33,25 @@ func TestHint(t *testing.T) {
 		{&cmdline.UsageError{Err: errors.New("x"), Advice: "so"}, "so"},
 		{&advisedError{err: fmt.Errorf("--undo-log x: %w", unix.EACCES)}, ""},
 		{&advisedError{err: errors.New("x"), advice: "so"}, "so"},
-		{&relabel.ImmutableError{Err: unix.EPERM}, "--immutable lift"},
+		{&mounted.ImmutableError{Err: unix.EPERM}, "--immutable lift"},
 		{&host.PrivilegeError{}, "run as root; --namespace user"},
 		{&host.PrivilegeError{Namespaced: true}, "run as root outside containers"},
 		{fmt.Errorf("opening: %w", &walk.ChangedTypeError{To: "symbolic link"}), "somebody is changing the tree"},
 		{fmt.Errorf("opening: %w", walk.ErrMoved), "somebody is changing the tree"},
-		{relabel.ErrChanging, "stop what writes to the file"},
-		{fmt.Errorf("%w: type 0x77", relabel.ErrUnknownLabel), "look at it with imaseal show; --force"},
+		{run.ErrChanging, "stop what writes to the file"},
+		{fmt.Errorf("%w: type 0x77", label.ErrUnknownLabel), "look at it with imaseal show; --force"},
 		{errReadOnly, "mount it read-write"},
 		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
-		{&relabel.ReportError{Err: unix.ENOSPC}, ""},
+		{&run.ReportError{Err: unix.ENOSPC}, ""},
 		{Program{Stdout: failing{}}.print("x"), ""},
 		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
-		{&relabel.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
+		{&mounted.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {
-		got := hint(tt.err)
+		_, got := hint(tt.err)
 		if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("the hint on %q is %q, want %q", tt.err, got, tt.want)
 		}

@@ -30,10 +30,12 @@ const (
 	publicMode = 0o644
 )
 
-// An existsError says that a file of keys would be overwritten.
-type existsError struct{ name string }
-
-func (e *existsError) Error() string { return report.Quote(e.name) + " exists and is not overwritten" }
+// existsError says that a file of keys would be overwritten.
+func existsError(name string) error {
+	return &advisedError{
+		err: errors.New(report.Quote(name) + " exists and is not overwritten"), code: "exists", advice: "name another file, or overwrite with --force",
+	}
+}
 
 // checkDistinct refuses to write a file twice.
 func checkDistinct(names []string) error {
@@ -57,7 +59,7 @@ func mayWrite(names, reads []string, force bool) error {
 		}
 		switch err := keyfile.Replaceable(name, force); {
 		case errors.Is(err, os.ErrExist):
-			return &existsError{name: name}
+			return existsError(name)
 		case err != nil:
 			return fmt.Errorf("%s %w", report.Quote(name), err)
 		}

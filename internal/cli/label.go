@@ -7,19 +7,23 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/hash"
-	"imaseal/internal/attr"
+	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/label"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
+	"imaseal/internal/run"
 	"imaseal/internal/target"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
 	"imaseal/sign"
-	"imaseal/walk"
 )
 
 // labelOptions are what the commands that write labels have in common.
 type labelOptions struct {
 	files   selectionOptions
 	key     keyOptions
+	trust   []string
+	writers bool
 	sigFile bool
 	rules   string
 	evm     evmOptions
@@ -38,6 +42,16 @@ func (o *labelOptions) classFlags() []urfave.Flag {
 	}
 }
 
+// trustFlag is for commands that may find signatures of other keys.
+func (o *labelOptions) trustFlag() urfave.Flag {
+	return &urfave.StringSliceFlag{Name: "trust", Action: into(&o.trust), Category: labels, Usage: "keep signatures that these certificates or public keys verify: a `FILE`, or a directory of them"}
+}
+
+// writersFlag is for commands that label contents.
+func (o *labelOptions) writersFlag() urfave.Flag {
+	return &urfave.BoolFlag{Name: "allow-writers", Destination: &o.writers, Category: writing, Usage: "label files that somebody has open for writing, too"}
+}
+
 // kernelFlags are those about the target's kernel.
 func (o *labelOptions) kernelFlags() []urfave.Flag {
 	return append(o.kernel.flags(), o.kernel.archFlag())
@@ -52,10 +66,13 @@ type labelRequest struct {
 	output  outputOptions
 	classes classes
 	key     *keyRequest // nil for none
-	sigFile bool
-	evm     evmRequest
-	target  target.Options
-	policy  *policyRequest // nil: the selection decides which files are labelled
+	trust   []string    // files and directories of certificates
+	// allowWriters labels files that somebody has open for writing.
+	allowWriters bool
+	sigFile      bool
+	evm          evmRequest
+	target       target.Options
+	policy       *policyRequest // nil: the selection decides which files are labelled
 }
 
 // classes say where the rules come from that give files their class.
@@ -70,7 +87,7 @@ type policyRequest struct{ name, targetFS string }
 // plan checks what all these commands take. The command's name is for reports;
 // algo is zero if the policy chooses; rules are those without --rules.
 func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algorithm, rules plan.Rules) (labelRequest, error) {
-	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, sigFile: o.sigFile}
+	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile}
 	w, err := o.writing.plan()
 	if err := firstError(err, o.output.check()); err != nil {
 		return r, err
@@ -147,9 +164,14 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	if err != nil {
 		return err
 	}
-	l := &relabel.Labeller{Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile}
+	l := &label.Labeller{
+		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
+	}
+	if l.Trust, err = p.openTrust(r, t); err != nil {
+		return err
+	}
 	if r.policy != nil {
-		if l.Policy, err = choosePolicy(*r.policy, r.target, t, r.key != nil); err != nil {
+		if l.Policy, err = choosePolicy(r, t); err != nil {
 			return err
 		}
 		if r.Algo == 0 {
@@ -172,34 +194,58 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		if err := key.Scheme().Check(r.Algo); err != nil {
 			return conflict(err.Error(), "")
 		}
-		l.Key = &relabel.SigningKey{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
+		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
 		if l.EVM, err = p.evmLabels(r, t, kinds, rules); err != nil {
 			return err
 		}
-		l.EVM.Key = l.Key
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
 }
 
+// stale says what becomes of files that have an EVM label and get no new one.
+func (p Program) stale(r labelRequest) label.Stale {
+	if r.evm.refused {
+		return label.LeaveStale
+	}
+	state, _ := p.Host.EVM()
+	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
+		return label.RenewedByKernel
+	}
+	return label.RefuseStale
+}
+
+// openTrust opens the keys whose signatures are kept. For relabel without a key
+// they are those of the running kernel, if none are named.
+func (p Program) openTrust(r labelRequest, t *target.Target) (sign.Verifiers, error) {
+	if len(r.trust) > 0 {
+		return p.openVerifiers(r.trust)
+	}
+	if r.policy != nil && r.key == nil {
+		return t.Keys().IMA, nil
+	}
+	return nil, nil
+}
+
 // choosePolicy opens the policy that selects the files.
-func choosePolicy(r policyRequest, o target.Options, t *target.Target, hasKey bool) (*relabel.Policy, error) {
-	pol, err := openPolicy(t, r.name)
+func choosePolicy(r labelRequest, t *target.Target) (*label.Policy, error) {
+	pol, err := openPolicy(t, r.policy.name)
 	if err != nil {
 		return nil, err
 	}
-	chosen := &relabel.Policy{Policy: pol.Policy, Kernel: t.Kernel, Inspector: inspector(r.targetFS, o)}
-	if !hasKey {
-		err = chosen.CheckKey()
+	chosen := &label.Policy{Policy: pol.Policy, Kernel: t.Kernel, Place: placeOf(r.policy.targetFS, r.target)}
+	if r.key == nil && len(r.trust) == 0 {
+		narrowed := len(r.Include) > 0 || len(r.Exclude) > 0 || r.FilesFrom != "" || r.classes.file != ""
+		err = chosen.CheckKey(narrowed)
 	}
 	return chosen, err
 }
 
 // evmLabels makes ready what the kinds of labels need, but the private key.
-func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*relabel.EVMLabels, error) {
-	m := &relabel.EVMLabels{Kinds: kinds, Algo: r.Algo}
+func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*label.EVM, error) {
+	m := &label.EVM{Kinds: kinds}
 	var err error
 	if r.evm.hmac != 0 {
 		if m.HMAC, err = p.openHMAC(r.evm.key); err != nil {
@@ -209,48 +255,44 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 			return nil, errHMACRefused
 		}
 	}
-	if rules.Uses(plan.Hash) && kinds[plan.Hash] == 0 {
-		p.warn("files of class hash get no EVM label with --evm %s: a kernel with EVM active will deny them (--evm %[1]s,hmac labels them too)", r.evm.word)
+	if rules.Uses(plan.Sign) && rules.Uses(plan.Hash) && kinds[plan.Hash] == imaevm.TypePortable {
+		p.warn("files of class hash get portable EVM signatures, too, so that a kernel with EVM active takes them: it then refuses to change them (--evm portable,hmac gives them HMACs)")
 	}
-	covered, err := t.EVM()
-	if err != nil {
+	if m.Covers, err = t.EVM(); err != nil {
 		return nil, err
 	}
 	if r.evm.isBound() {
-		p.tellEVM(r.output, covered)
+		p.tellEVM(r.output, m.Covers)
 	}
-	m.View = evmView(covered, storeOf(r.Plan))
 	return m, nil
 }
 
-// evmView is what the engine takes of the target's EVM.
-func evmView(e target.EVM, store attr.Store) *relabel.EVMView {
-	return &relabel.EVMView{Store: store, Counted: e.Counted(), Added: e.Added, UUID: e.UUID, NoUUID: e.NoUUID(), Target: e.Layout}
-}
-
-func (p Program) runLabeller(ctx context.Context, r labelRequest, l *relabel.Labeller, sizes map[plan.Class]relabel.Labels) error {
+func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile}
+	if r.allowWriters {
+		o.writers = run.Allow
+	}
+	if r.classes.file != "" {
+		o.leave = l.Leave
+	}
+	s, err := p.prepare(r.Plan, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	l.Writer = s.writer()
-	if r.classes.file != "" {
-		s.config.Leave = l.Leave
-	}
 	if l.Key != nil || l.EVM != nil {
 		if err := s.checkSpace(ctx, l, sizes); err != nil {
 			return err
 		}
 	}
-	return s.do(ctx, l.Label)
+	return s.do(ctx, l)
 }
 
 // labelSizes is how many bytes of labels the files of each class get, if a
 // signature label has that many.
-func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]relabel.Labels {
+func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]tree.Labels {
 	evm := func(c plan.Class) int {
 		switch kinds[c] {
 		case 0:
@@ -260,26 +302,29 @@ func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.
 		}
 		return signature
 	}
-	return map[plan.Class]relabel.Labels{
+	return map[plan.Class]tree.Labels{
 		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
 		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
 	}
 }
 
-// checkSpace refuses a run whose labels do not fit on the file system. Of a
-// list that can be read once only, nothing can be known before.
-func (s *session) checkSpace(ctx context.Context, l *relabel.Labeller, sizes map[plan.Class]relabel.Labels) error {
-	if s.list != nil && !s.list.again() {
-		return nil
+// checkSpace refuses a run whose labels do not fit on the file system.
+func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
+	largest := tree.Labels{Sidecar: l.SigFiles}
+	for _, labels := range sizes {
+		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
 	}
-	find := func(countOnly bool) relabel.Source {
-		config := s.config
-		config.CountOnly = countOnly
-		return func(ctx context.Context, visit walk.Visitor) error { return s.find(ctx, config, visit) }
-	}
-	err := l.CheckSpace(ctx, sizes, find(true), find(false))
+	err := s.tree.CheckSpace(ctx, mounted.Space{
+		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
+		Labels: func(f tree.File) (has, want tree.Labels) {
+			if s.isRenamed() {
+				f = userNamespace.File(f)
+			}
+			return l.Sizes(f, sizes)
+		},
+	})
 	if err != nil && s.plan.DryRun {
-		s.program.warn("%v", err)
+		s.program.warn("%s", printable(err))
 		return nil
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"imaseal/internal/advice"
 	"imaseal/keys/keyfile"
 )
 
@@ -25,7 +26,9 @@ func (o *passphraseOption) flag(category, of string) urfave.Flag {
 var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWORD"}
 
 // errNoPassphrase says that a passphrase is needed and nobody can be asked.
-var errNoPassphrase = errors.New("no passphrase is given, and there is no terminal to ask on")
+var errNoPassphrase = &advisedError{
+	err: errors.New("no passphrase is given, and there is no terminal to ask on"), code: "needs-passphrase", advice: advice.Passphrase,
+}
 
 // asker returns how the passphrases of private keys are found: in a file, in
 // the environment, or on the terminal. Never on the command line, which others

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
@@ -16,6 +14,8 @@ import (
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/internal/tree/mounted"
+	"imaseal/walk"
 )
 
 // policyExplainOptions are the options of imaseal policy explain.
@@ -77,7 +77,8 @@ FILE, and prints what each rule answers.
 // An explainer is policy explain with everything opened.
 type explainer struct {
 	explain.Explainer
-	files      *inspect.Inspector
+	files      *mounted.Tree
+	place      inspect.Place
 	operations []match.Operation // nil for those that each file seems to be for
 }
 
@@ -90,7 +91,11 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	if err != nil {
 		return err
 	}
-	e := explainer{files: inspector(r.policy.targetFS, r.target), operations: r.use.operations}
+	files, err := mounted.Open(nil, mounted.Config{})
+	if err != nil {
+		return err
+	}
+	e := explainer{files: files, place: placeOf(r.policy.targetFS, r.target), operations: r.use.operations}
 	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
 	failed, hinted := false, make(map[string]bool)
 	for _, name := range r.files {
@@ -112,42 +117,29 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 
 // file explains what is done with a file.
 func (e *explainer) file(name string) (string, error) {
-	// O_NONBLOCK, since it may be a fifo.
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := e.files.OpenPath(name)
+	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
+		return "", errNotRegular
+	}
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return "", err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return "", errNotRegular
-	}
-	facts, err := e.files.File(f, &st)
+	facts, err := e.place.Facts(f)
 	if err != nil {
 		return "", err
 	}
 	uses := e.operations
 	if uses == nil {
-		if uses, err = inspect.Uses(f, &st, absolute(name)); err != nil {
+		if uses, err = inspect.Uses(f); err != nil {
 			return "", err
 		}
 	}
 	text := fmt.Sprintf("%s: %s\n", report.Quote(name), explain.File(facts))
 	for _, o := range uses {
-		text += e.Operation(o, facts, st.Mode)
+		text += e.Operation(o, facts, f.Meta().Mode)
 	}
 	return text, nil
-}
-
-// absolute is the path with all that tells what a file is for.
-func absolute(name string) string {
-	if path, err := filepath.Abs(name); err == nil {
-		return path
-	}
-	return name
 }
 
 var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")

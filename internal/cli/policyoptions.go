@@ -48,9 +48,9 @@ func (o *policyOptions) check() error {
 	}
 }
 
-// inspector returns what looks at files for a policy of the target.
-func inspector(targetFS string, t target.Options) *inspect.Inspector {
-	return &inspect.Inspector{Type: targetFS, UUID: t.UUID}
+// placeOf returns the file system that files of the target will be on.
+func placeOf(targetFS string, t target.Options) inspect.Place {
+	return inspect.Place{Type: targetFS, UUID: t.UUID}
 }
 
 // openPolicy opens a policy, and knows what was meant where there is none.

@@ -52,7 +52,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	run(1, "keys", "evm-key", "--open", "@evm.key", "--master", "@kmk", "--out", "@none")
 	run(1, "keys", "evm-key", "--open", "@evm.blob", "--master", "@evm.key", "--out", "@none")
 	run(0, with("sign", "-v", "--json", "--key", "@p256.key", "--cert", "@p256.der", "--evm", "portable", "--undo-log", "@log", "@tree")...)
-	run(0, with("sign", "-v", "--key", "@rsa.key", "--cert", "@rsa.der", "--undo-log", "@log2", "@tree")...)
+	run(0, with("sign", "-v", "--evm", "none", "--key", "@rsa.key", "--cert", "@rsa.der", "--undo-log", "@log2", "@tree")...)
 	run(0, with("hash", "-n", "-v", "--evm", "hmac", "--evm-key", "@evm.key", "--evm-no-uuid", "@tree/a")...)
 	run(2, with("sign", "--key", "@rsa.key", "--algo", "sm3", "@tree")...)
 	run(1, with("sign", "--key", "@rsa.key", "--cert", "@p256.der", "@tree")...)

@@ -6,17 +6,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/advice"
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/run"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
 	"imaseal/internal/undo"
 	"imaseal/walk"
 )
@@ -24,12 +29,16 @@ import (
 // sessionOptions say what a walking command needs besides its plan.
 type sessionOptions struct {
 	output outputOptions
+	// leave says which names are left out; nil leaves out none.
+	leave func(tree.File) reason.Code
 	// oneFinder keeps the order of files whatever the number of workers.
 	oneFinder bool
 	// bare takes trees on file systems that hold no labels, too.
 	bare bool
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
+	// writers says what becomes of files that somebody has open for writing.
+	writers run.Writers
 }
 
 // A session is a plan with everything opened that it needs.
@@ -39,62 +48,72 @@ type session struct {
 	options sessionOptions
 	header  report.Header
 	report  report.Handler
-	roots   []*walk.Root
-	config  walk.Config
-	list    *list // of --files-from, or nil
-	log     *undo.Log
 	bar     *report.Bar // nil for none
-	source  relabel.Source
+	tree    *mounted.Tree
+	log     *undo.Log // nil for none
+	source  tree.Source
+	sink    tree.Sink // nil for a command that writes nothing
 }
 
 // prepare opens what a walking command needs, and refuses what could not end
 // well before anything is written.
 func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) {
-	s := &session{program: p, plan: request, options: o}
-	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
-	s.config = walk.Config{
-		Workers: request.Jobs, CrossFilesystems: request.CrossFilesystems,
-		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
-	}
-	if o.oneFinder {
-		s.config.Workers = 1
-	}
-	if request.Owner != nil {
-		s.config.Owner = func(uid uint32) bool { return uid == *request.Owner }
-	}
-	if len(request.Include) > 0 {
-		s.config.Include = s.plan.Included
-	}
-	if len(request.Exclude) > 0 {
-		s.config.Exclude = s.plan.Excluded
-	}
-	s.source = s.walk
+	s := p.session(request, o)
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, err
 	}
+	s.source = tree.Source(s.tree)
+	if s.bar != nil && s.tree.Countable() {
+		s.source = counted{Source: s.source, counter: s.tree, bar: s.bar}
+	}
+	if s.isRenamed() {
+		s.source = userNamespace.Source(s.source)
+	}
+	s.sink = s.newSink()
+	return s, nil
+}
+
+// session returns one with nothing opened.
+func (p Program) session(request plan.Plan, o sessionOptions) *session {
+	s := &session{program: p, plan: request, options: o}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
 	s.bar = p.bar(o.output, o.countFiles)
 	s.report = p.reporter(o.output, s.bar)
-	return s, nil
+	return s
+}
+
+// userNamespace keeps labels where no privilege is needed.
+var userNamespace = tree.Namespace{From: "security.", To: "user."}
+
+func (s *session) isRenamed() bool { return s.plan.Namespace == "user" }
+
+// newSink returns what writes as the plan says.
+func (s *session) newSink() tree.Sink {
+	if s.plan.ReadOnly {
+		return nil
+	}
+	if s.plan.DryRun {
+		return tree.DryRun{}
+	}
+	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
+	if s.isRenamed() {
+		sink = userNamespace.Sink(sink)
+	}
+	if s.log != nil {
+		sink = undo.Logged{Sink: sink, Log: s.log}
+	}
+	return sink
 }
 
 func (s *session) open() error {
 	if err := s.program.privileged(s.plan); err != nil {
 		return err
 	}
-	for _, name := range s.plan.Paths {
-		root, err := walk.Open(name)
-		if err != nil {
-			return err
-		}
-		s.roots = append(s.roots, root)
-		if err := s.checkRoot(root); err != nil {
-			return fmt.Errorf("%s: %w", report.Quote(name), err)
-		}
-	}
+	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
 		var err error
-		if s.list, err = openList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
+		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err
 		}
 	}
@@ -103,8 +122,33 @@ func (s *session) open() error {
 			return err
 		}
 	}
-	s.config.Own = s.ownFiles()
-	return nil
+	cfg.Own = s.ownFiles()
+	var err error
+	if s.tree, err = mounted.Open(s.plan.Paths, cfg); err != nil {
+		s.dropLog()
+	}
+	return err
+}
+
+// walking says which files of mounted trees are visited.
+func (s *session) walking() walk.Config {
+	cfg := walk.Config{
+		Workers: s.plan.Jobs, CrossFilesystems: s.plan.CrossFilesystems,
+		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
+	}
+	if s.options.oneFinder {
+		cfg.Workers = 1
+	}
+	if owner := s.plan.Owner; owner != nil {
+		cfg.Owner = func(uid uint32) bool { return uid == *owner }
+	}
+	if len(s.plan.Include) > 0 {
+		cfg.Include = s.plan.Included
+	}
+	if len(s.plan.Exclude) > 0 {
+		cfg.Exclude = s.plan.Excluded
+	}
+	return cfg
 }
 
 func (s *session) createLog() error {
@@ -169,11 +213,22 @@ func (p Program) privileged(request plan.Plan) error {
 
 // Errors about a tree as a whole.
 var (
-	errReadOnly = errors.New("file system is mounted read-only")
-	errNoXattr  = errors.New("file system does not hold such attributes")
+	errReadOnly = &advisedError{err: errors.New("file system is mounted read-only"), code: "read-only", advice: advice.ReadOnly}
+	errImage    = &advisedError{
+		err: errors.New("is on a file system that is never written to"), code: "read-only",
+		advice: "label the tree before the image is made of it, or use --dry-run",
+	}
+	errNoXattr = &advisedError{err: errors.New("file system does not hold such attributes"), code: "no-attributes", advice: advice.NoAttributes}
 	// errHMACRefused: see host.HMACRefused.
-	errHMACRefused = errors.New("the running kernel takes no EVM HMACs from user space")
+	errHMACRefused = &advisedError{
+		err: errors.New("the running kernel takes no EVM HMACs from user space"), code: "hmac-refused",
+		advice: "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)",
+	}
 )
+
+// images are file systems that are made whole, and never written to. Kernel:
+// include/uapi/linux/magic.h.
+var images = []uint32{unix.SQUASHFS_MAGIC, unix.EROFS_SUPER_MAGIC_V1, unix.ISOFS_SUPER_MAGIC, unix.CRAMFS_MAGIC}
 
 // A pseudoError says that a tree holds no files that could be labelled.
 type pseudoError struct{ name string }
@@ -182,6 +237,7 @@ func (e *pseudoError) Error() string {
 	return "is on " + e.name + ", a pseudo-filesystem that no built-in policy appraises"
 }
 
+// checkRoot refuses a tree that no file of could be labelled or judged.
 func (s *session) checkRoot(root *walk.Root) error {
 	if name, ok := host.Pseudo(root.Magic()); ok {
 		if !host.InMemory(root.Magic()) {
@@ -189,7 +245,10 @@ func (s *session) checkRoot(root *walk.Root) error {
 		}
 		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
 	}
-	if s.plan.Writes() && root.ReadOnly() {
+	switch {
+	case s.plan.Writes() && slices.Contains(images, root.Magic()):
+		return errImage
+	case s.plan.Writes() && root.ReadOnly():
 		return errReadOnly
 	}
 	f, err := root.Reopen()
@@ -197,72 +256,23 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
-	if _, err := storeOf(s.plan).Get(f, imaevm.AttrIMA); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
+	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
 	}
 	return nil
 }
 
-// storeOf returns what reads and writes attributes as the plan says.
-func storeOf(p plan.Plan) attr.Store {
-	var store attr.Store = attr.FS{}
-	if p.DryRun {
-		store = attr.DryRun{Store: store}
+// kept returns the name under which an attribute is kept.
+func (s *session) kept(name string) string {
+	if s.isRenamed() {
+		return userNamespace.Kept(name)
 	}
-	if p.Namespace == "user" {
-		store = attr.Renamed{Store: store, From: "security.", To: "user."}
-	}
-	return store
-}
-
-func (s *session) writer() relabel.Writer {
-	return relabel.Writer{Store: storeOf(s.plan), Log: s.log, Lift: s.plan.LiftImmutable, DryRun: s.plan.DryRun}
-}
-
-// walk finds the plan's files.
-func (s *session) walk(ctx context.Context, visit walk.Visitor) error {
-	if s.bar != nil && (s.list == nil || s.list.again()) {
-		counted := s.count(ctx)
-		defer counted()
-	}
-	return s.find(ctx, s.config, visit)
-}
-
-func (s *session) find(ctx context.Context, config walk.Config, visit walk.Visitor) error {
-	config.Links = new(walk.Links)
-	if s.list != nil {
-		if err := walk.Files(ctx, s.list.names(ctx), config, visit); err != nil {
-			return err
-		}
-	}
-	return walk.Walk(ctx, s.roots, config, visit)
-}
-
-// count runs ahead of the walk and tells the bar how much there will be. It
-// returns a function that ends it.
-func (s *session) count(ctx context.Context) func() {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	config := s.config
-	config.CountOnly, config.Workers = true, 1
-	go func() {
-		defer close(done)
-		s.find(ctx, config, func(e walk.Entry) error { // what it cannot find, the walk reports
-			if e.Skip == "" && e.Err == nil {
-				s.bar.Expect(e.Stat.Size)
-			}
-			return nil
-		})
-		if ctx.Err() == nil {
-			s.bar.Counted()
-		}
-	}()
-	return func() { cancel(); <-done }
+	return name
 }
 
 // do runs a job on the session's files, and returns what decides about the exit
 // status.
-func (s *session) do(ctx context.Context, job relabel.Job) error {
+func (s *session) do(ctx context.Context, job run.Job) error {
 	sum, err := s.run(ctx, job)
 	if err != nil {
 		return err
@@ -270,12 +280,12 @@ func (s *session) do(ctx context.Context, job relabel.Job) error {
 	return status(sum)
 }
 
-func (s *session) run(ctx context.Context, job relabel.Job) (report.Summary, error) {
-	run := &relabel.Run{Source: s.source, Job: job, Report: s.report, Header: s.header}
+func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
 	if s.bar != nil {
-		run.Progress = s.bar
+		r.Progress = s.bar
 	}
-	sum, err := run.Do(ctx)
+	sum, err := r.Do(ctx)
 	if s.log != nil {
 		if closeErr := s.log.Close(); err == nil && closeErr != nil {
 			err = fmt.Errorf("closing the undo log: %w", closeErr)
@@ -297,13 +307,39 @@ func nothing(sum report.Summary) string {
 }
 
 func (s *session) close() {
-	for _, r := range s.roots {
-		r.Close()
-	}
-	if s.list != nil {
-		s.list.close()
+	if s.tree != nil {
+		s.tree.Close()
 	}
 	if s.log != nil {
 		s.log.Close()
 	}
+}
+
+// A counted source tells a bar how much there will be, while it is walked.
+type counted struct {
+	tree.Source
+	counter tree.Counter
+	bar     *report.Bar
+}
+
+// Walk implements tree.Source. The count runs ahead, and ends with the walk.
+func (c counted) Walk(ctx context.Context, visit func(tree.Found) error) error {
+	counting, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c.counter.Count(counting, c.bar.Expect) == nil && counting.Err() == nil {
+			c.bar.Counted()
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	return c.Source.Walk(ctx, visit)
+}
+
+// Notes implements tree.Noter, where the source does.
+func (c counted) Notes() []reason.Note {
+	if n, ok := c.Source.(tree.Noter); ok {
+		return n.Notes()
+	}
+	return nil
 }

@@ -16,8 +16,9 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
-	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/run"
+	"imaseal/internal/tree"
 	"imaseal/walk"
 )
 
@@ -67,7 +68,7 @@ in hexadecimal. Nothing is verified.
 }
 
 func (p Program) show(_ context.Context, r showRequest) error {
-	rename := attr.Renamed{From: "security.", To: r.namespace + "."}.Name
+	rename := tree.Namespace{From: "security.", To: r.namespace + "."}.Kept
 	failed, hinted := false, make(map[string]bool)
 	for _, name := range r.files {
 		shown, err := readLabels(name, rename)
@@ -84,7 +85,7 @@ func (p Program) show(_ context.Context, r showRequest) error {
 			err = shown.print(p.Stdout)
 		}
 		if err != nil {
-			return &relabel.ReportError{Err: pathless(err)}
+			return &run.ReportError{Err: pathless(err)}
 		}
 	}
 	if failed {

@@ -18,8 +18,8 @@ type signOptions struct {
 
 func (o *signOptions) flags() []urfave.Flag {
 	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"}
-	return slices.Concat(o.owner.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{algo}, o.classFlags(), o.evmFlags(), o.kernelFlags(),
-		o.rewrite.flags("where the rules say hash"), o.writing.flags(), o.output.flags())
+	return slices.Concat(o.owner.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{o.trustFlag(), algo}, o.classFlags(), o.evmFlags(), o.kernelFlags(),
+		o.rewrite.flags("where the rules say hash, and those that --trust verifies"), []urfave.Flag{o.writersFlag()}, o.writing.flags(), o.output.flags())
 }
 
 func (o *signOptions) plan(paths []string) (labelRequest, error) {
@@ -38,8 +38,8 @@ func (o *signOptions) plan(paths []string) (labelRequest, error) {
 	if err != nil {
 		return r, err
 	}
-	if o.rules == "" && o.rewrite.signatures {
-		return r, refuseUnused("--rules", given{"replace-signatures", true})
+	if o.rules == "" && len(o.trust) == 0 && o.rewrite.signatures {
+		return r, refuseUnused("--rules or --trust", given{"replace-signatures", true})
 	}
 	return r, o.checkView(r.evm, false)
 }

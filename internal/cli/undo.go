@@ -10,8 +10,9 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
 	"imaseal/internal/report"
+	"imaseal/internal/run"
+	"imaseal/internal/tree/mounted"
 	"imaseal/internal/undo"
 )
 
@@ -74,8 +75,8 @@ func (p Program) undo(ctx context.Context, r undoRequest) error {
 	if err := p.privileged(request); err != nil {
 		return err
 	}
-	s := &session{program: p, plan: request, bar: p.bar(r.output, true)}
-	s.report = p.reporter(r.output, s.bar)
+	s := p.session(request, sessionOptions{output: r.output, countFiles: true, writers: run.Ignore})
+	defer s.close()
 	if s.bar != nil {
 		for range log.Len() {
 			s.bar.Expect(0)
@@ -85,10 +86,15 @@ func (p Program) undo(ctx context.Context, r undoRequest) error {
 	if log.Torn {
 		p.warn("%s ends in the middle of a line, as where a run was killed: what the lines behind it would tell is not undone", report.Quote(r.log))
 	}
-	undoer := &relabel.Undoer{Log: log, Name: r.log, Writer: s.writer()}
-	s.source = undoer.Source
-	s.header = report.Header{Command: "undo", Jobs: 1, DryRun: request.DryRun}
-	sum, err := s.run(ctx, undoer.Undo)
+	if s.tree, err = mounted.Open(nil, mounted.Config{}); err != nil {
+		return err
+	}
+	s.source = &undo.Source{Log: log, Name: r.log, Open: s.tree.OpenFile}
+	if s.isRenamed() {
+		s.source = userNamespace.Source(s.source)
+	}
+	s.sink = s.newSink()
+	sum, err := s.run(ctx, undo.Job{})
 	if err != nil {
 		return err
 	}

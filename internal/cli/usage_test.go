@@ -96,7 +96,7 @@ var wrong = map[string][]string{
 // and of what only the running kernel knows.
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
-	"evm-key": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
+	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
 	"new-master": true, "keyring": true, "out": true, "new-ca": true,
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
-	"imaseal/internal/relabel"
 	"imaseal/internal/target"
+	"imaseal/internal/verify"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
 )
@@ -134,16 +134,16 @@ Only the names of what is wrong:
 }
 
 func (p Program) verify(ctx context.Context, r verifyRequest) error {
+	verifier, err := p.openVerifier(r)
+	if err != nil {
+		return err
+	}
 	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	verifier, err := p.openVerifier(r)
-	if err != nil {
-		return err
-	}
-	err = s.do(ctx, verifier.Verify)
+	err = s.do(ctx, verifier)
 	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
 		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
 	}
@@ -152,8 +152,8 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 
 // openVerifier opens the keys, and finds out what the target's EVM covers if
 // there is something to check that with.
-func (p Program) openVerifier(r verifyRequest) (*relabel.Verifier, error) {
-	v := &relabel.Verifier{Store: storeOf(r.Plan), SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM}
+func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
+	v := &verify.Verifier{SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM}
 	if !r.checksEVM() {
 		return v, nil
 	}
@@ -181,7 +181,7 @@ func (p Program) openVerifier(r verifyRequest) (*relabel.Verifier, error) {
 	if v.HMAC != nil {
 		p.tellEVM(r.output, covered)
 	}
-	v.View = evmView(covered, v.Store)
+	v.Covers = covered
 	return v, nil
 }
 

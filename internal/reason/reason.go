@@ -55,12 +55,24 @@ const (
 	NeedsSignature Code = "signature-required"
 )
 
+// Why a file cannot be given a label, besides what the system says: package
+// advice has the codes of errors.
+const (
+	NeedsKey        Code = "needs-key"        // the policy demands a signature
+	NeedsVersion3   Code = "needs-version-3"  // of signatures
+	NeedsVerity     Code = "needs-verity"     // the policy compares fs-verity digests
+	DeniedAlgorithm Code = "denied-algorithm" // by the policy
+	NoLabelFulfils  Code = "no-label-fulfils" // rules that contradict one another
+)
+
 // What is to be known of a file though its outcome stands, and of a run.
 const (
-	OpenForWriting Code = "open-for-writing"
-	StaleEVM       Code = "stale-evm" // security.evm was made for the old label
-	TrailingBytes  Code = "trailing-bytes"
-	NoLeases       Code = "no-leases" // only times tell of writers
+	OpenForWriting    Code = "open-for-writing"
+	StaleEVM          Code = "stale-evm" // security.evm was made for the old label
+	TrailingBytes     Code = "trailing-bytes"
+	MendedEVM         Code = "mended-evm"         // the EVM label did not fit, the IMA label did
+	ReplacedSignature Code = "replaced-signature" // of another key
+	NoLeases          Code = "no-leases"          // only times tell of writers
 )
 
 // What is to be known of the kernel that a run is for.
