@@ -81,7 +81,7 @@ var importTable = map[string]row{
 	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
-	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
 

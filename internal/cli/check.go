@@ -33,7 +33,7 @@ type checkOptions struct {
 func (o *checkOptions) flags() []urfave.Flag {
 	host := &urfave.BoolFlag{Name: "host", Destination: &o.host, Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"}
 	own := []urfave.Flag{
-		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates that the kernel will have, or public keys, with which alone it checks signatures of version 1: a `FILE`, or a directory of them"},
 		o.namespace.flag(labels),
 		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 		o.evmKey.flag(),
@@ -199,8 +199,8 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 		Operations: r.use.operations, Subject: r.use.subject,
 		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
 		Kernel: appraise.Kernel{
-			Kernel: t.Kernel, Keys: keys.IMA, Platform: keys.Platform,
-			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, Target: t.Layout()},
+			Kernel: t.Kernel, Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
+			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
 		},
 	}
 	if r.evmKey != "" {

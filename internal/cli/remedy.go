@@ -47,7 +47,13 @@ func (r remedy) fix(g report.Group) []string {
 	if g.Outcome == report.Undecided {
 		return r.learn(g)
 	}
-	switch appraise.Cause(g.Cause) {
+	if lines := r.silent(g); lines != nil {
+		return lines
+	}
+	// Of several causes the first is as good as any: what mends it may bring the
+	// next one to light.
+	cause := appraise.Cause(slices.Concat(g.Causes, []string{""})[0])
+	switch cause {
 	case appraise.MissingHash:
 		return r.relabel(g, "they have no label:")
 	case appraise.InvalidHash:
@@ -65,15 +71,31 @@ func (r remedy) fix(g report.Group) []string {
 	case appraise.InvalidSignatureVersion:
 		return r.relabel(g, "this kernel takes signatures of version 2:", "--key KEY", "--cert CERT", "--sig-version 2")
 	case appraise.InvalidSignature:
+		if g.Reasons.Has(appraise.UnknownV1Key) {
+			return r.relabel(g, "evmctl import --rsa gives the kernel a public key for version 1, which --key PUBLICKEY names here, and no certificate counts; or sign them anew:",
+				"--key KEY", "--cert CERT", "--replace-signatures")
+		}
 		return r.relabel(g, "if the kernel will have another key, name it with --key CERT; else sign them again, and hash those that need no signature:",
 			"--key KEY", "--cert CERT", "--replace-signatures")
 	}
-	return r.special(g)
+	return r.special(g, cause)
+}
+
+// silent is about denials that the kernel gives no cause of.
+func (r remedy) silent(g report.Group) []string {
+	switch {
+	case g.Reasons.Has(appraise.NoXattrs):
+		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
+		return append(lines, r.exclusions(g)...)
+	case g.Reasons.Has(appraise.NotWritable):
+		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
+	}
+	return nil
 }
 
 // special is about causes that a label of the content does not mend.
-func (r remedy) special(g report.Group) []string {
-	switch appraise.Cause(g.Cause) {
+func (r remedy) special(g report.Group, cause appraise.Cause) []string {
+	switch cause {
 	case appraise.MissingHMAC:
 		return r.relabelEVM(g, "EVM is active, and they have no EVM label; from a kernel where it is not")
 	case appraise.InvalidHMAC:
@@ -93,13 +115,6 @@ func (r remedy) special(g report.Group) []string {
 		return []string{"the kernel cannot see changes on this file system: exclude it in the policy, or boot without fail_securely"}
 	case appraise.UnknownCause:
 		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
-	}
-	if strings.Contains(g.Reason, appraise.NoXattrs) {
-		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
-		return append(lines, r.exclusions(g)...)
-	}
-	if strings.Contains(g.Reason, appraise.Signed) {
-		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
 	}
 	return nil
 }
@@ -152,17 +167,14 @@ func (r remedy) exclusions(g report.Group) []string {
 
 // learn says how what is undecided can be decided.
 func (r remedy) learn(g report.Group) []string {
-	isAbout := func(missing ...string) bool {
-		return slices.ContainsFunc(missing, func(words string) bool { return strings.Contains(g.Reason, words) })
-	}
 	switch {
-	case isAbout(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked):
+	case g.Reasons.Has(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked, appraise.UncheckedEVM):
 		return []string{"--key CERT names the certificates that the kernel will have"}
-	case isAbout(appraise.NoHMACKey):
+	case g.Reasons.Has(appraise.NoHMACKey):
 		return []string{"--evm-key FILE is the plain HMAC key"}
-	case isAbout(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash):
+	case g.Reasons.Has(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash):
 		return []string{"--kernel-config FILE is the configuration of the kernel"}
-	case isAbout(appraise.NotBound):
+	case g.Reasons.Has(appraise.NotBound):
 		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
 	}
 	return []string{"imaseal policy explain says which conditions are not known"}

@@ -337,7 +337,7 @@ func (c counted) Walk(ctx context.Context, visit func(tree.Found) error) error {
 }
 
 // Notes implements tree.Noter, where the source does.
-func (c counted) Notes() []reason.Note {
+func (c counted) Notes() reason.List {
 	if n, ok := c.Source.(tree.Noter); ok {
 		return n.Notes()
 	}

@@ -177,9 +177,15 @@ func decodeLabel(value []byte) *shownLabel {
 		s.Version, s.Algorithm, s.KeyID = int(label.Version), label.Alg.String(), label.KeyID.String()
 		s.Signature, s.size = hex.EncodeToString(label.Raw), len(label.Raw)
 	case imaevm.SignatureV1:
-		s.Version, s.KeyID = 1, fmt.Sprintf("%016x", label.KeyID)
+		s.Version, s.KeyID = 1, label.KeyID.String()
+		if a, ok := label.ContentAlgorithm(); ok {
+			s.Algorithm = a.String()
+		}
 		s.Timestamp = time.Unix(int64(label.Timestamp), 0).UTC().Format(time.RFC3339)
-		s.Signature, s.size = hex.EncodeToString(label.Rest), len(label.Rest)
+		s.Signature, s.size = hex.EncodeToString(label.Raw), len(label.Raw)
+		if n := len(label.Rest); n > 0 {
+			s.Problem = fmt.Sprintf("%d bytes behind the signature", n)
+		}
 	}
 	return s
 }

@@ -99,7 +99,7 @@ func (p Program) openTarget(o target.Options, byRules bool) (*target.Target, err
 	}
 	if byRules || !t.Running {
 		for _, w := range t.Warnings {
-			p.warn("%s", w.Text)
+			p.warn("%s", w.Words)
 		}
 	}
 	return t, nil

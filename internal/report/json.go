@@ -28,21 +28,49 @@ type JSON struct {
 }
 
 type jsonResult struct {
-	Path       string        `json:"path"`
-	PathBase64 string        `json:"path_base64,omitempty"`
-	Outcome    Outcome       `json:"outcome"`
-	Class      string        `json:"class,omitempty"`
-	IMA        string        `json:"ima,omitempty"`
-	EVM        string        `json:"evm,omitempty"`
-	Digest     *hash.Digest  `json:"digest,omitempty"`
-	KeyID      string        `json:"keyid,omitempty"`
-	Cause      string        `json:"cause,omitempty"`
-	Reason     string        `json:"reason,omitempty"`
-	Code       reason.Code   `json:"code,omitempty"`
-	Judgements []Judgement   `json:"judgements,omitempty"`
-	Warning    string        `json:"warning,omitempty"`
-	Warnings   []reason.Note `json:"warnings,omitempty"`
-	Hint       string        `json:"hint,omitempty"`
+	Path       string       `json:"path"`
+	PathBase64 string       `json:"path_base64,omitempty"`
+	Outcome    Outcome      `json:"outcome"`
+	Class      string       `json:"class,omitempty"`
+	IMA        string       `json:"ima,omitempty"`
+	EVM        string       `json:"evm,omitempty"`
+	Digest     *hash.Digest `json:"digest,omitempty"`
+	KeyID      string       `json:"keyid,omitempty"`
+	jsonWhy
+	Judgements []jsonJudgement `json:"judgements,omitempty"`
+	Warning    string          `json:"warning,omitempty"`
+	Warnings   reason.List     `json:"warnings,omitempty"`
+	Hint       string          `json:"hint,omitempty"`
+}
+
+type jsonJudgement struct {
+	Operation string  `json:"operation"`
+	Access    string  `json:"access,omitempty"`
+	Verdict   Outcome `json:"verdict"`
+	jsonWhy
+	Rule string `json:"rule,omitempty"`
+}
+
+// A jsonWhy is a Why as JSON has it: what is certain has a field of its own.
+type jsonWhy struct {
+	Cause   string      `json:"cause,omitempty"`
+	Causes  []string    `json:"causes,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+	Code    reason.Code `json:"code,omitempty"`
+	Reasons reason.List `json:"reasons,omitempty"`
+}
+
+func (w Why) json(o Outcome) jsonWhy {
+	j := jsonWhy{Reason: w.Reasons.String(), Code: w.Reasons.Code()}
+	if o == Denied && len(w.Causes) == 1 {
+		j.Cause = w.Causes[0]
+	} else {
+		j.Causes = w.Causes
+	}
+	if len(w.Reasons) > 1 {
+		j.Reasons = w.Reasons
+	}
+	return j
 }
 
 type jsonSummary struct {
@@ -54,7 +82,7 @@ type jsonSummary struct {
 	HardLinks   int             `json:"hard_links"`
 	Skipped     map[string]int  `json:"skipped"`
 	Warnings    int             `json:"warnings"`
-	Notes       []reason.Note   `json:"notes,omitempty"`
+	Notes       reason.List     `json:"notes,omitempty"`
 	Bytes       int64           `json:"bytes"`
 	Seconds     float64         `json:"seconds"`
 	Jobs        int             `json:"jobs"`
@@ -77,8 +105,13 @@ func (j *JSON) Result(r Result) error {
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		Cause: r.Cause, Reason: r.Reason, Code: r.Code, Judgements: r.Judgements,
-		Warning: r.Warning(), Warnings: r.Warnings,
+		jsonWhy: r.Why.json(r.Outcome), Warning: r.Warning(), Warnings: r.Warnings,
+	}
+	if r.Reason != "" {
+		o.Reason, o.Code = r.Reason, r.Code
+	}
+	for _, t := range r.Judgements {
+		o.Judgements = append(o.Judgements, jsonJudgement{t.Operation, t.Access, t.Verdict, t.Why.json(t.Verdict), t.Rule})
 	}
 	if !utf8.ValidString(r.Path) {
 		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))

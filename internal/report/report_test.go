@@ -40,7 +40,7 @@ func run(t *testing.T) ([]Result, Summary) {
 		{Path: "i", Outcome: Skipped, Code: reason.OtherOwner, Reason: "other owner"},
 		{Path: "j", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
 		{Path: "k", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
-		{Path: "l", Outcome: Labelled, IMA: label, Warnings: []reason.Note{{Code: reason.OpenForWriting, Text: "open for writing"}}, Bytes: 2 << 20},
+		{Path: "l", Outcome: Labelled, IMA: label, Warnings: reason.List{{Code: reason.OpenForWriting, Words: "open for writing"}}, Bytes: 2 << 20},
 		{Path: "m", Outcome: Invalid, Reason: "does not fit", Digest: digest},
 		{Path: "n", Outcome: Unlabelled},
 	}
@@ -268,7 +268,7 @@ func TestTextKeepsOrder(t *testing.T) {
 	play(t, h, []Result{
 		{Path: "a", Outcome: Labelled},
 		{Path: "b", Outcome: Failed, Err: errors.New("broken")},
-		{Path: "c", Outcome: Labelled, Warnings: []reason.Note{{Text: "odd"}}},
+		{Path: "c", Outcome: Labelled, Warnings: reason.List{{Words: "odd"}}},
 	}, NewSummary(Header{}))
 	want := "labelled     a\nimaseal: error: b: broken\nfailed       b  broken\nimaseal: warning: c: odd\nlabelled     c\n"
 	if out.String() != want {

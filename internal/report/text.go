@@ -96,8 +96,10 @@ func detail(r Result) string {
 	switch {
 	case r.Err != nil:
 		s += "  " + oneLine(r.Err)
-	case r.Cause != "" || r.Reason != "":
-		s += "  " + strings.TrimSuffix(strings.TrimPrefix(r.Cause+": "+r.Reason, ": "), ": ")
+	case r.Reason != "":
+		s += "  " + r.Reason
+	case r.Why.text(r.Outcome) != "":
+		s += "  " + r.Why.text(r.Outcome)
 	case !r.Digest.IsZero():
 		s += "  " + r.Digest.String()
 	}

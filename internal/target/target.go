@@ -117,7 +117,7 @@ type Target struct {
 	Word32, BigEndian bool
 
 	// Warnings are what users should know.
-	Warnings []reason.Note
+	Warnings reason.List
 
 	options Options
 	host    host.Host
@@ -198,7 +198,7 @@ func (t *Target) warnVersion() {
 }
 
 func (t *Target) warn(code reason.Code, format string, args ...any) {
-	t.Warnings = append(t.Warnings, reason.Note{Code: code, Text: fmt.Sprintf(format, args...)})
+	t.Warnings = append(t.Warnings, reason.New(code, format, args...))
 }
 
 // askHost adds what is to be seen of the running kernel.

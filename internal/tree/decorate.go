@@ -65,7 +65,7 @@ func (s renamedSource) Count(ctx context.Context, each func(size int64)) error {
 }
 
 // Notes implements Noter, where the source does.
-func (s renamedSource) Notes() []reason.Note {
+func (s renamedSource) Notes() reason.List {
 	if n, ok := s.Source.(Noter); ok {
 		return n.Notes()
 	}

@@ -93,7 +93,7 @@ type Counter interface {
 // A Noter is a Source that has something to say about itself after a run that
 // wrote: what the user should know of what the files lie in.
 type Noter interface {
-	Notes() []reason.Note
+	Notes() reason.List
 }
 
 // A Change gives an attribute another value; nil is no attribute, which is not

@@ -131,11 +131,11 @@ func (t *Tree) Close() error {
 
 // Notes implements tree.Noter. It says once what the user should know of the file systems that were
 // visited.
-func (t *Tree) Notes() []reason.Note {
+func (t *Tree) Notes() reason.List {
 	if !t.noLeases.Load() {
 		return nil
 	}
-	return []reason.Note{{Code: reason.NoLeases, Text: "a file system here has no leases, so that only times tell whether a file was written to while it was read"}}
+	return reason.List{{Code: reason.NoLeases, Words: "a file system here has no leases, so that only times tell whether a file was written to while it was read"}}
 }
 
 // Walk implements tree.Source.
