@@ -256,6 +256,9 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
+	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
+		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it", report.Quote(root.Path()), what)
+	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
 	}
