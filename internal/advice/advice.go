@@ -76,6 +76,8 @@ func ofFile(err error) (reason.Code, string) {
 		return "foreign-signature-file", "move that file away, or replace it with --force"
 	case errors.Is(err, label.ErrStaleEVM):
 		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm removes it"
+	case errors.Is(err, target.ErrMapped):
+		return "mapped-owners", "make EVM labels through a mount without X-mount.idmap or --map-users, where the files have the owners that they have on the disk"
 	case is[*target.NotBoundError](err):
 		return "not-bound", "--evm portable makes EVM labels that need no inode"
 	}

@@ -116,6 +116,9 @@ func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise
 	if a.EVM, err = tree.Value(f, imaevm.AttrEVM); err != nil || !j.Kernel.EVM.IsActive() {
 		return a, err
 	}
+	if err := target.CheckOwner(f); err != nil {
+		return nil, err
+	}
 	if a.Attrs, err = j.attrs(f); err != nil {
 		return nil, err
 	}

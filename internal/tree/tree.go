@@ -156,6 +156,14 @@ type Placed interface {
 	NoAttributes() bool
 }
 
+// Mapped is what a File has whose owner may be another than the file system has on
+// its disk, which is the one that EVM covers.
+type Mapped interface {
+	// OwnersMapped reports whether the mount that the file was found through maps
+	// owners (mount_setattr(2), MOUNT_ATTR_IDMAP).
+	OwnersMapped() (bool, error)
+}
+
 // A Filesystem is what there is to know of one.
 type Filesystem struct {
 	Magic uint32 // of statfs(2)
