@@ -10,9 +10,11 @@
 // DigestInfo and digest, or the DER form of an ECDSA signature over the
 // leftmost bits of the digest (security/integrity/digsig_asymmetric.c,
 // crypto/asymmetric_keys/public_key.c). See Scheme for the digests that count.
+// Labels of version 1 are checked and not made: see VerifyV1.
 package sign
 
 import (
+	"context"
 	"fmt"
 
 	"imaseal/hash"
@@ -21,9 +23,11 @@ import (
 
 // A Signer makes raw signatures with one private key. Its methods are safe for
 // concurrent use; a device that does one thing at a time queues callers itself.
+// A device that hangs is given up when the context ends, with an error that
+// wraps context.Cause; a key in memory is faster than that and need not look.
 type Signer interface {
 	KeyID() imaevm.KeyID
-	SignDigest(d hash.Digest) ([]byte, error)
+	SignDigest(ctx context.Context, d hash.Digest) ([]byte, error)
 }
 
 // A Verifier checks raw signatures with one public key. The error for a
@@ -49,12 +53,12 @@ type Verifiers interface {
 //
 // The version is 2, which every kernel takes, or 3. The error for what no
 // kernel accepts is an *UnsupportedError; others are the Signer's.
-func Label(s Signer, kind imaevm.Type, version uint8, d hash.Digest) (imaevm.Signature, error) {
+func Label(ctx context.Context, s Signer, kind imaevm.Type, version uint8, d hash.Digest) (imaevm.Signature, error) {
 	signed, err := signedDigest(kind, version, d)
 	if err != nil {
 		return imaevm.Signature{}, err
 	}
-	raw, err := s.SignDigest(signed)
+	raw, err := s.SignDigest(ctx, signed)
 	if err != nil {
 		return imaevm.Signature{}, err
 	}
@@ -71,11 +75,16 @@ func Label(s Signer, kind imaevm.Type, version uint8, d hash.Digest) (imaevm.Sig
 // label's kind. It returns nil, or an *UnsupportedError for a label that no
 // kernel or no key here can check, *UnknownKeyError and *AmbiguousKeyError as
 // keys gives them, *DigestError, and *BadSignatureError. The label and d must
-// have the same algorithm.
+// have the same algorithm; that of a version 1 label is
+// imaevm.SignatureV1.ContentAlgorithm, and keys that are not VerifiersV1 are none
+// for it.
 func Verify(l imaevm.Label, d hash.Digest, keys Verifiers) error {
+	if old, ok := l.(imaevm.SignatureV1); ok {
+		return verifyV1(old, d, keys)
+	}
 	sig, ok := l.(imaevm.Signature)
 	if !ok {
-		return unsupported(l)
+		return &UnsupportedError{Kind: l.Type(), Why: "not a signature"}
 	}
 	if sig.Alg != d.Algorithm() {
 		return fmt.Errorf("a %s digest for a %s signature", d.Algorithm(), sig.Alg)

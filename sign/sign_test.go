@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -13,7 +14,7 @@ type echo imaevm.KeyID
 
 func (k echo) KeyID() imaevm.KeyID { return imaevm.KeyID(k) }
 
-func (k echo) SignDigest(d hash.Digest) ([]byte, error) { return d.Bytes(), nil }
+func (k echo) SignDigest(_ context.Context, d hash.Digest) ([]byte, error) { return d.Bytes(), nil }
 
 func (k echo) VerifyDigest(d hash.Digest, sig []byte) error {
 	if string(sig) != string(d.Bytes()) {
@@ -49,7 +50,7 @@ func TestLabel(t *testing.T) {
 		{imaevm.TypeHash, 2, hash.SHA256, "label of type 0x04, version 2: not a kind of signature"},
 	} {
 		d, key := sum(test.alg), echo(7)
-		label, err := Label(key, test.kind, test.version, d)
+		label, err := Label(t.Context(), key, test.kind, test.version, d)
 		if test.want != "" {
 			if _, ok := errors.AsType[*UnsupportedError](err); !ok || err.Error() != test.want {
 				t.Errorf("%v %d %s: %v, want %s", test.kind, test.version, test.alg, err, test.want)
@@ -98,10 +99,10 @@ func TestErrorTexts(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&UnknownKeyError{KeyID: 1}, "no key with id 00000001"},
-		{&UnknownKeyError{KeyID: 1, KnownAs: []imaevm.KeyID{2}}, "no key with id 00000001: a certificate holds such a key, but under the id 00000002"},
-		{&AmbiguousKeyError{KeyID: 1, Keys: []string{"a", "b"}}, "2 different keys have the id 00000001: a, b"},
-		{&BadSignatureError{KeyID: 1}, "bad signature by key 00000001"},
+		{&UnknownKeyError{KeyID: imaevm.KeyID(1)}, "no key with id 00000001"},
+		{&UnknownKeyError{KeyID: imaevm.KeyID(1), KnownAs: []imaevm.KeyID{2}}, "no key with id 00000001: a certificate holds such a key, but under the id 00000002"},
+		{&AmbiguousKeyError{KeyID: imaevm.KeyID(1), Keys: []string{"a", "b"}}, "2 different keys have the id 00000001: a, b"},
+		{&BadSignatureError{KeyID: imaevm.KeyID(1)}, "bad signature by key 00000001"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)
