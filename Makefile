@@ -8,6 +8,7 @@ MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
 FUZZTIME ?= 50000x
 SEED ?= 1
 WORLDS ?= 50
+COUNT ?= 3000
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
@@ -26,7 +27,7 @@ EMULATED = s390x arm
 FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
-.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential bench clean help
+.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates bench clean help
 
 all: build
 
@@ -96,6 +97,10 @@ test-kernel: ## boot labelled trees on real kernels under emulation (root)
 differential: ## have kernels and imaseal check judge WORLDS trees and policies, from SEED on (root)
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestDifferential ./internal/kernellab/ -seed $(SEED) -worlds $(WORLDS)
+
+certificates: ## offer COUNT certificates of SEED, most of them odd, to kernels and to imaseal's rules (root)
+	@.ci/need $(NEED_KERNEL)
+	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestCertificates ./internal/kernellab/ -seed $(SEED) -certificates $(COUNT)
 
 bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
 	@.ci/need $(NEED_KERNEL)

@@ -63,13 +63,17 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":          {own: "hash sign internal/imaevm keys/keyfile"},
-	"keys/cert":     {own: "keys"},
-	"keys/evmkey":   {own: "keys/keyfile"},
-	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
-	"keys/pbes2":    {outside: "golang.org/x/crypto"},
-	"keys/keytest":  {}, // for tests
-	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"keys":            {own: "hash sign internal/imaevm keys/keyfile"},
+	"keys/cert":       {own: "keys"},
+	"keys/evmkey":     {own: "keys/keyfile"},
+	"keys/ber":        {},
+	"keys/kernelkey":  {own: "keys/ber"},
+	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
+	"keys/keyfile":    {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/pbes2":      {outside: "golang.org/x/crypto"},
+	"keys/keytest":    {}, // for tests
+	"keys/certtest":   {own: "hash keys/kernelkey"},
+	"internal/host":   {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},
@@ -98,7 +102,7 @@ var importTable = map[string]row{
 }
 
 // forTests are the packages that only tests, and one another, may import.
-var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/keytest"}
+var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/certtest", "keys/keytest"}
 
 func isForTests(path string) bool {
 	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
