@@ -51,7 +51,7 @@ func TestOpenBadFiles(t *testing.T) {
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},
 	} {
-		k, err := Open(test.path, nil, Options{})
+		k, err := Open(t.Context(), test.path, nil, Options{})
 		if err == nil || k != nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		} else if !strings.Contains(err.Error(), test.path) {
@@ -70,17 +70,17 @@ func TestOpenPassphrases(t *testing.T) {
 	for _, name := range []string{"p256.sec1.des3.pem", "p256.pbes2.der", "rsa2048.pkcs1.aes256.pem", "rsa2048.pkcs8.scrypt.pem"} {
 		path := filepath.Join("testdata", name)
 		for _, wrong := range []string{"wrong", "fixture\n", "Fixture", "x0", "x1", "x2"} {
-			_, err := Open(path, answer(wrong), Options{})
+			_, err := Open(t.Context(), path, answer(wrong), Options{})
 			if p, ok := errors.AsType[*keyfile.PassphraseError](err); !ok || !p.Wrong {
 				t.Errorf("%s with %q: %v", name, wrong, err)
 			}
 		}
-		_, err := Open(path, answer(""), Options{})
+		_, err := Open(t.Context(), path, answer(""), Options{})
 		if p, ok := errors.AsType[*keyfile.PassphraseError](err); !ok || p.Wrong {
 			t.Errorf("%s with nothing: %v", name, err)
 		}
 		gone := errors.New("no terminal")
-		_, err = Open(path, func(prompt string) ([]byte, error) {
+		_, err = Open(t.Context(), path, func(prompt string) ([]byte, error) {
 			if !strings.Contains(prompt, name) {
 				t.Errorf("the prompt %q does not name the file", prompt)
 			}
@@ -115,7 +115,7 @@ func TestOpenUnsupportedKinds(t *testing.T) {
 	} {
 		data := openssl(t, test.args...)
 		path := keytest.File(t, data)
-		_, err := Open(path, nil, Options{})
+		_, err := Open(t.Context(), path, nil, Options{})
 		if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
 			t.Errorf("%q: %v, want kind %s", test.args, err, test.kind)
 		}
@@ -146,7 +146,7 @@ func TestOpenUnsupportedKinds(t *testing.T) {
 // What of the encryption before PKCS#8 Go does not have is told by name.
 func TestOpenUnsupportedCipher(t *testing.T) {
 	path := keytest.File(t, openssl(t, "ec", "-in", keyPath(t, "p256"), "-camellia256", "-passout", "pass:x"))
-	_, err := Open(path, answer("x"), Options{})
+	_, err := Open(t.Context(), path, answer("x"), Options{})
 	if err == nil || !strings.Contains(err.Error(), `encrypted with unsupported cipher "CAMELLIA-256-CBC"`) {
 		t.Errorf("%v", err)
 	}

@@ -18,7 +18,7 @@ import (
 // The same are shown to kernels in package kernellab.
 func TestKernelECDSA(t *testing.T) {
 	for _, name := range []string{"p256", "p384", "p521"} {
-		key, err := Open(vectors.Path(t, "keys/"+name+".key.pem"), nil, Options{})
+		key, err := Open(t.Context(), vectors.Path(t, "keys/"+name+".key.pem"), nil, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestKernelECDSA(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		der, err := key.SignDigest(d)
+		der, err := key.SignDigest(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,7 @@
 package keys
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -54,10 +55,13 @@ type Options struct {
 	KeyID *imaevm.KeyID
 }
 
-// A backend is what a kind of private key must do. Sign must be safe for
-// concurrent use, and deterministic if it can.
+// A backend is what a kind of private key must do. Sign is like that of a
+// crypto.Signer, which brings its own randomness; it must be safe for
+// concurrent use, and deterministic if it can. One that can hang gives up when
+// the context ends, with an error that wraps context.Cause.
 type backend interface {
-	crypto.Signer
+	Public() crypto.PublicKey
+	Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 	io.Closer
 }
 
@@ -78,15 +82,16 @@ type Key struct {
 
 // Open opens the private key that ref names. If a passphrase is needed, ask is
 // called once; a nil ask means that there is none. A constant digest is signed
-// and verified before Open returns. The errors wrap *keyfile.UnsupportedError,
+// and verified before Open returns. A device that hangs is given up when ctx
+// ends; the Key does not depend on it afterwards. The errors wrap *keyfile.UnsupportedError,
 // *MismatchError, *keyfile.PassphraseError or what reading the file gave, and name the
 // file. The caller closes the Key.
-func Open(ref string, ask keyfile.Ask, o Options) (*Key, error) {
+func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, error) {
 	b, info, err := openBackend(ref, ask)
 	if err != nil {
 		return nil, err
 	}
-	k, err := newKey(b, info, o)
+	k, err := newKey(ctx, b, info, o)
 	if err != nil {
 		b.Close()
 		return nil, err
@@ -104,7 +109,7 @@ func openBackend(ref string, ask keyfile.Ask) (backend, *material, error) {
 }
 
 // newKey finds the public half, the certificate and the id of a key.
-func newKey(b backend, m *material, o Options) (*Key, error) {
+func newKey(ctx context.Context, b backend, m *material, o Options) (*Key, error) {
 	p, err := newPublic(b.Public(), m.source)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", m.source, err)
@@ -133,7 +138,7 @@ func newKey(b backend, m *material, o Options) (*Key, error) {
 		k.warnings = append(k.warnings, Warning{Kind: KeyIDFromKey, Source: m.source,
 			Detail: fmt.Sprintf("no certificate: key id %s is made from the key, and wrong if the certificate in the kernel has another subject key identifier", p.id)})
 	}
-	if err := k.selfCheck(); err != nil {
+	if err := k.selfCheck(ctx); err != nil {
 		return nil, fmt.Errorf("%q: %w", m.source, err)
 	}
 	return k, nil
@@ -150,15 +155,15 @@ func (k *Key) Close() error { return k.backend.Close() }
 // ECDSA signature, whose nonce is that of RFC 6979 unless a device makes its
 // own. The error for a digest that the kernel would not verify is a
 // *sign.DigestError.
-func (k *Key) SignDigest(d hash.Digest) ([]byte, error) {
+func (k *Key) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
 	if err := k.scheme.Check(d.Algorithm()); err != nil {
 		return nil, err
 	}
 	if k.scheme == sign.RSA {
 		h, input := rsaInput(d)
-		return k.backend.Sign(rand.Reader, input, h)
+		return k.backend.Sign(ctx, input, h)
 	}
-	return k.backend.Sign(rand.Reader, d.Bytes(), d.Algorithm().Crypto())
+	return k.backend.Sign(ctx, d.Bytes(), d.Algorithm().Crypto())
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -166,12 +171,12 @@ func (k *Key) Verifier(id imaevm.KeyID) (sign.Verifier, error) { return sign.Onl
 
 // selfCheck signs and verifies a constant digest, so that a key that cannot
 // sign, or whose halves do not belong together, fails before the first file.
-func (k *Key) selfCheck() error {
+func (k *Key) selfCheck(ctx context.Context) error {
 	d, err := hash.Sum(hash.SHA256, []byte("imaseal"))
 	if err != nil {
 		return err
 	}
-	sig, err := k.SignDigest(d)
+	sig, err := k.SignDigest(ctx, d)
 	if err != nil {
 		return fmt.Errorf("signing a test digest: %w", err)
 	}
@@ -199,15 +204,18 @@ func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
 }
 
 // fileKey is a private key in memory.
-type fileKey struct{ crypto.Signer }
+type fileKey struct{ key crypto.Signer }
+
+// Public returns the public half.
+func (k fileKey) Public() crypto.PublicKey { return k.key.Public() }
 
 // Sign gives ECDSA the nonces of RFC 6979, which Go does for want of a source
-// of randomness.
-func (k fileKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if _, ok := k.Signer.(*ecdsa.PrivateKey); ok {
-		random = nil
+// of randomness. It takes a millisecond and does not look at the context.
+func (k fileKey) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, ok := k.key.(*ecdsa.PrivateKey); ok {
+		return k.key.Sign(nil, digest, opts)
 	}
-	return k.Signer.Sign(random, digest, opts)
+	return k.key.Sign(rand.Reader, digest, opts)
 }
 
 // Close drops nothing: Go gives no way to clear the numbers of a key.
@@ -224,5 +232,17 @@ func rsaInput(d hash.Digest) (crypto.Hash, []byte) {
 	return d.Algorithm().Crypto(), d.Bytes()
 }
 
-// Signer returns the key for other uses than labels, such as certificates.
-func (k *Key) Signer() crypto.Signer { return k.backend }
+// Signer returns the key for other uses than labels, such as certificates,
+// until ctx ends.
+func (k *Key) Signer(ctx context.Context) crypto.Signer { return signer{ctx, k.backend} }
+
+// A signer is a backend as a crypto.Signer, which knows no contexts.
+type signer struct {
+	ctx context.Context
+	backend
+}
+
+// Sign ignores random: the backend has its own.
+func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.backend.Sign(s.ctx, digest, opts)
+}

@@ -49,7 +49,7 @@ func answer(passphrase string) keyfile.Ask {
 // mustOpen opens a key that the test closes.
 func mustOpen(t testing.TB, path string, ask keyfile.Ask, o Options) *Key {
 	t.Helper()
-	k, err := Open(path, ask, o)
+	k, err := Open(t.Context(), path, ask, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestOpenForms(t *testing.T) {
 			data := openssl(t, append(slices.Clone(form), "-in", keyPath(t, name))...)
 			asked := 0
 			ask := func(string) ([]byte, error) { asked++; return []byte("secret"), nil }
-			k, err := Open(keytest.File(t, data), ask, Options{})
+			k, err := Open(t.Context(), keytest.File(t, data), ask, Options{})
 			if err != nil {
 				t.Errorf("%s, %q: %v", name, form, err)
 				continue
@@ -149,15 +149,15 @@ func TestOpenCertificateInFile(t *testing.T) {
 		t.Errorf("the certificate option does not win: id %s", k.KeyID())
 	}
 	path = keytest.File(t, slices.Concat(key, cert("p256")))
-	_, err = Open(path, nil, Options{})
+	_, err = Open(t.Context(), path, nil, Options{})
 	if _, ok := errors.AsType[*MismatchError](err); !ok {
 		t.Errorf("another key's certificate: %v", err)
 	}
-	_, err = Open(keyPath(t, "rsa2048"), nil, Options{Certificate: certPath(t, "rsa3072")})
+	_, err = Open(t.Context(), keyPath(t, "rsa2048"), nil, Options{Certificate: certPath(t, "rsa3072")})
 	if _, ok := errors.AsType[*MismatchError](err); !ok || !strings.Contains(err.Error(), "rsa3072.cert.der") {
 		t.Errorf("another key's certificate: %v", err)
 	}
-	if _, err = Open(keyPath(t, "rsa2048"), nil, Options{Certificate: keyPath(t, "rsa2048")}); err == nil {
+	if _, err = Open(t.Context(), keyPath(t, "rsa2048"), nil, Options{Certificate: keyPath(t, "rsa2048")}); err == nil {
 		t.Error("a key is taken for a certificate")
 	}
 }
@@ -237,7 +237,7 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	wrong := []byte("not the passphrase")
-	_, err := Open("testdata/p256.sec1.des3.pem", func(string) ([]byte, error) { return wrong, nil }, Options{})
+	_, err := Open(t.Context(), "testdata/p256.sec1.des3.pem", func(string) ([]byte, error) { return wrong, nil }, Options{})
 	if err == nil || strings.Contains(err.Error(), "not the") {
 		t.Errorf("%v", err)
 	}
@@ -251,7 +251,7 @@ func TestECDSAIsDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := mustOpen(t, keytest.File(t, test.der(t)), nil, Options{})
-		sig, err := k.SignDigest(d)
+		sig, err := k.SignDigest(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func TestRSADigestInfo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sig, err := k.SignDigest(d)
+		sig, err := k.SignDigest(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +285,7 @@ func TestRSADigestInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = k.SignDigest(d)
+	_, err = k.SignDigest(t.Context(), d)
 	if _, ok := errors.AsType[*sign.DigestError](err); !ok {
 		t.Errorf("sm3: %v", err)
 	}

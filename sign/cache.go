@@ -2,6 +2,9 @@ package sign
 
 import (
 	"container/list"
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -21,7 +24,9 @@ const entryOverhead = 300
 // equal digests cost one private-key operation. Signatures of the same key
 // over the same digest are the same, whatever label they go into. Callers
 // with one digest at the same time wait for the one operation and share its
-// result, an error too; errors are not remembered. When the memory that the
+// result, an error too; errors are not remembered. A caller stops waiting when
+// its context ends; an operation that was given up because its caller's context
+// ended is begun again by one that still waits. When the memory that the
 // signatures take exceeds the bound, those used longest ago are forgotten. A
 // Cache is safe for concurrent use.
 type Cache struct {
@@ -41,9 +46,10 @@ type made struct {
 }
 
 type flight struct {
-	done chan struct{} // closed when sig and err are set
-	sig  []byte
-	err  error
+	done      chan struct{} // closed when the rest is set
+	sig       []byte
+	err       error
+	abandoned bool // err is the end of the context of the caller that signed
 }
 
 // NewCache returns a Cache over s that holds at most CacheBytes.
@@ -62,24 +68,40 @@ func newCache(s Signer, limit int) *Cache {
 func (c *Cache) KeyID() imaevm.KeyID { return c.signer.KeyID() }
 
 // SignDigest returns the signature over d, which is the caller's.
-func (c *Cache) SignDigest(d hash.Digest) ([]byte, error) {
-	c.mu.Lock()
-	if e, ok := c.entries[d]; ok {
-		c.recent.MoveToFront(e)
-		sig := slices.Clone(e.Value.(*made).sig)
+func (c *Cache) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	for {
+		c.mu.Lock()
+		if e, ok := c.entries[d]; ok {
+			c.recent.MoveToFront(e)
+			sig := slices.Clone(e.Value.(*made).sig)
+			c.mu.Unlock()
+			return sig, nil
+		}
+		f, waits := c.flights[d]
+		if !waits {
+			f = &flight{done: make(chan struct{})}
+			c.flights[d] = f
+		}
 		c.mu.Unlock()
-		return sig, nil
+		if !waits {
+			c.sign(ctx, f, d)
+			return slices.Clone(f.sig), f.err
+		}
+		select {
+		case <-f.done:
+			if !f.abandoned {
+				return slices.Clone(f.sig), f.err
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for a signature: %w", context.Cause(ctx))
+		}
 	}
-	if f, ok := c.flights[d]; ok {
-		c.mu.Unlock()
-		<-f.done
-		return slices.Clone(f.sig), f.err
-	}
-	f := &flight{done: make(chan struct{})}
-	c.flights[d] = f
-	c.mu.Unlock()
+}
 
-	f.sig, f.err = c.signer.SignDigest(d)
+// sign does what the flight is for, and ends it.
+func (c *Cache) sign(ctx context.Context, f *flight, d hash.Digest) {
+	f.sig, f.err = c.signer.SignDigest(ctx, d)
+	f.abandoned = f.err != nil && ctx.Err() != nil && errors.Is(f.err, context.Cause(ctx))
 	c.mu.Lock()
 	delete(c.flights, d)
 	if f.err == nil {
@@ -87,7 +109,6 @@ func (c *Cache) SignDigest(d hash.Digest) ([]byte, error) {
 	}
 	c.mu.Unlock()
 	close(f.done)
-	return slices.Clone(f.sig), f.err
 }
 
 // remember adds a signature and forgets old ones. The caller holds mu.

@@ -1,7 +1,9 @@
 package sign
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -21,11 +23,17 @@ type counter struct {
 
 func (*counter) KeyID() imaevm.KeyID { return 0x01020304 }
 
-func (c *counter) SignDigest(d hash.Digest) ([]byte, error) {
-	time.Sleep(time.Second)
+func (c *counter) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	c.mu.Lock()
+	c.calls++
+	c.mu.Unlock()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return nil, fmt.Errorf("signing: %w", context.Cause(ctx))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.calls++
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -52,7 +60,7 @@ func TestCacheSignsOnce(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				d := digest(t, strconv.Itoa(i%4))
-				sig, err := c.SignDigest(d)
+				sig, err := c.SignDigest(t.Context(), d)
 				if err != nil || string(sig) != "signature of "+d.String() {
 					t.Errorf("%q, %v", sig, err)
 				}
@@ -60,7 +68,7 @@ func TestCacheSignsOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if _, err := c.SignDigest(digest(t, "0")); err != nil {
+		if _, err := c.SignDigest(t.Context(), digest(t, "0")); err != nil {
 			t.Fatal(err)
 		}
 		if key.calls != 4 {
@@ -77,7 +85,7 @@ func TestCacheForgetsErrors(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if _, err := c.SignDigest(d); err == nil {
+				if _, err := c.SignDigest(t.Context(), d); err == nil {
 					t.Error("no error")
 				}
 			})
@@ -87,8 +95,67 @@ func TestCacheForgetsErrors(t *testing.T) {
 			t.Errorf("%d operations, want the one shared", key.calls)
 		}
 		key.err = nil
-		if _, err := c.SignDigest(d); err != nil {
+		if _, err := c.SignDigest(t.Context(), d); err != nil {
 			t.Errorf("error remembered: %v", err)
+		}
+	})
+}
+
+func TestCacheWaitingEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := &counter{}
+		c := NewCache(key)
+		d := digest(t, "")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		interrupted := errors.New("interrupted")
+		begun := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.SignDigest(t.Context(), d); err != nil {
+				t.Errorf("the caller that signs: %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := c.SignDigest(ctx, d); !errors.Is(err, interrupted) || time.Since(begun) != 0 {
+				t.Errorf("the caller that waits: %v after %v", err, time.Since(begun))
+			}
+		})
+		synctest.Wait()
+		cancel(interrupted)
+		wg.Wait()
+		if key.calls != 1 {
+			t.Errorf("%d operations, want 1", key.calls)
+		}
+	})
+}
+
+func TestCacheBeginsAbandonedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := &counter{}
+		c := NewCache(key)
+		d := digest(t, "")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		interrupted := errors.New("interrupted")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.SignDigest(ctx, d); !errors.Is(err, interrupted) {
+				t.Errorf("the caller that signs: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 3 {
+			wg.Go(func() {
+				if sig, err := c.SignDigest(t.Context(), d); err != nil || len(sig) == 0 {
+					t.Errorf("a caller that waits: %q, %v", sig, err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel(interrupted)
+		wg.Wait()
+		if key.calls != 2 {
+			t.Errorf("%d operations, want the one given up and another", key.calls)
 		}
 	})
 }
@@ -99,7 +166,7 @@ func TestCacheIsBounded(t *testing.T) {
 		size := entryOverhead + len("signature of ") + len(digest(t, "").String())
 		c := newCache(key, 3*size)
 		for _, content := range []string{"a", "b", "c", "a", "d", "a", "b"} {
-			if _, err := c.SignDigest(digest(t, content)); err != nil {
+			if _, err := c.SignDigest(t.Context(), digest(t, content)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +187,7 @@ func TestCacheSmallerThanOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(&counter{}, 1)
 		for range 2 {
-			if _, err := c.SignDigest(digest(t, "a")); err != nil {
+			if _, err := c.SignDigest(t.Context(), digest(t, "a")); err != nil {
 				t.Fatal(err)
 			}
 		}

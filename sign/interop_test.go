@@ -25,7 +25,7 @@ var digests = []hash.Algorithm{hash.SHA1, hash.SHA224, hash.SHA256, hash.SHA384,
 
 func openKey(t *testing.T, name string) *keys.Key {
 	t.Helper()
-	k, err := keys.Open(vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{})
+	k, err := keys.Open(t.Context(), vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func labelled(t *testing.T, k *keys.Key, a hash.Algorithm) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	label, err := sign.Label(k, imaevm.TypeSignature, 2, d)
+	label, err := sign.Label(t.Context(), k, imaevm.TypeSignature, 2, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, version := range []uint8{2, 3} {
-				label, err := sign.Label(k, imaevm.TypePortable, version, d)
+				label, err := sign.Label(t.Context(), k, imaevm.TypePortable, version, d)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,6 +14,7 @@
 package sign
 
 import (
+	"context"
 	"fmt"
 
 	"imaseal/hash"
@@ -22,9 +23,11 @@ import (
 
 // A Signer makes raw signatures with one private key. Its methods are safe for
 // concurrent use; a device that does one thing at a time queues callers itself.
+// A device that hangs is given up when the context ends, with an error that
+// wraps context.Cause; a key in memory is faster than that and need not look.
 type Signer interface {
 	KeyID() imaevm.KeyID
-	SignDigest(d hash.Digest) ([]byte, error)
+	SignDigest(ctx context.Context, d hash.Digest) ([]byte, error)
 }
 
 // A Verifier checks raw signatures with one public key. The error for a
@@ -50,12 +53,12 @@ type Verifiers interface {
 //
 // The version is 2, which every kernel takes, or 3. The error for what no
 // kernel accepts is an *UnsupportedError; others are the Signer's.
-func Label(s Signer, kind imaevm.Type, version uint8, d hash.Digest) (imaevm.Signature, error) {
+func Label(ctx context.Context, s Signer, kind imaevm.Type, version uint8, d hash.Digest) (imaevm.Signature, error) {
 	signed, err := signedDigest(kind, version, d)
 	if err != nil {
 		return imaevm.Signature{}, err
 	}
-	raw, err := s.SignDigest(signed)
+	raw, err := s.SignDigest(ctx, signed)
 	if err != nil {
 		return imaevm.Signature{}, err
 	}

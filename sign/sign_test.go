@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -13,7 +14,7 @@ type echo imaevm.KeyID
 
 func (k echo) KeyID() imaevm.KeyID { return imaevm.KeyID(k) }
 
-func (k echo) SignDigest(d hash.Digest) ([]byte, error) { return d.Bytes(), nil }
+func (k echo) SignDigest(_ context.Context, d hash.Digest) ([]byte, error) { return d.Bytes(), nil }
 
 func (k echo) VerifyDigest(d hash.Digest, sig []byte) error {
 	if string(sig) != string(d.Bytes()) {
@@ -49,7 +50,7 @@ func TestLabel(t *testing.T) {
 		{imaevm.TypeHash, 2, hash.SHA256, "label of type 0x04, version 2: not a kind of signature"},
 	} {
 		d, key := sum(test.alg), echo(7)
-		label, err := Label(key, test.kind, test.version, d)
+		label, err := Label(t.Context(), key, test.kind, test.version, d)
 		if test.want != "" {
 			if _, ok := errors.AsType[*UnsupportedError](err); !ok || err.Error() != test.want {
 				t.Errorf("%v %d %s: %v, want %s", test.kind, test.version, test.alg, err, test.want)

@@ -90,14 +90,14 @@ func TestVectorsSign(t *testing.T) {
 	for _, l := range signatures(t) {
 		t.Run(l.ID, func(t *testing.T) {
 			private := strings.TrimSuffix(l.Key, "-customskid")
-			k, err := keys.Open(vectors.Path(t, "keys/"+private+".key.pem"), nil,
+			k, err := keys.Open(t.Context(), vectors.Path(t, "keys/"+private+".key.pem"), nil,
 				keys.Options{Certificate: vectors.Path(t, "keys/"+l.Key+".cert.der")})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer k.Close()
 			d := digestOf(t, l)
-			label, err := sign.Label(k, imaevm.Type(l.Type), l.Version, d)
+			label, err := sign.Label(t.Context(), k, imaevm.Type(l.Type), l.Version, d)
 			if err != nil {
 				t.Fatal(err)
 			}

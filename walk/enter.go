@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/reason"
 )
 
 // openDir opens a directory below another, or reports why not.
@@ -15,7 +17,7 @@ func (r *reader) openDir(parent *dir, name string) *dir {
 	if w.cfg.Exclude != nil || w.cfg.Include != nil {
 		rel = d.entry().Rel
 	}
-	skip, err := Filtered, error(nil)
+	skip, err := reason.Filtered, error(nil)
 	if w.cfg.Exclude == nil || !w.cfg.Exclude(rel) {
 		skip, err = r.enter(d)
 	}
@@ -30,7 +32,7 @@ func (r *reader) openDir(parent *dir, name string) *dir {
 }
 
 // enter opens d unless it is to be skipped.
-func (r *reader) enter(d *dir) (Reason, error) {
+func (r *reader) enter(d *dir) (reason.Code, error) {
 	w := r.w
 	at, err := w.use(d.parent)
 	if err != nil {
@@ -58,7 +60,7 @@ func (r *reader) enter(d *dir) (Reason, error) {
 
 // mayEnter looks at a directory before it is opened, since opening can mount
 // (autofs) or hang (a dead network file system). It sets d.id.
-func (r *reader) mayEnter(d *dir, at int) (Reason, error) {
+func (r *reader) mayEnter(d *dir, at int) (reason.Code, error) {
 	var st unix.Stat_t
 	if err := fstatat(at, d.name, &st); err != nil {
 		return "", err
@@ -76,14 +78,14 @@ func (r *reader) mayEnter(d *dir, at int) (Reason, error) {
 		}
 		d.id = InodeOf(&st)
 		if r.w.cfg.Pseudo != nil && r.w.cfg.Pseudo(uint32(fs.Type)) {
-			return PseudoFS, nil
+			return reason.PseudoFS, nil
 		}
 	}
 	if other := r.w.roots[d.id]; other != nil && other != d.root && other.IsDir() {
-		return OwnPath, nil
+		return reason.OwnPath, nil
 	}
 	if d.id.Dev != d.parent.id.Dev && !r.w.cfg.CrossFilesystems {
-		return OtherFilesystem, nil
+		return reason.OtherFilesystem, nil
 	}
 	return "", nil
 }

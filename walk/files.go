@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/reason"
 )
 
 // ErrNotListed says that a listed file is not there. It is no fs.ErrNotExist:
@@ -112,11 +114,11 @@ func statFile(name string) (Entry, bool) {
 	case unix.S_IFREG:
 		return e, true
 	case unix.S_IFDIR:
-		e.Skip = Directory
+		e.Skip = reason.Directory
 	case unix.S_IFLNK:
-		e.Skip = Symlink
+		e.Skip = reason.Symlink
 	default:
-		e.Skip = Special
+		e.Skip = reason.Special
 	}
 	return e, false
 }

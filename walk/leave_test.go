@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/treetest"
 )
 
@@ -14,7 +15,7 @@ func TestLeave(t *testing.T) {
 	root := treetest.Make(t, "file a/x\nhard b/x a/x\nhard c/x a/x")
 	for _, left := range []string{"a", "b", "c"} {
 		for _, workers := range []int{1, 3} {
-			cfg := Config{Workers: workers, Leave: func(e *Entry) Reason {
+			cfg := Config{Workers: workers, Leave: func(e *Entry) reason.Code {
 				if e.File == nil || e.Stat.Nlink != 3 {
 					t.Errorf("asked about %+v", e)
 				}

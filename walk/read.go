@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/reason"
 )
 
 const (
@@ -248,9 +250,9 @@ func (r *reader) classify(d *dir, n name) (isDir, regular bool) {
 
 func (r *reader) skipType(d *dir, name string, link bool) {
 	e := d.child(name)
-	e.Skip = Special
+	e.Skip = reason.Special
 	if link {
-		e.Skip = Symlink
+		e.Skip = reason.Symlink
 	}
 	r.w.report(e)
 }

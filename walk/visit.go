@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/reason"
 )
 
 // files opens some files of a directory, then hands them over one by one.
@@ -18,7 +20,7 @@ func (r *reader) files(d *dir, names []name) {
 		switch {
 		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
 			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):
-			e.Err, e.Skip = nil, Filtered
+			e.Err, e.Skip = nil, reason.Filtered
 		case err == nil:
 			if fd := r.openFile(d, at, n.text, &e); fd >= 0 {
 				r.adviser.advise(fd, e.Stat.Size)
@@ -53,7 +55,7 @@ func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
 	if !r.w.cfg.CountOnly {
 		fd = r.openRegular(at, name, e)
 	} else if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && !isRegular(&e.Stat) {
-		e.Skip = Special
+		e.Skip = reason.Special
 	}
 	if e.Err == nil && e.Skip == "" {
 		e.Skip = r.skipFile(e, d, at, fd)
@@ -77,7 +79,7 @@ func (r *reader) openRegular(at int, name string, e *Entry) int {
 		}
 		return fd
 	case fstatat(at, name, &e.Stat) == nil && isRegular(&e.Stat) && r.otherOwner(&e.Stat):
-		e.Skip = OtherOwner // not ours, so that it cannot be opened is no matter
+		e.Skip = reason.OtherOwner // not ours, so that it cannot be opened is no matter
 	default:
 		e.Err = err
 	}
@@ -90,30 +92,30 @@ func (r *reader) otherOwner(st *unix.Stat_t) bool {
 
 // skipFile says why a file is not visited, if it is not. Its directory is open
 // as at, and it is open itself as fd, unless files are only counted.
-func (r *reader) skipFile(e *Entry, d *dir, at, fd int) Reason {
+func (r *reader) skipFile(e *Entry, d *dir, at, fd int) reason.Code {
 	w, st := r.w, &e.Stat
 	root := w.roots[InodeOf(st)]
 	switch {
 	case r.otherOwner(st):
-		return OtherOwner
-	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems && !sameMount(at, fd, filepath.Base(e.Rel)):
-		return OtherFilesystem
+		return reason.OtherOwner
+	case InodeOf(st).Dev != d.id.Dev && !w.cfg.CrossFilesystems && !sameMount(at, fd, filepath.Base(e.Rel)):
+		return reason.OtherFilesystem
 	case w.isOwn(st):
-		return OwnOutput
+		return reason.OwnOutput
 	case root != nil && (st.Nlink < 2 || root.path == e.Path):
-		return OwnPath
+		return reason.OwnPath
 	case root != nil && w.cfg.Leave == nil: // else that name may be left out, and this is as good
-		return HardLink
+		return reason.HardLink
 	}
 	if w.cfg.Leave != nil && fd >= 0 {
 		e.File = &File{fd: fd, name: e.Path}
 		defer func() { e.File = nil }()
-		if reason := w.cfg.Leave(e); reason != "" {
-			return reason
+		if skip := w.cfg.Leave(e); skip != "" {
+			return skip
 		}
 	}
-	if w.cfg.Links.visit(st) {
-		return HardLink
+	if w.isLink(st, at, fd) {
+		return reason.HardLink
 	}
 	return ""
 }

@@ -20,6 +20,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/reason"
 )
 
 // A Config says what a walk visits. The zero value visits every regular file
@@ -52,7 +54,7 @@ type Config struct {
 	// Leave returns a reason to leave a file out under this name, or nothing:
 	// another name of it may still be visited. It is asked about open files;
 	// nil leaves out none.
-	Leave func(e *Entry) Reason
+	Leave func(e *Entry) reason.Code
 	// Links are the inodes with several links that were visited already, and
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
@@ -63,7 +65,7 @@ type Config struct {
 type Inode struct{ Dev, Ino uint64 }
 
 // InodeOf returns the identity of what st describes.
-func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: st.Dev, Ino: st.Ino} }
+func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: uint64(st.Dev), Ino: st.Ino} }
 
 // An Entry is one thing the walk came upon: an open file, a skipped one, or a
 // failure. Exactly one of File, Skip and Err is set; with Config.CountOnly,
@@ -78,8 +80,9 @@ type Entry struct {
 	File *File
 	// Stat is what fstat said of File after it was opened.
 	Stat unix.Stat_t
-	// Skip says why the walk does not answer for this path.
-	Skip Reason
+	// Skip says why the walk does not answer for this path. Directories that
+	// are read are not reported at all.
+	Skip reason.Code
 	// Err says why the path could not be opened or read. It is
 	// fs.ErrNotExist if the path vanished during the walk, and a
 	// *ChangedTypeError if it became something else.
@@ -91,23 +94,6 @@ type Entry struct {
 
 // Named reports whether the file was named itself, not found in a tree.
 func (e *Entry) Named() bool { return e.dir == nil }
-
-// A Reason says why a path is skipped.
-type Reason string
-
-// The reasons. Directories that are read are not reported at all.
-const (
-	OtherOwner      Reason = "other owner"
-	OtherFilesystem Reason = "other filesystem"
-	PseudoFS        Reason = "pseudo-filesystem"
-	Filtered        Reason = "filtered"
-	Symlink         Reason = "symbolic link"
-	Special         Reason = "special file"
-	Directory       Reason = "directory"
-	HardLink        Reason = "hard link"
-	OwnOutput       Reason = "written by this run"
-	OwnPath         Reason = "given as a path of its own"
-)
 
 // A ChangedTypeError says that a path was a regular file or a directory when
 // its directory was read and something else when it was opened.
@@ -347,23 +333,49 @@ func (w *walker) namedFile(r *Root) error {
 func (w *walker) openNamed(e *Entry, flags int) {
 	switch {
 	case w.isOwn(&e.Stat):
-		e.Skip = OwnOutput
+		e.Skip = reason.OwnOutput
 	case w.cfg.Leave != nil && !w.cfg.CountOnly:
 		if e.open(flags); e.Err != nil {
 			return
 		}
-		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
-			e.Skip = HardLink
+		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.isLink(&e.Stat, -1, e.File.fd) {
+			e.Skip = reason.HardLink
 		}
 		if e.Skip != "" {
 			e.File.Close()
 			e.File = nil
 		}
-	case w.cfg.Links.visit(&e.Stat):
-		e.Skip = HardLink
-	case !w.cfg.CountOnly:
-		e.open(flags)
+	case w.cfg.CountOnly:
+		if w.cfg.Links.visit(&e.Stat) {
+			e.Skip = reason.HardLink
+		}
+	default:
+		if e.open(flags); e.Err == nil && w.isLink(&e.Stat, -1, e.File.fd) {
+			e.File.Close()
+			e.File, e.Skip = nil, reason.HardLink
+		}
 	}
+}
+
+// isLink reports whether another name of the inode was visited before. The file is
+// open as fd, or, if that is -1, lies in the directory that is open as at.
+func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
+	if st.Nlink < 2 {
+		return false
+	}
+	if fd < 0 {
+		fd = at
+	}
+	return !breaksLinks(fd) && w.cfg.Links.visit(st)
+}
+
+// breaksLinks reports whether the names of an inode with several may stand for
+// several files once one of them is changed: overlayfs copies a lower file up under
+// the one name by which it is changed (without the feature index, see
+// Documentation/filesystems/overlayfs.rst). Each name then is a file of its own.
+func breaksLinks(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {

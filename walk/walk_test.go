@@ -54,7 +54,7 @@ func outcome(e Entry) string {
 	case e.Err != nil:
 		return "error: " + e.Err.Error()
 	case e.Skip != "":
-		return string(e.Skip)
+		return e.Skip.Words()
 	}
 	return "file"
 }

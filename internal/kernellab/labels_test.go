@@ -47,7 +47,7 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 	}
 	// The algorithms of signatures over fs-verity digests are fewer.
 	verity := func() []byte {
-		l, err := sign.Label(w.known[0], imaevm.TypeVerity, 3, digest(t, pick(w, hash.SHA256, hash.SHA512), content))
+		l, err := sign.Label(t.Context(), w.known[0], imaevm.TypeVerity, 3, digest(t, pick(w, hash.SHA256, hash.SHA512), content))
 		check(t, err)
 		return encode(t, l)
 	}

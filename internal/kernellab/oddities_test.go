@@ -29,7 +29,7 @@ func (w *world) version1(t *testing.T, by []*keys.Key, d hash.Digest, change fun
 	}
 	sum := s.Signed(d)
 	var err error
-	s.Raw, err = by[i].Signer().Sign(nil, sum[:], crypto.Hash(0))
+	s.Raw, err = by[i].Signer(t.Context()).Sign(nil, sum[:], crypto.Hash(0))
 	check(t, err)
 	s.Bits = uint16(8 * len(s.Raw))
 	return encode(t, s)

@@ -89,7 +89,7 @@ func openKeys(t *testing.T, names []string) []*keys.Key {
 	t.Helper()
 	var opened []*keys.Key
 	for _, name := range names {
-		k, err := keys.Open(vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{})
+		k, err := keys.Open(t.Context(), vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{})
 		check(t, err)
 		opened = append(opened, k)
 	}
@@ -221,7 +221,7 @@ func (w *world) signature(t *testing.T, by []*keys.Key, kind imaevm.Type, versio
 	t.Helper()
 	key := by[w.random.IntN(len(by))]
 	a := pick(w, hash.SHA256, hash.SHA256, hash.SHA512, hash.SHA1)
-	s, err := sign.Label(key, kind, version, of(a))
+	s, err := sign.Label(t.Context(), key, kind, version, of(a))
 	check(t, err)
 	return encode(t, s)
 }

@@ -53,7 +53,7 @@ func TestKernelVerifiesSignatures(t *testing.T) {
 	for _, name := range []string{"rsa2048", "rsa3072", "rsa4096", "p256", "p384", "p521"} {
 		t.Run(name, func(t *testing.T) {
 			id := mustImport(t, ring, vectors.Read(t, "keys/"+name+".cert.der")).ID
-			k, err := keys.Open(vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{Certificate: vectors.Path(t, "keys/"+name+".cert.der")})
+			k, err := keys.Open(t.Context(), vectors.Path(t, "keys/"+name+".key.pem"), nil, keys.Options{Certificate: vectors.Path(t, "keys/"+name+".cert.der")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestKernelVerifiesSignatures(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sig, err := k.SignDigest(d)
+				sig, err := k.SignDigest(t.Context(), d)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -18,8 +18,9 @@ import (
 type JSON struct {
 	Out     io.Writer
 	Verbose bool
-	// Hint returns advice on an error, or nothing.
-	Hint func(error) string
+	// Hint returns the code of a result, that of its error if it has one, and
+	// advice on it, or nothing.
+	Hint func(Result) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 
@@ -39,6 +40,7 @@ type jsonResult struct {
 	jsonWhy
 	Judgements []jsonJudgement `json:"judgements,omitempty"`
 	Warning    string          `json:"warning,omitempty"`
+	Warnings   reason.List     `json:"warnings,omitempty"`
 	Hint       string          `json:"hint,omitempty"`
 }
 
@@ -73,17 +75,19 @@ func (w Why) json(o Outcome) jsonWhy {
 }
 
 type jsonSummary struct {
-	Command     string          `json:"command"`
-	Algorithm   string          `json:"algorithm,omitempty"`
-	DryRun      bool            `json:"dry_run"`
-	Interrupted bool            `json:"interrupted"`
-	Outcomes    map[Outcome]int `json:"outcomes"`
-	HardLinks   int             `json:"hard_links"`
-	Skipped     map[string]int  `json:"skipped"`
-	Warnings    int             `json:"warnings"`
-	Bytes       int64           `json:"bytes"`
-	Seconds     float64         `json:"seconds"`
-	Jobs        int             `json:"jobs"`
+	Command     string              `json:"command"`
+	Algorithm   string              `json:"algorithm,omitempty"`
+	DryRun      bool                `json:"dry_run"`
+	Interrupted bool                `json:"interrupted"`
+	Outcomes    map[Outcome]int     `json:"outcomes"`
+	HardLinks   int                 `json:"hard_links"`
+	Skipped     map[string]int      `json:"skipped"`
+	Warnings    int                 `json:"warnings"`
+	Warned      map[reason.Code]int `json:"warned,omitempty"`
+	Notes       reason.List         `json:"notes,omitempty"`
+	Bytes       int64               `json:"bytes"`
+	Seconds     float64             `json:"seconds"`
+	Jobs        int                 `json:"jobs"`
 }
 
 // Start implements Handler.
@@ -97,16 +101,16 @@ func (j *JSON) Start(Header) error {
 // Result implements Handler.
 func (j *JSON) Result(r Result) error {
 	j.Bar.Add(r)
-	if r.Outcome == Skipped && r.Reason != HardLink && !j.Verbose {
+	if r.Outcome == Skipped && r.Code != reason.HardLink && !j.Verbose {
 		return nil
 	}
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		jsonWhy: r.Why.json(r.Outcome), Warning: r.Warning,
+		jsonWhy: r.Why.json(r.Outcome), Warning: r.Warning(), Warnings: r.Warnings,
 	}
 	if r.Reason != "" {
-		o.Reason = r.Reason
+		o.Reason, o.Code = r.Reason, r.Code
 	}
 	for _, t := range r.Judgements {
 		o.Judgements = append(o.Judgements, jsonJudgement{t.Operation, t.Access, t.Verdict, t.Why.json(t.Verdict), t.Rule})
@@ -122,9 +126,9 @@ func (j *JSON) Result(r Result) error {
 	}
 	if r.Err != nil {
 		o.Reason = oneLine(r.Err)
-		if j.Hint != nil {
-			o.Hint = j.Hint(r.Err)
-		}
+	}
+	if j.Hint != nil && (r.Err != nil || r.Outcome == Unverifiable) {
+		o.Code, o.Hint = j.Hint(r)
 	}
 	return j.enc.Encode(o)
 }
@@ -134,8 +138,11 @@ func (j *JSON) Finish(s Summary) error {
 	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
-		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: s.Skipped, Warnings: s.Warnings,
+		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
 		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
+	}
+	for c, n := range s.Skipped { // by their words, as ever
+		o.Skipped[c.Words()] = n
 	}
 	if s.Algo != 0 {
 		o.Algorithm = s.Algo.String()

@@ -2,10 +2,12 @@
 package report
 
 import (
+	"strings"
 	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/reason"
 )
 
 // An Outcome is the one thing that became of a file.
@@ -42,9 +44,6 @@ func outcomes() []Outcome {
 	}
 }
 
-// HardLink is the reason of names whose inode was handled under another one.
-const HardLink = "hard link"
-
 // A Result is what became of one file.
 type Result struct {
 	// Path is the path for messages.
@@ -60,20 +59,35 @@ type Result struct {
 	// KeyID is that of the signature in IMA, if HasKeyID.
 	KeyID    imaevm.KeyID
 	HasKeyID bool
-	// Reason says why, in words: of Skipped one of package walk's, of
-	// verdicts of verify what is wrong.
+	// Code says why the outcome is what it is, and Reason says it in words;
+	// of Failed, Err does.
+	Code   reason.Code
 	Reason string
 	// Judgements are what is made of the uses of the file, in runs that check, and
 	// Why what the outcome rests on.
 	Judgements []Judgement
 	Why
-	// Warning is something the user should know though the outcome stands.
-	Warning string
+	// Warnings are what the user should know though the outcome stands.
+	Warnings reason.List
 	// Err is why the outcome is Failed.
 	Err error
 	// Bytes is how many bytes of content were read, Size how many the file
 	// has.
 	Bytes, Size int64
+}
+
+// Warn adds a warning.
+func (r *Result) Warn(c reason.Code, text string) {
+	r.Warnings = append(r.Warnings, reason.Reason{Code: c, Words: text})
+}
+
+// Warning returns the warnings in one line.
+func (r *Result) Warning() string {
+	texts := make([]string, len(r.Warnings))
+	for i, n := range r.Warnings {
+		texts[i] = n.Words
+	}
+	return strings.Join(texts, "; ")
 }
 
 // A Judgement is what a kernel would make of one use of a file.
@@ -91,17 +105,25 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
+	// Notes are what was said of the run before it began.
+	Notes reason.List
 }
 
 // A Summary counts what became of a run's files.
 type Summary struct {
 	Header
 	Count     map[Outcome]int
-	Skipped   map[string]int // by reason, hard links aside
+	Skipped   map[reason.Code]int // hard links aside
 	HardLinks int
 	Warnings  int
-	Bytes     int64
-	Elapsed   time.Duration
+	// Warned counts warnings by their kind.
+	Warned map[reason.Code]int
+	// Notes are what the user should know of the run as a whole; so many of them
+	// were Said before it began.
+	Said    int
+	Notes   reason.List
+	Bytes   int64
+	Elapsed time.Duration
 	// Interrupted says that the run was ended before all files had their
 	// turn.
 	Interrupted bool
@@ -109,22 +131,27 @@ type Summary struct {
 
 // NewSummary returns the summary of nothing yet.
 func NewSummary(h Header) Summary {
-	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[string]int)}
+	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int), Warned: make(map[reason.Code]int), Notes: h.Notes, Said: len(h.Notes)}
 }
 
 // Add counts a result.
 func (s *Summary) Add(r Result) {
 	s.Bytes += r.Bytes
-	if r.Warning != "" {
+	if len(r.Warnings) > 0 {
 		s.Warnings++
+	}
+	for _, w := range r.Warnings {
+		if w.Code != "" {
+			s.Warned[w.Code]++
+		}
 	}
 	switch {
 	case r.Outcome != Skipped:
 		s.Count[r.Outcome]++
-	case r.Reason == HardLink:
+	case r.Code == reason.HardLink:
 		s.HardLinks++
 	default:
-		s.Skipped[r.Reason]++
+		s.Skipped[r.Code]++
 	}
 }
 

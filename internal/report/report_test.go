@@ -12,6 +12,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/reason"
 )
 
 var (
@@ -35,11 +36,11 @@ func run(t *testing.T) ([]Result, Summary) {
 		{Path: "e\nf", Outcome: Failed, Err: errors.New("writing security.ima: operation not permitted"), Size: 1},
 		{Path: "g", Outcome: Failed, Err: errors.Join(errors.New("writing security.ima: operation not permitted"), errors.New("and again"))},
 		{Path: "\xff", Outcome: Failed, Err: errors.New("no hint for this")},
-		{Path: "h", Outcome: Skipped, Reason: HardLink},
-		{Path: "i", Outcome: Skipped, Reason: "other owner"},
-		{Path: "j", Outcome: Skipped, Reason: "symbolic link"},
-		{Path: "k", Outcome: Skipped, Reason: "symbolic link"},
-		{Path: "l", Outcome: Labelled, IMA: label, Warning: "open for writing", Bytes: 2 << 20},
+		{Path: "h", Outcome: Skipped, Code: reason.HardLink, Reason: "hard link"},
+		{Path: "i", Outcome: Skipped, Code: reason.OtherOwner, Reason: "other owner"},
+		{Path: "j", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
+		{Path: "k", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
+		{Path: "l", Outcome: Labelled, IMA: label, Warnings: reason.List{{Code: reason.OpenForWriting, Words: "open for writing"}}, Bytes: 2 << 20},
 		{Path: "m", Outcome: Invalid, Reason: "does not fit", Digest: digest},
 		{Path: "n", Outcome: Unlabelled},
 	}
@@ -51,11 +52,15 @@ func run(t *testing.T) ([]Result, Summary) {
 	return results, sum
 }
 
-func hint(err error) string {
-	if strings.Contains(err.Error(), "not permitted") {
-		return "run as root"
+func hint(r Result) (reason.Code, string) {
+	err := r.Err
+	if err == nil {
+		return r.Code, ""
 	}
-	return ""
+	if strings.Contains(err.Error(), "not permitted") {
+		return "not-permitted", "run as root"
+	}
+	return "", ""
 }
 
 func play(t *testing.T, h Handler, results []Result, sum Summary) {
@@ -84,6 +89,7 @@ imaseal: error: n: unlabelled
 `
 	const sums = `imaseal: 2 labelled (sha256), 1 invalid, 1 unlabelled, 1 unchanged, 1 kept, 1 vanished, 1 hard link, 3 failed; 3 skipped (2 symbolic links, 1 other owner)
 imaseal: 2.0 MiB in 1.50 s, 2 jobs
+imaseal: warnings: 1 open for writing
 `
 	const digest = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 	const lines = `labelled     a  ` + digest + `
@@ -133,7 +139,12 @@ func TestReplay(t *testing.T) {
 	play(t, &Text{Out: &wantOut, Err: &wantErr, Verbose: true, Hint: hint}, results, sum)
 	play(t, &JSON{Out: &recorded, Verbose: true, Hint: hint}, results, sum)
 	replayed, replayedSum, hints := replay(t, recorded.Bytes())
-	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(err error) string { return hints[err.Error()] }}
+	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(r Result) (reason.Code, string) {
+		if r.Err == nil {
+			return r.Code, ""
+		}
+		return r.Code, hints[r.Err.Error()]
+	}}
 	play(t, text, replayed, replayedSum)
 	if out.String() != wantOut.String() {
 		t.Errorf("output:\n%s\nwant:\n%s", &out, &wantOut)
@@ -151,7 +162,10 @@ func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints
 	for _, line := range lines[:len(lines)-1] {
 		var r jsonResult
 		strict(t, line, &r)
-		res := Result{Path: r.Path, Outcome: r.Outcome, Class: r.Class, Reason: r.Reason, Warning: r.Warning}
+		res := Result{Path: r.Path, Outcome: r.Outcome, Class: r.Class, Reason: r.Reason, Code: r.Code, Warnings: r.Warnings}
+		if res.Warning() != r.Warning {
+			t.Errorf("%s: warning %q of %v", r.Path, r.Warning, r.Warnings)
+		}
 		if r.PathBase64 != "" {
 			var raw struct {
 				Path []byte `json:"path_base64"`
@@ -186,9 +200,13 @@ func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints
 	if err != nil {
 		t.Fatal(err)
 	}
+	skipped := make(map[reason.Code]int)
+	for words, n := range s.Skipped {
+		skipped[reason.Code(strings.ReplaceAll(words, " ", "-"))] = n
+	}
 	return results, Summary{
 		Header: Header{Command: s.Command, Jobs: s.Jobs, Algo: algo, DryRun: s.DryRun},
-		Count:  s.Outcomes, Skipped: s.Skipped, HardLinks: s.HardLinks, Warnings: s.Warnings,
+		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, Warned: s.Warned, HardLinks: s.HardLinks, Warnings: s.Warnings,
 		Bytes: s.Bytes, Elapsed: time.Duration(s.Seconds * float64(time.Second)), Interrupted: s.Interrupted,
 	}, hints
 }
@@ -260,7 +278,7 @@ func TestTextKeepsOrder(t *testing.T) {
 	play(t, h, []Result{
 		{Path: "a", Outcome: Labelled},
 		{Path: "b", Outcome: Failed, Err: errors.New("broken")},
-		{Path: "c", Outcome: Labelled, Warning: "odd"},
+		{Path: "c", Outcome: Labelled, Warnings: reason.List{{Words: "odd"}}},
 	}, NewSummary(Header{}))
 	want := "labelled     a\nimaseal: error: b: broken\nfailed       b  broken\nimaseal: warning: c: odd\nlabelled     c\n"
 	if out.String() != want {
@@ -311,14 +329,14 @@ func TestEveryOutcomeIsSummed(t *testing.T) {
 
 func TestSkips(t *testing.T) {
 	tests := []struct {
-		count map[string]int
+		count map[reason.Code]int
 		want  string
 	}{
 		{nil, ""},
-		{map[string]int{"other owner": 23}, "23 skipped (other owner)"},
-		{map[string]int{"directory": 1}, "1 skipped (directory)"},
-		{map[string]int{"directory": 2}, "2 skipped (directories)"},
-		{map[string]int{"filtered": 1, "other owner": 1, "symbolic link": 2}, "4 skipped (2 symbolic links, 1 filtered, 1 other owner)"},
+		{map[reason.Code]int{reason.OtherOwner: 23}, "23 skipped (other owner)"},
+		{map[reason.Code]int{reason.Directory: 1}, "1 skipped (directory)"},
+		{map[reason.Code]int{reason.Directory: 2}, "2 skipped (directories)"},
+		{map[reason.Code]int{reason.Filtered: 1, reason.OtherOwner: 1, reason.Symlink: 2}, "4 skipped (2 symbolic links, 1 filtered, 1 other owner)"},
 	}
 	for _, tt := range tests {
 		if got := Skips(tt.count); got != tt.want {

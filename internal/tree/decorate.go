@@ -1,0 +1,114 @@
+package tree
+
+import (
+	"context"
+	"strings"
+
+	"imaseal/internal/reason"
+)
+
+// DryRun is the sink of a run that writes nothing.
+type DryRun struct{}
+
+// Apply does nothing.
+func (DryRun) Apply(File, []Change) error { return nil }
+
+// Commit does nothing.
+func (DryRun) Commit(context.Context) error { return nil }
+
+// Abort does nothing.
+func (DryRun) Abort() error { return nil }
+
+// A Namespace keeps the attributes of one namespace in another: with
+// "security." and "user.", security.ima is kept as user.ima. Names of neither
+// pass. It makes decorators.
+type Namespace struct{ From, To string } // with the dot
+
+// Kept returns the name under which an attribute is kept.
+func (n Namespace) Kept(name string) string {
+	if rest, ok := strings.CutPrefix(name, n.From); ok {
+		return n.To + rest
+	}
+	return name
+}
+
+// Source returns a source with the files of another, renamed.
+func (n Namespace) Source(s Source) Source { return renamedSource{s, n} }
+
+// Sink returns a sink that writes to another one, renamed. Its files are those
+// of Source.
+func (n Namespace) Sink(s Sink) Sink { return renamedSink{s, n} }
+
+// File returns the file with its attributes renamed.
+func (n Namespace) File(f File) File { return renamedFile{f, n} }
+
+type renamedSource struct {
+	Source
+	names Namespace
+}
+
+func (s renamedSource) Walk(ctx context.Context, visit func(Found) error) error {
+	return s.Source.Walk(ctx, func(f Found) error {
+		if f.File != nil {
+			f.File = s.names.File(f.File)
+		}
+		return visit(f)
+	})
+}
+
+// Count implements Counter, where the source does.
+func (s renamedSource) Count(ctx context.Context, each func(size int64)) error {
+	if c, ok := s.Source.(Counter); ok {
+		return c.Count(ctx, each)
+	}
+	return nil
+}
+
+// Notes implements Noter, where the source does.
+func (s renamedSource) Notes() reason.List {
+	if n, ok := s.Source.(Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}
+
+type renamedFile struct {
+	File
+	names Namespace
+}
+
+// Unwrap returns the file that is renamed.
+func (f renamedFile) Unwrap() File { return f.File }
+
+func (f renamedFile) Attr(name string) ([]byte, error) { return f.File.Attr(f.names.Kept(name)) }
+
+// Attrs leaves out attributes that are really of the namespace From.
+func (f renamedFile) Attrs() ([]string, error) {
+	kept, err := f.File.Attrs()
+	var names []string
+	for _, name := range kept {
+		if rest, ok := strings.CutPrefix(name, f.names.To); ok {
+			names = append(names, f.names.From+rest)
+		} else if !strings.HasPrefix(name, f.names.From) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+type renamedSink struct {
+	Sink
+	names Namespace
+}
+
+func (s renamedSink) Apply(f File, changes []Change) error {
+	if renamed, ok := f.(renamedFile); ok {
+		f = renamed.File
+	}
+	kept := make([]Change, len(changes))
+	for i, c := range changes {
+		kept[i] = c
+		kept[i].Attr = s.names.Kept(c.Attr)
+	}
+	return s.Sink.Apply(f, kept)
+}
