@@ -58,6 +58,8 @@ const (
 	NoV1Keys           reason.Code = "no-v1-keys"
 	WrongSignature     reason.Code = "wrong-signature"
 	MalformedSignature reason.Code = "malformed-signature"
+	ShortLabel         reason.Code = "short-label"
+	UnknownAlgorithm   reason.Code = "unknown-digest"
 	CrashesKernel      reason.Code = "crashes-kernel"
 	WrongModSig        reason.Code = "wrong-modsig"
 	NoSignatures       reason.Code = "no-signature-support"
