@@ -26,9 +26,6 @@ const (
 	evmMaybeImmutable // evmPassImmutable or evmFailImmutable
 )
 
-// missing is the reason for an answer that is not certain.
-func missing(why reason.Reason) reason.List { return reason.List{why} }
-
 // evmStatus is evm_verifyxattr() for security.ima. The reasons say what is
 // missing for a certain answer.
 func (k *Kernel) evmStatus(f *File) (evmStatus, reason.List) {

@@ -30,17 +30,14 @@ func (k *Kernel) measure(f *File, a match.Access, d match.Demands, digest digest
 
 // unverifiable: changes on FUSE cannot be seen, which a policy may refuse.
 func (k *Kernel) unverifiable(f *File, d match.Demands, v Verdict) Verdict {
-	fuse := policy.Unknown
-	if f.Magic.Known {
-		fuse = policy.Of(f.Magic.Value == policy.MagicFUSE)
+	if !f.Magic.Known || f.Magic.Value != policy.MagicFUSE {
+		return v
 	}
-	switch fuse.And(policy.Of(d.FailSecurely).Or(f.UserMount)) {
+	switch policy.Of(d.FailSecurely).Or(f.UserMount) {
 	case policy.True:
 		return denied(Unverifiable)
 	case policy.Unknown:
-		if v.Status == Allowed && fuse == policy.True {
-			return undecided(because(UnknownMount))
-		}
+		return oneOf(missing(because(UnknownMount)), v, denied(Unverifiable))
 	}
 	return v
 }
@@ -79,11 +76,11 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 			v = allowed()
 		}
 	}
-	switch {
-	case why != nil && v.Status == Denied:
-		v.Reasons = v.Reasons.With(why...)
-	case why != nil:
-		v = undecided(why...)
+	switch status {
+	case evmMaybe:
+		v = oneOf(why, denied(InvalidHMAC), v)
+	case evmMaybeImmutable:
+		v = oneOf(why, denied(InvalidImmutable), v)
 	}
 	return v, isSigned
 }
@@ -140,11 +137,14 @@ func (k *Kernel) verifyHash(label []byte, d match.Demands, digest digester, immu
 		}
 		return denied(SignatureRequired)
 	}
-	sum, v := digest()
-	if v.Status == Allowed && !imaevm.HashMatches(label, sum) {
+	sum, why := digest.compute()
+	switch {
+	case why != nil:
+		return maybe(why, InvalidHash)
+	case !imaevm.HashMatches(label, sum):
 		return denied(InvalidHash, k.misfit(label, sum)...)
 	}
-	return v
+	return allowed()
 }
 
 // misfit says why a hash label does not fit, where that needs not be the content.
@@ -177,14 +177,14 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case k.HasHash(sig.Alg) == policy.False:
 		return denied(cause, notThere(sig.Alg)), wrong
 	case k.Keys == nil:
-		return undecided(because(NoKeys)), cannotTell
+		return maybe(missing(because(NoKeys)), cause), cannotTell
 	}
 	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
 		return denied(cause, unknownKey(sig.KeyID)), noKey // whatever the content is
 	}
-	sum, v := digest()
-	if v.Status != Allowed {
-		return v, cannotTell
+	sum, why := digest.compute()
+	if why != nil {
+		return maybe(why, cause), cannotTell
 	}
 	signed, ok := signedDigest(sig, sum, sig.Version == 3)
 	if !ok {
@@ -199,7 +199,7 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided(unchecked(Unchecked, "signature", sig.KeyID)), cannotTell
+		return maybe(missing(unchecked(Unchecked, "signature", sig.KeyID)), cause), cannotTell
 	case noKey:
 		return denied(cause, unknownKey(sig.KeyID)), noKey
 	}

@@ -22,6 +22,8 @@ func (k *Kernel) verifyV1(label []byte, digest digester) (Verdict, answer) {
 	switch {
 	case k.Config.Signature == policy.False:
 		return denied(UnknownCause, because(NoSignatures)), wrong
+	case k.crashes(err, k.KeysV1) && k.KeysV1 == nil:
+		return Verdict{Denied, []Cause{"", InvalidSignature}, missing(because(CrashesKernel))}, wrong
 	case k.crashes(err, k.KeysV1):
 		return denied("", because(CrashesKernel)), wrong
 	case err != nil || sig.Algorithm != imaevm.AlgorithmRSA:
@@ -29,19 +31,19 @@ func (k *Kernel) verifyV1(label []byte, digest digester) (Verdict, answer) {
 	case k.Config.TrustedKeyring == policy.True:
 		return denied(InvalidSignature, because(NoV1Keys)), wrong
 	case k.KeysV1 == nil:
-		return undecided(because(NoKeys)), cannotTell
+		return maybe(missing(because(NoKeys)), InvalidSignature), cannotTell
 	case !hasKeyV1(k.KeysV1, sig.KeyID):
 		return denied(InvalidSignature, unknownKeyV1(sig.KeyID)), wrong
 	}
-	sum, v := digest()
-	if v.Status != Allowed {
-		return v, cannotTell
+	sum, why := digest.compute()
+	if why != nil {
+		return maybe(why, InvalidSignature), cannotTell
 	}
 	switch answerOf(sign.VerifyV1(sig, sum, k.KeysV1)) {
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided(unchecked(Unchecked, "signature", sig.KeyID)), cannotTell
+		return maybe(missing(unchecked(Unchecked, "signature", sig.KeyID)), InvalidSignature), cannotTell
 	}
 	return denied(InvalidSignature, because(WrongSignature)), wrong
 }

@@ -60,3 +60,44 @@ func TestCause(t *testing.T) {
 		}
 	}
 }
+
+func TestThen(t *testing.T) {
+	unsure := maybe(missing(because(NoKeys)), InvalidSignature)
+	for _, c := range []struct{ v, w, want Verdict }{
+		{allowed(), allowed(), allowed()},
+		{allowed(), denied(MissingHash), denied(MissingHash)},
+		{denied(MissingHash), denied(InvalidHash), denied(MissingHash)},
+		{allowed(), unsure, unsure},
+		{unsure, allowed(), unsure},
+		{denied(MissingHash), unsure, denied(MissingHash)},
+		{unsure, denied(DeniedAlgorithm), Verdict{Denied, []Cause{InvalidSignature, DeniedAlgorithm}, missing(because(NoKeys))}},
+		{unsure, denied(InvalidSignature), Verdict{Denied, []Cause{InvalidSignature}, missing(because(NoKeys))}},
+		{unsure, maybe(missing(because(NoDefaultHash)), DeniedAlgorithm),
+			maybe(reason.List{because(NoKeys), because(NoDefaultHash)}, InvalidSignature, DeniedAlgorithm)},
+	} {
+		if got := c.v.then(c.w); !same(got, c.want) {
+			t.Errorf("%+v, then %+v: %+v", c.v, c.w, got)
+		}
+	}
+}
+
+func TestOneOf(t *testing.T) {
+	why, unsure := missing(because(NotBound)), maybe(missing(because(NoKeys)), InvalidSignature)
+	for _, c := range []struct {
+		of   []Verdict
+		want Verdict
+	}{
+		{[]Verdict{allowed()}, allowed()},
+		{[]Verdict{allowed(), allowed()}, allowed()},
+		{[]Verdict{denied(InvalidSignature, because(WrongSignature)), denied(InvalidSignature)}, denied(InvalidSignature, because(WrongSignature))},
+		{[]Verdict{unsure, unsure}, unsure},
+		{[]Verdict{allowed(), denied(InvalidHMAC)}, maybe(why, InvalidHMAC)},
+		{[]Verdict{denied(InvalidHMAC), denied(InvalidHash, because(ShortLabel))}, Verdict{Denied, []Cause{InvalidHMAC, InvalidHash}, why}},
+		{[]Verdict{denied(InvalidHMAC), unsure}, maybe(why.With(because(NoKeys)), InvalidHMAC, InvalidSignature)},
+		{[]Verdict{unsure, denied("")}, maybe(why.With(because(NoKeys)), InvalidSignature, "")},
+	} {
+		if got := oneOf(why, c.of...); !same(got, c.want) {
+			t.Errorf("one of %+v: %+v, want %+v", c.of, got, c.want)
+		}
+	}
+}
