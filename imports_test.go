@@ -49,11 +49,12 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":          {own: "hash sign internal/imaevm keys/keyfile"},
+	"keys":          {own: "hash sign internal/imaevm keys/keyfile keys/program"},
 	"keys/cert":     {own: "keys"},
 	"keys/evmkey":   {own: "keys/keyfile"},
 	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":    {outside: "golang.org/x/crypto"},
+	"keys/program":  {own: "hash keys/keyfile"},
 	"keys/keytest":  {}, // for tests
 	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {

@@ -57,7 +57,7 @@ func (p Program) cert(c *cli.Context) error {
 		return err
 	}
 	ask := p.asker(c)
-	key, err := p.openCertified(c.Context, c.String("key"), ask)
+	key, err := p.openCertified(c, c.String("key"), ask)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (p Program) openCA(c *cli.Context, ask keyfile.Ask) (issuer, error) {
 	if err != nil {
 		return issuer{}, err
 	}
-	key, err := p.openCertified(c.Context, c.String("ca-key"), ask)
+	key, err := p.openCertified(c, c.String("ca-key"), ask)
 	if err != nil {
 		return issuer{}, err
 	}

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -74,8 +73,8 @@ func (p Program) writeFiles(files []keyfile.File, force bool) error {
 // openCertified opens a private key that gets a certificate, or that of a CA. In
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
-func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ctx, ref, ask, keys.Options{})
+func (p Program) openCertified(c *cli.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
+	key, err := keys.Open(c.Context, ref, ask, p.keyOptions(c))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func (p Program) keyID(c *cli.Context) error {
 	}
 	ask := p.asker(c)
 	for _, name := range c.Args().Slice() {
-		found, err := p.publicKeys(c.Context, name, ask)
+		found, err := p.publicKeys(c, name, ask)
 		if err != nil {
 			return err
 		}
@@ -120,11 +119,16 @@ func (p Program) keyID(c *cli.Context) error {
 	return nil
 }
 
-// publicKeys returns the keys in a file; an encrypted one is opened.
-func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
-	known, err := keys.OpenVerifiers(name)
-	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, keys.Options{})
+// publicKeys returns the keys in a file, or the one in a device; an encrypted
+// one is opened.
+func (p Program) publicKeys(c *cli.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
+	var known *keys.Verifiers
+	var err error
+	if !keys.IsDevice(name) {
+		known, err = keys.OpenVerifiers(name)
+	}
+	if known == nil && err == nil || is[*keyfile.PassphraseError](err) {
+		key, err := keys.Open(c.Context, name, ask, p.keyOptions(c))
 		if err != nil {
 			return nil, err
 		}

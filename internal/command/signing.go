@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -21,10 +22,12 @@ import (
 // keyFlags are the options of commands that sign.
 func keyFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "key", Category: labels, Usage: "private key `FILE`, PEM or DER"},
+		&cli.StringFlag{Name: "key", Category: labels, Usage: "private `KEY`: a file, or SCHEME://KEY behind a program"},
 		&cli.StringFlag{Name: "cert", Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&cli.StringFlag{Name: "keyid", Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		&cli.StringFlag{Name: "passphrase-file", Category: labels, Usage: "`FILE` with the passphrase of an encrypted key"},
+		&cli.IntFlag{Name: "key-jobs", Category: labels, Usage: "`NUMBER` of signatures that a device or program is asked for at once (default: as many as it wants)"},
+		&cli.DurationFlag{Name: "key-timeout", Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
 		&cli.IntFlag{Name: "sig-version", Category: labels, Value: 2, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
 	}
 }
@@ -119,10 +122,19 @@ func (p Program) getenv(name string) string {
 	return p.Getenv(name)
 }
 
+// keyOptions returns how a private key is used that is not in a file.
+func (p Program) keyOptions(c *cli.Context) keys.Options {
+	return keys.Options{
+		Jobs:    c.Int("key-jobs"),
+		Timeout: c.Duration("key-timeout"),
+		Notice:  func(text string) { p.warn("%s", text) },
+	}
+}
+
 // openKey opens the private key that the options name, and prints what is
 // questionable about it. The caller closes it.
 func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
-	var o keys.Options
+	o := p.keyOptions(c)
 	o.Certificate = c.String("cert")
 	if c.IsSet("keyid") {
 		id, err := imaevm.ParseKeyID(c.String("keyid"))
@@ -144,6 +156,9 @@ func (p Program) openKey(c *cli.Context) (*keys.Key, error) {
 // labelUsage refuses options of hash and sign that contradict each other or
 // are of no use, before anything is opened. It returns the kinds of EVM labels.
 func labelUsage(c *cli.Context, rules plan.Rules) (map[plan.Class]imaevm.Type, error) {
+	if c.Int("key-jobs") < 0 || c.Duration("key-timeout") <= 0 {
+		return nil, conflict("--key-jobs and --key-timeout cannot be below zero, and no signature is made in no time", "")
+	}
 	if v := c.Int("sig-version"); v != 2 && v != 3 {
 		return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", v), "2 is for every kernel, 3 for Linux 7.2 and later")
 	}
@@ -162,7 +177,7 @@ func labelUsage(c *cli.Context, rules plan.Rules) (map[plan.Class]imaevm.Type, e
 	case c.String("key") == "" && evmSigns:
 		return nil, conflict("--evm "+c.String("evm")+" needs a private key", "--key FILE; imaseal keys generate makes one")
 	case c.String("key") == "":
-		return kinds, refuseUnused(c, "--key", "cert", "keyid", "passphrase-file", "sig-version")
+		return kinds, refuseUnused(c, "--key", "cert", "keyid", "passphrase-file", "key-jobs", "key-timeout", "sig-version")
 	case c.Command.Name == "hash" && !evmSigns:
 		return nil, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
 	}
