@@ -2,10 +2,12 @@ package program
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -31,6 +33,24 @@ func command(cmd *exec.Cmd, name string, notice func(string)) *lastWords {
 
 // maxLine bounds a line of standard error and how much of it an error holds.
 const maxLine = 1000
+
+// maxLines bounds how many lines of standard error are passed on in one run:
+// some programs say something about each signature.
+const maxLines = 20
+
+// firstLines returns a function that passes lines on as long as there are not
+// too many.
+func firstLines(scheme string, notice func(string)) func(line string) {
+	var n atomic.Int64
+	return func(line string) {
+		switch n := n.Add(1); {
+		case n <= maxLines:
+			notice(line)
+		case n == maxLines+1:
+			notice(fmt.Sprintf("the program of %s:// writes more to standard error, which is not shown", scheme))
+		}
+	}
+}
 
 // lastWords passes on what a program writes to standard error, line by line,
 // and remembers the last line.

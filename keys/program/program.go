@@ -32,7 +32,8 @@
 //
 // # Programs in general
 //
-// What a program writes to standard error is passed on line by line. It runs in
+// What a program writes to standard error is passed on line by line, up to a
+// bound. It runs in
 // a process group of its own, so that Ctrl-C on the terminal reaches it by the
 // end of its input alone, and nothing that it has started is left when it is
 // given up. For that it cannot read from the terminal.
@@ -61,6 +62,8 @@ type Options struct {
 	// Notice, if not nil, is told what the program writes to standard error
 	// and that it was started again. It must be safe for concurrent use.
 	Notice func(text string)
+
+	stderr func(line string) // Notice, as long as there are not too many
 }
 
 // DefaultTimeout is how long a program may take for an answer.
@@ -111,6 +114,7 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
+	o.stderr = firstLines(scheme, o.Notice)
 	missing := &MissingError{Ref: ref}
 	for _, kind := range []struct {
 		prefix string

@@ -311,6 +311,18 @@ func TestStandardError(t *testing.T) {
 	}
 }
 
+func TestStandardErrorIsBounded(t *testing.T) {
+	var told []string
+	pass := firstLines("x", func(s string) { told = append(told, s) })
+	for n := range 3 * maxLines {
+		pass(fmt.Sprint(n))
+	}
+	if len(told) != maxLines+1 || told[maxLines-1] != fmt.Sprint(maxLines-1) ||
+		told[maxLines] != "the program of x:// writes more to standard error, which is not shown" {
+		t.Errorf("told %q", told)
+	}
+}
+
 // FuzzLines gives a session any lines of a program.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte(`{"protocol":"imaseal-key","version":1}`), []byte(`{"id":1,"signature":"AAAA"}`))

@@ -116,7 +116,7 @@ func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, s.path, "v1", string(arguments))
-	words := command(cmd, s.name, s.o.Notice)
+	words := command(cmd, s.name, s.o.stderr)
 	var out limited
 	cmd.Stdout = &out
 	err = cmd.Run()

@@ -79,7 +79,7 @@ func openStaying(ctx context.Context, path, name, ref string, o Options) (*Key, 
 func (p *staying) start(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout, &TimeoutError{p.o.Timeout})
 	defer cancel()
-	s, err := startSession(ctx, p.path, p.name, p.ref, p.o.Notice)
+	s, err := startSession(ctx, p.path, p.name, p.ref, p.o.stderr)
 	if err != nil {
 		return nil, err
 	}
