@@ -54,7 +54,8 @@ var importTable = map[string]row{
 	"keys/evmkey":   {own: "keys/keyfile"},
 	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":    {outside: "golang.org/x/crypto"},
-	"keys/program":  {own: "hash keys/keyfile"},
+	"keys/program":  {own: "hash keys/child keys/keyfile"},
+	"keys/child":    {},
 	"keys/keytest":  {}, // for tests
 	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"imaseal/keys/child"
 )
 
 // A MissingError says that no program for a reference is in PATH.
@@ -23,7 +25,7 @@ type AnswerError struct {
 	Again bool
 }
 
-func (e *AnswerError) Error() string { return printable(e.Text) }
+func (e *AnswerError) Error() string { return child.Printable(e.Text) }
 
 // Temporary reports whether the same request may succeed later.
 func (e *AnswerError) Temporary() bool { return e.Again }

@@ -50,6 +50,7 @@ import (
 	"time"
 
 	"imaseal/hash"
+	"imaseal/keys/child"
 )
 
 // Options says how a program is used. The zero value is usable.
@@ -114,7 +115,7 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	o.stderr = firstLines(scheme, o.Notice)
+	o.stderr = child.FirstLines("the program of "+scheme+"://", o.Notice)
 	missing := &MissingError{Ref: ref}
 	for _, kind := range []struct {
 		prefix string

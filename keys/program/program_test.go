@@ -23,6 +23,7 @@ import (
 
 	"imaseal/internal/treetest"
 	"imaseal/internal/vectors"
+	"imaseal/keys/child"
 	"imaseal/keys/keyfile"
 )
 
@@ -288,38 +289,9 @@ func TestClose(t *testing.T) {
 		k := open(t, "test://"+behaviour, Options{})
 		signs(t, k, 1)
 		begun := time.Now()
-		if err := k.Close(); err != nil || time.Since(begun) > 2*grace {
+		if err := k.Close(); err != nil || time.Since(begun) > 2*child.Grace {
 			t.Errorf("%s: %v after %v", behaviour, err, time.Since(begun))
 		}
-	}
-}
-
-func TestStandardError(t *testing.T) {
-	var told []string
-	w := &lastWords{name: "p", notice: func(s string) { told = append(told, s) }}
-	for _, s := range []string{"one\ntw", "o\n\n", "\x1b]0;title\x07\xff", strings.Repeat("x", 2*maxLine) + "\nlast"} {
-		if n, err := w.Write([]byte(s)); n != len(s) || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-	}
-	if w.String() != "last" {
-		t.Errorf("the last line is %q", w)
-	}
-	want := []string{"p: one", "p: two", "p: ]0;title �" + strings.Repeat("x", maxLine-len("\x1b]0;title\x07\xff")), "p: last"}
-	if !slices.Equal(told, want) {
-		t.Errorf("%.80q, want\n%.80q", told, want)
-	}
-}
-
-func TestStandardErrorIsBounded(t *testing.T) {
-	var told []string
-	pass := firstLines("x", func(s string) { told = append(told, s) })
-	for n := range 3 * maxLines {
-		pass(fmt.Sprint(n))
-	}
-	if len(told) != maxLines+1 || told[maxLines-1] != fmt.Sprint(maxLines-1) ||
-		told[maxLines] != "the program of x:// writes more to standard error, which is not shown" {
-		t.Errorf("told %q", told)
 	}
 }
 

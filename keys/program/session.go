@@ -10,8 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"time"
+
+	"imaseal/keys/child"
 )
 
 // A session is one run of a program that stays. Three goroutines belong to it,
@@ -19,7 +20,7 @@ import (
 // for its end.
 type session struct {
 	cmd      *exec.Cmd
-	words    *lastWords
+	words    *child.LastWords
 	hello    hello         // set when greeted is closed
 	greeted  chan struct{} // closed when the first line has come
 	requests chan []byte   // lines to write
@@ -44,7 +45,7 @@ func startSession(ctx context.Context, path, name, ref string, notice func(strin
 		ended:    make(chan struct{}),
 		waiting:  make(map[uint64]chan<- answer),
 	}
-	s.words = command(s.cmd, name, notice)
+	s.words = child.Prepare(s.cmd, name, notice)
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -129,16 +130,16 @@ func (s *session) live(stdout *os.File) {
 	go func() {
 		err := s.cmd.Wait()
 		// What it has started may hold the pipe open for ever.
-		stdout.SetReadDeadline(time.Now().Add(grace / 10))
+		stdout.SetReadDeadline(time.Now().Add(child.Grace / 10))
 		exited <- err
 	}()
 	if err := s.read(stdout); err != nil {
 		s.kill(err)
 	}
 	stdout.Close()
-	patience := grace / 10
+	patience := child.Grace / 10
 	if s.isEnding() {
-		patience = grace
+		patience = child.Grace
 	}
 	var err error
 	select {
@@ -149,7 +150,7 @@ func (s *session) live(stdout *os.File) {
 	}
 	s.mu.Lock()
 	if s.err = s.why; s.err == nil {
-		s.err = &EndedError{How: how(s.cmd, err), Stderr: s.words.String()}
+		s.err = &EndedError{How: child.How(s.cmd, err), Stderr: s.words.String()}
 	}
 	s.mu.Unlock()
 	close(s.ended)
@@ -255,7 +256,7 @@ func (s *session) kill(why error) {
 		s.why = why
 	}
 	if !isClosed(s.ended) {
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		child.Kill(s.cmd)
 	}
 }
 
@@ -283,8 +284,8 @@ func (s *session) close() {
 	s.end.Do(func() { close(s.ending) })
 	select {
 	case <-s.ended:
-	case <-time.After(grace):
-		s.kill(&TimeoutError{grace})
+	case <-time.After(child.Grace):
+		s.kill(&TimeoutError{child.Grace})
 		<-s.ended
 	}
 }

@@ -1,15 +1,18 @@
 package program
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"time"
 
+	"imaseal/keys/child"
 	"imaseal/keys/keyfile"
 )
 
@@ -116,7 +119,7 @@ func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, s.path, "v1", string(arguments))
-	words := command(cmd, s.name, s.o.stderr)
+	words := child.Prepare(cmd, s.name, s.o.stderr)
 	var out limited
 	cmd.Stdout = &out
 	err = cmd.Run()
@@ -127,7 +130,7 @@ func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (
 	case out.Len() == 0 && exited:
 		return nil, &EndedError{How: exit.ProcessState.String(), Stderr: words.String()}
 	case err != nil && !(exited && exit.Exited()):
-		return nil, &EndedError{How: how(cmd, err), Stderr: words.String()}
+		return nil, &EndedError{How: child.How(cmd, err), Stderr: words.String()}
 	}
 	answer := &sigstoreAnswer{}
 	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
@@ -137,4 +140,17 @@ func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (
 		return nil, &AnswerError{Text: answer.Error, Again: true}
 	}
 	return answer, nil
+}
+
+// limited is a buffer that takes no more than a megabyte.
+type limited struct{ bytes.Buffer }
+
+const maxAnswer = 1 << 20
+
+// Write refuses what is too much, which ends the program that writes it.
+func (l *limited) Write(b []byte) (int, error) {
+	if l.Len()+len(b) > maxAnswer {
+		return 0, io.ErrShortBuffer
+	}
+	return l.Buffer.Write(b)
 }
