@@ -114,15 +114,8 @@ func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
 		return err
 	}
-	ok := false
-	switch k := p.key.(type) {
-	case *rsa.PublicKey:
-		h, input := rsaInput(d)
-		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
-	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(k, d.Bytes(), sig)
-	}
-	if !ok {
+	h, input := p.input(d)
+	if !verifies(p.key, input, h, sig) {
 		return sign.ErrSignature
 	}
 	return nil
