@@ -21,6 +21,7 @@ const (
 	evmNoXattrs
 	evmFail
 	evmFailImmutable
+	evmCrash          // of the kernel
 	evmMaybe          // evmPass or evmFail
 	evmMaybeImmutable // evmPassImmutable or evmFailImmutable
 )

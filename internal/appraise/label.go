@@ -7,6 +7,7 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 	"imaseal/sign"
 )
 
@@ -60,6 +61,8 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 	switch {
 	case status == evmNoXattrs && !tryMod, status == evmNoLabel:
 		return denied(MissingHMAC), false
+	case status == evmCrash:
+		return denied("", because(CrashesKernel)), false
 	case status == evmFailImmutable:
 		return denied(InvalidImmutable), true
 	case status == evmFail:
@@ -94,7 +97,7 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 	}
 	switch imaevm.Type(label[0]) {
 	case imaevm.TypeHashLegacy, imaevm.TypeHash:
-		return verifyHash(label, d, digest, immutable), immutable, wrong
+		return k.verifyHash(label, d, digest, immutable), immutable, wrong
 	case imaevm.TypeSignature:
 		most := 2
 		if k.IsSigV3() {
@@ -130,7 +133,7 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 	return denied(UnknownData), false, wrong
 }
 
-func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) Verdict {
+func (k *Kernel) verifyHash(label []byte, d match.Demands, digest digester, immutable bool) Verdict {
 	if !immutable && d.Signature {
 		if d.Verity {
 			return denied(VeritySignatureRequired)
@@ -139,9 +142,27 @@ func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) 
 	}
 	sum, v := digest()
 	if v.Status == Allowed && !imaevm.HashMatches(label, sum) {
-		return denied(InvalidHash)
+		return denied(InvalidHash, k.misfit(label, sum)...)
 	}
 	return v
+}
+
+// misfit says why a hash label does not fit, where that needs not be the content.
+func (k *Kernel) misfit(label []byte, sum hash.Digest) reason.List {
+	if n := imaevm.HashSize(label); n < sum.Algorithm().Size() {
+		return reason.List{reason.New(ShortLabel, "the label has %d of the %d bytes of a %s digest", n, sum.Algorithm().Size(), sum.Algorithm())}
+	}
+	if imaevm.Type(label[0]) != imaevm.TypeHash {
+		return nil
+	}
+	a, isNumber := hash.ByNumber(label[1])
+	switch {
+	case !isNumber:
+		return reason.List{reason.New(UnknownAlgorithm, "the label names the digest algorithm %d, which kernels take for %s, their default", label[1], sum.Algorithm())}
+	case a != sum.Algorithm():
+		return reason.List{reason.New(UnknownAlgorithm, "the label is of %s, which this kernel takes for %s, its default: it came with Linux 6.7", a, sum.Algorithm())}
+	}
+	return nil
 }
 
 // verifySignature checks a label of type 3 or 6 against the collected digest.

@@ -22,6 +22,8 @@ func (k *Kernel) verifyV1(label []byte, digest digester) (Verdict, answer) {
 	switch {
 	case k.Config.Signature == policy.False:
 		return denied(UnknownCause, because(NoSignatures)), wrong
+	case k.crashes(err, k.KeysV1):
+		return denied("", because(CrashesKernel)), wrong
 	case err != nil || sig.Algorithm != imaevm.AlgorithmRSA:
 		return denied(InvalidSignature, because(MalformedSignature)), wrong
 	case k.Config.TrustedKeyring == policy.True:
@@ -44,6 +46,13 @@ func (k *Kernel) verifyV1(label []byte, digest digester) (Verdict, answer) {
 	return denied(InvalidSignature, because(WrongSignature)), wrong
 }
 
+// crashes reports whether the kernel may crash by a label, by the error of parsing
+// it: if it has its key, or if that is not known.
+func (k *Kernel) crashes(err error, keys sign.VerifiersV1) bool {
+	over, ok := errors.AsType[*imaevm.OverrunError](err)
+	return ok && k.Config.TrustedKeyring != policy.True && (keys == nil || hasKeyV1(keys, over.KeyID))
+}
+
 // hasKeyV1 is hasKey for version 1.
 func hasKeyV1(keys sign.VerifiersV1, id imaevm.KeyIDV1) bool {
 	_, err := keys.VerifierV1(id)
@@ -61,6 +70,8 @@ func unknownKeyV1(id imaevm.KeyIDV1) reason.Reason {
 func (k *Kernel) evmV1(f *File, s evmStatuses) (evmStatus, reason.List) {
 	sig, alg, err := imaevm.ParseEVMSignatureV1(f.EVM)
 	switch {
+	case k.crashes(err, k.EVM.KeysV1) && k.Config.Signature != policy.False && k.HasHash(alg) != policy.False:
+		return evmCrash, nil
 	case err != nil, sig.Algorithm != imaevm.AlgorithmRSA, k.Config.Signature == policy.False,
 		k.Config.TrustedKeyring == policy.True, k.HasHash(alg) == policy.False:
 		return s.fail, nil

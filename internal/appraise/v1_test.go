@@ -67,7 +67,13 @@ func TestVersion1(t *testing.T) {
 		{"the named digest is not read but signed", patch(sha256, 7, 0), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"the count likewise", patch(sha256, 16, 2), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"another key's algorithm", patch(sha256, 6, 1), nil, signed, denied(InvalidSignature, because(MalformedSignature))},
-		{"cut", sha256[:len(sha256)-1], nil, signed, denied(InvalidSignature, because(MalformedSignature))},
+		{"cut", sha256[:len(sha256)-1], nil, signed, denied("", because(CrashesKernel))},
+		{"cut, another key", sha256[:len(sha256)-1], func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa3072.key.pem") }, signed,
+			denied(InvalidSignature, because(MalformedSignature))},
+		{"cut, another key's algorithm", patch(sha256[:len(sha256)-1], 6, 1), nil, signed, denied(InvalidSignature, because(MalformedSignature))},
+		{"cut, keys not known", sha256[:len(sha256)-1], func(k *Kernel) { k.KeysV1 = nil }, signed, denied("", because(CrashesKernel))},
+		{"cut, a trusted keyring", sha256[:len(sha256)-1], func(k *Kernel) { k.Config.TrustedKeyring = policy.True }, signed,
+			denied(InvalidSignature, because(MalformedSignature))},
 		{"header alone", sha256[:18], nil, signed, denied(InvalidSignature, because(MalformedSignature))},
 		{"a bit flipped", patch(sha256, len(sha256)-1, sha256[len(sha256)-1]^1), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"certificates alone", sha256, func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa2048.cert.der") }, signed, denied(InvalidSignature, unknownKeyV1(id))},
@@ -161,6 +167,11 @@ func TestEVMVersion1(t *testing.T) {
 			f.IMA = toySign(imaevm.TypeSignature, 2, good, sum(hash.SHA1, content))
 		}
 		v := k.check(f, readFile, signed, false, byDemand)
+		cut := *f
+		cut.EVM = f.EVM[:len(f.EVM)-1]
+		if w := k.check(&cut, readFile, signed, false, byDemand); w.Status != Denied || c.allowed && !w.Reasons.Has(CrashesKernel) {
+			t.Errorf("%s, cut: %+v", c.name, w)
+		}
 		want := InvalidImmutable
 		if c.kind != imaevm.TypePortable || k.EVM.SigV3 {
 			want = InvalidHMAC

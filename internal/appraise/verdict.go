@@ -58,6 +58,9 @@ const (
 	NoV1Keys           reason.Code = "no-v1-keys"
 	WrongSignature     reason.Code = "wrong-signature"
 	MalformedSignature reason.Code = "malformed-signature"
+	ShortLabel         reason.Code = "short-label"
+	UnknownAlgorithm   reason.Code = "unknown-digest"
+	CrashesKernel      reason.Code = "crashes-kernel"
 	WrongModSig        reason.Code = "wrong-modsig"
 	NoSignatures       reason.Code = "no-signature-support"
 	NoDigest           reason.Code = "unavailable-digest"
@@ -91,6 +94,7 @@ var words = map[reason.Code]string{
 	NoV1Keys:           "signed in version 1, for which the kernel's trusted keyring takes no keys",
 	WrongSignature:     "the signature is not that of the content",
 	MalformedSignature: "the signature is malformed",
+	CrashesKernel:      "a malformed signature of version 1, by which kernels crash that have its key; remove it",
 	WrongModSig:        "the signature appended to the file is wrong",
 	NoSignatures:       "the kernel verifies no signatures (CONFIG_INTEGRITY_ASYMMETRIC_KEYS, of version 1 CONFIG_SIGNATURE)",
 	NoDefaultHash:      "the kernel's default hash algorithm (ima_hash=) is not known",

@@ -57,6 +57,9 @@ func (r remedy) fix(g report.Group) []string {
 	case appraise.MissingHash:
 		return r.relabel(g, "they have no label:")
 	case appraise.InvalidHash:
+		if g.Reasons.Has(appraise.UnknownAlgorithm) {
+			return r.relabel(g, "this kernel does not know the digest of their labels:", "--force")
+		}
 		return r.relabel(g, "their content is not what it was when they were labelled; if it is right now:")
 	case appraise.UnknownData:
 		return r.relabel(g, "their label is of a type that the kernel does not know there:", "--force")
@@ -87,6 +90,8 @@ func (r remedy) silent(g report.Group) []string {
 	case g.Reasons.Has(appraise.NoXattrs):
 		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
 		return append(lines, r.exclusions(g)...)
+	case g.Reasons.Has(appraise.CrashesKernel):
+		return r.relabel(g, "before a kernel with the key sees them:", "--replace-signatures")
 	case g.Reasons.Has(appraise.NotWritable):
 		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
 	}
