@@ -4,7 +4,7 @@ GO ?= go
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
-MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
 FUZZTIME ?= 50000x
 SEED ?= 1
 WORLDS ?= 50
@@ -36,14 +36,15 @@ build: ## build the static program ./imaseal
 
 install: build ## install program, manual and completions below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 imaseal $(BINDIR)/imaseal
-	install -D -m 0644 doc/imaseal.8 $(MANDIR)/imaseal.8
+	install -D -m 0644 doc/imaseal.8 $(MANDIR)/man8/imaseal.8
+	install -D -m 0644 doc/imaseal-key.7 $(MANDIR)/man7/imaseal-key.7
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	./imaseal completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal
 	./imaseal completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal
 	./imaseal completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
 
 uninstall: ## remove what install put there
-	rm -f $(BINDIR)/imaseal $(MANDIR)/imaseal.8 \
+	rm -f $(BINDIR)/imaseal $(MANDIR)/man8/imaseal.8 $(MANDIR)/man7/imaseal-key.7 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
@@ -61,7 +62,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
-	shellcheck .ci/need .ci/run internal/demo/demo.sh
+	shellcheck .ci/need .ci/run internal/demo/demo.sh doc/examples/imaseal-key-openssl
 
 cross: ## build and vet for other architectures, run the tests of formats on two of them
 	@.ci/need $(NEED_EMULATED)

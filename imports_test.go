@@ -63,7 +63,9 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":            {own: "hash sign internal/imaevm keys/keyfile"},
+	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/program"},
+	"keys/program":    {own: "hash keys/child keys/keyfile"},
+	"keys/child":      {},
 	"keys/cert":       {own: "keys"},
 	"keys/evmkey":     {own: "keys/keyfile"},
 	"keys/ber":        {},

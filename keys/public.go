@@ -115,14 +115,13 @@ func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
 		return err
 	}
+	h, input := p.input(d)
 	ok := false
-	switch k := p.key.(type) {
-	case *rsa.PublicKey:
-		h, input := rsaInput(d)
-		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
-	case *ecdsa.PublicKey:
-		r, s, parsed := parseECDSA(sig, k.Params().BitSize)
-		ok = parsed && ecdsa.Verify(k, d.Bytes(), r, s)
+	if k, isECDSA := p.key.(*ecdsa.PublicKey); isECDSA {
+		r, s, parsed := parseECDSA(sig, k.Params().BitSize) // more than DER, as kernels do
+		ok = parsed && ecdsa.Verify(k, input, r, s)
+	} else {
+		ok = verifies(p.key, input, h, sig)
 	}
 	if !ok {
 		return sign.ErrSignature

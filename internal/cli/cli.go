@@ -19,6 +19,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -46,7 +47,7 @@ type Program struct {
 	Getenv         func(string) string
 	Host           host.Host
 
-	said *reason.List // warnings so far
+	said *said // warnings so far
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -70,7 +71,7 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
-	p.said = new(reason.List)
+	p.said = new(said)
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {
@@ -191,8 +192,21 @@ func (p Program) warn(c reason.Code, format string, args ...any) {
 	w := reason.New(c, format, args...)
 	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", w.Words)
 	if p.said != nil {
-		*p.said = append(*p.said, w)
+		p.said.add(w)
 	}
+}
+
+// A said keeps what was said. It is safe for concurrent use: keys warn while files
+// are signed.
+type said struct {
+	mu   sync.Mutex
+	list reason.List
+}
+
+func (s *said) add(w reason.Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, w)
 }
 
 // notes are the warnings so far.
@@ -200,7 +214,9 @@ func (p Program) notes() reason.List {
 	if p.said == nil {
 		return nil
 	}
-	return slices.Clone(*p.said)
+	p.said.mu.Lock()
+	defer p.said.mu.Unlock()
+	return slices.Clone(p.said.list)
 }
 
 // status turns a finished run into an error that carries the exit status.

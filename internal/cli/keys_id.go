@@ -63,11 +63,17 @@ func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	return nil
 }
 
-// publicKeys returns the keys in a file; an encrypted one is opened.
+// publicKeys returns the keys in a file, or the one in a device; an encrypted one
+// is opened.
 func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
-	known, err := keys.OpenVerifiers(name)
-	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, keys.Options{})
+	var known *keys.Verifiers
+	var err error
+	isDevice := keys.IsDevice(name)
+	if !isDevice {
+		known, err = keys.OpenVerifiers(name)
+	}
+	if isDevice || is[*keyfile.PassphraseError](err) {
+		key, err := keys.Open(ctx, name, ask, keys.Options{Notice: p.notice})
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,9 @@ type sessionOptions struct {
 	bare bool
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
+	// inFlight is how many files are worked on at once if that is more than there
+	// are workers: while a key is slow, others are read.
+	inFlight int
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 }
@@ -133,7 +136,7 @@ func (s *session) open() error {
 // walking says which files of mounted trees are visited.
 func (s *session) walking() walk.Config {
 	cfg := walk.Config{
-		Workers: s.plan.Jobs, CrossFilesystems: s.plan.CrossFilesystems,
+		Workers: max(s.plan.Jobs, s.options.inFlight), CrossFilesystems: s.plan.CrossFilesystems,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
 	if s.options.oneFinder {
@@ -284,8 +287,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
-	s.header.Notes = s.program.notes()
-	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes}
 	if s.bar != nil {
 		r.Progress = s.bar
 	}

@@ -41,6 +41,7 @@ var needed = map[string]string{
 // wrong are values that an option does not take, by its name or by command and
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
+	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},

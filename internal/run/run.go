@@ -73,6 +73,9 @@ type Run struct {
 	Writers Writers
 	Report  report.Handler
 	Header  report.Header
+	// Said returns what the user was told of the run by others than the report,
+	// which then has it in its summary; nil for nothing.
+	Said func() reason.List
 	// Progress is told how far the run is; nil for nobody.
 	Progress Progress
 }
@@ -123,6 +126,10 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 		if abortErr := r.abort(); abortErr != nil && sum.Interrupted {
 			err = abortErr
 		}
+	}
+	if r.Said != nil {
+		sum.Notes = r.Said()
+		sum.Said = len(sum.Notes)
 	}
 	sum.Notes = append(sum.Notes, r.notes(sum, err)...)
 	sum.Elapsed = time.Since(begin)

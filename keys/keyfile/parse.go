@@ -198,6 +198,24 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	return asSigner(k)
 }
 
+// ParsePublic returns the public key in the DER or PEM of a SubjectPublicKeyInfo
+// or of PKCS#1.
+func ParsePublic(data []byte) (crypto.PublicKey, error) {
+	if len(data) == 0 {
+		return nil, errors.New("is empty")
+	}
+	blocks, err := split(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blocks {
+		if b.Type == typePublic || b.Type == typeRSAPublic {
+			return parsePublic(b)
+		}
+	}
+	return nil, errors.New("no public key in it")
+}
+
 // parsePublic returns the public key in a block.
 func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	if b.Type == typeRSAPublic {

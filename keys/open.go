@@ -1,0 +1,132 @@
+package keys
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"imaseal/internal/imaevm"
+	"imaseal/keys/keyfile"
+	"imaseal/keys/program"
+)
+
+// Options is what may come with a private key. The zero value is usable.
+type Options struct {
+	// Certificate is the path of a file with the key's certificate, PEM or
+	// DER; it wins over one in the key file.
+	Certificate string
+	// KeyID is the id to put into labels, whatever the certificate says.
+	KeyID *imaevm.KeyID
+
+	// Jobs is how many signatures a device or program that can make several
+	// at once is asked for; 0 leaves that to it.
+	Jobs int
+	// Timeout is how long a device or program may take for a signature
+	// before it counts as hanging; 0 is a minute.
+	Timeout time.Duration
+	// Notice, if not nil, is told what happens to the key while it is used:
+	// that something is tried again, what a program says. It must be safe
+	// for concurrent use.
+	Notice func(text string)
+}
+
+// A backend is what a kind of private key must do. Sign is like that of a
+// crypto.Signer, which brings its own randomness; it must be safe for
+// concurrent use, and deterministic if it can. One that can hang gives up when
+// the context ends, with an error that wraps context.Cause. An error with a
+// method Temporary that returns true is worth another try.
+//
+// A backend that makes several signatures at once, or but one, says how many
+// with a method Parallel() int.
+type backend interface {
+	Public() crypto.PublicKey
+	Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+	io.Closer
+}
+
+// material is what a private key came with.
+type material struct {
+	source   string
+	inMemory bool // the key is, so that it neither fails nor signs anything else
+	certs    []*x509.Certificate
+	warnings []Warning
+}
+
+// Open opens the private key that ref names. If a passphrase is needed, ask is
+// called once; a nil ask means that there is none. A constant digest is signed
+// and verified before Open returns. A device that hangs is given up when ctx
+// ends; the Key does not depend on it afterwards. The errors wrap *keyfile.UnsupportedError,
+// *MismatchError, *keyfile.PassphraseError or what reading the file gave, and name the
+// file. The caller closes the Key.
+func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, error) {
+	b, info, err := openBackend(ctx, ref, ask, o)
+	if err != nil {
+		return nil, err
+	}
+	k, err := newKey(ctx, b, info, o)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// IsDevice reports whether ref names a key in a device or behind a program,
+// which public keys cannot be read from as from a file.
+func IsDevice(ref string) bool {
+	_, ok := program.Scheme(ref)
+	return ok
+}
+
+// openBackend is the one list of the kinds of key references.
+func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
+	if _, ok := program.Scheme(ref); ok {
+		k, err := program.Open(ctx, ref, program.Options{Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice})
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
+		}
+		return k, &material{source: ref, certs: k.Certificates()}, nil
+	}
+	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
+	case "tpm", "pkcs11":
+		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
+	}
+	return openFile(ref, ask)
+}
+
+// openFile opens the private key in a file.
+func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
+	f, err := keyfile.OpenPrivate(path, ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &material{source: path, inMemory: true, certs: f.Certificates}
+	if who := keyfile.ReadableBy(f.Mode); who != "" {
+		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
+	}
+	return fileKey{f.Key}, m, nil
+}
+
+// fileKey is a private key in memory.
+type fileKey struct{ key crypto.Signer }
+
+// Public returns the public half.
+func (k fileKey) Public() crypto.PublicKey { return k.key.Public() }
+
+// Sign gives ECDSA the nonces of RFC 6979, which Go does for want of a source
+// of randomness. It takes a millisecond and does not look at the context.
+func (k fileKey) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, ok := k.key.(*ecdsa.PrivateKey); ok {
+		return k.key.Sign(nil, digest, opts)
+	}
+	return k.key.Sign(rand.Reader, digest, opts)
+}
+
+// Close drops nothing: Go gives no way to clear the numbers of a key.
+func (fileKey) Close() error { return nil }
