@@ -86,6 +86,9 @@ type File struct {
 	match.File
 	Regular bool   // of others nothing is appraised
 	Mode    uint32 // the set-id bits of programs count
+	// AtBoot says that the file may be used before modules can be loaded from
+	// where it is.
+	AtBoot bool
 	// NoXattrs says that the file system has no extended attributes at all;
 	// an appraised file is then denied without a record.
 	NoXattrs bool
@@ -179,16 +182,28 @@ func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Ve
 		why := missing(because(NoDefaultHash))
 		return digester{compute: func() (hash.Digest, reason.List) { return hash.Digest{}, why }}, allowed()
 	}
-	if k.HasHash(alg) == policy.False {
-		return digester{}, denied(Failed, notThere(alg))
-	}
 	return digester{alg, func() (hash.Digest, reason.List) {
 		sum, err := f.Content.Digest(alg)
 		if err != nil {
 			return hash.Digest{}, missing(reason.New(NoContent, "the content's digest: %v", err))
 		}
 		return sum, nil
-	}}, allowed()
+	}}, k.computes(f, alg)
+}
+
+// computes is the verdict about whether the kernel can compute a file's digest.
+func (k *Kernel) computes(f *File, alg hash.Algorithm) Verdict {
+	switch p := k.Presence(alg); {
+	case p == policy.Absent:
+		return denied(Failed, notThere(alg))
+	case p == policy.UnknownPresence:
+		return maybe(missing(reason.New(UnknownDigest, "not known whether the kernel has %s", alg)), Failed)
+	case p == policy.Module && f.AtBoot:
+		return maybe(missing(reason.New(reason.ModularDigest, "denied before the initramfs has loaded the module for %s", alg)), Failed)
+	case p == policy.Present && f.AtBoot:
+		return maybe(missing(reason.New(reason.ModularDigest, "not known whether the kernel has %s built in; else denied before the initramfs has loaded its module", alg)), Failed)
+	}
+	return allowed()
 }
 
 // algorithms applies appraise_algos, to the label's algorithm.

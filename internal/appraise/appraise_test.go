@@ -118,10 +118,15 @@ var (
 
 func kernel(major, minor int) *Kernel {
 	return &Kernel{
-		Kernel: policy.Kernel{Major: major, Minor: minor, DefaultHash: hash.SHA256},
+		Kernel: policy.Kernel{Major: major, Minor: minor, DefaultHash: hash.SHA256, Digests: all(policy.BuiltIn)},
 		Keys:   toy{good},
 		EVM:    EVM{Keys: toy{evmKey}},
 	}
+}
+
+// all is a kernel that has every algorithm in the same way.
+func all(p policy.Presence) func(hash.Algorithm) policy.Presence {
+	return func(hash.Algorithm) policy.Presence { return p }
 }
 
 func file(label []byte) *File {
@@ -264,7 +269,7 @@ func TestCircumstances(t *testing.T) {
 		{"no verity", func(_ *Kernel, f *File) { f.Content = bytesOf{data: content} }, readFile, verified, false, denied(NoVerityDigest)},
 		{"no verity, mixed, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = bytesOf{}, nil }, readFile, mixed, false, denied(NoVerityDigest)},
 
-		{"algorithm not in the kernel", func(k *Kernel, _ *File) { k.Hashes = func(hash.Algorithm) policy.Truth { return policy.False } },
+		{"algorithm not in the kernel", func(k *Kernel, _ *File) { k.Digests = only(hash.SHA1) },
 			readFile, match.Demands{}, false, denied(Failed, notThere(hash.SHA256))},
 		{"default not known", func(k *Kernel, f *File) { k.DefaultHash, f.IMA = 0, []byte{4, 99, 1} }, readFile, match.Demands{}, false,
 			maybe(missing(because(NoDefaultHash)), InvalidHash)},

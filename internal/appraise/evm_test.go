@@ -223,7 +223,7 @@ func TestVectors(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				kv.DefaultHash = hash.SHA256
+				kv.DefaultHash, kv.Digests = hash.SHA256, all(policy.BuiltIn)
 				k := &Kernel{Kernel: kv, Keys: ring, EVM: EVM{Keys: ring}}
 				f := vectorFile(t, k, v)
 				d := match.Demands{Signature: v.Type != 2 && v.Type != 1 && v.Type != 4, Verity: v.VerityDigest != nil}

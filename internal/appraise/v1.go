@@ -3,6 +3,7 @@ package appraise
 import (
 	"errors"
 
+	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
@@ -69,13 +70,13 @@ func unknownKeyV1(id imaevm.KeyIDV1) reason.Reason {
 }
 
 // evmV1 is evmSignature for version 1.
-func (k *Kernel) evmV1(f *File, s evmStatuses) (evmStatus, reason.List) {
+func (k *Kernel) evmV1(f *File, s evmStatuses, loaded hash.Algorithm) (evmStatus, reason.List) {
 	sig, alg, err := imaevm.ParseEVMSignatureV1(f.EVM)
 	switch {
-	case k.crashes(err, k.EVM.KeysV1) && k.Config.Signature != policy.False && k.HasHash(alg) != policy.False:
+	case k.crashes(err, k.EVM.KeysV1) && k.Config.Signature != policy.False && k.Presence(alg) != policy.Absent:
 		return evmCrash, nil
 	case err != nil, sig.Algorithm != imaevm.AlgorithmRSA, k.Config.Signature == policy.False,
-		k.Config.TrustedKeyring == policy.True, k.HasHash(alg) == policy.False:
+		k.Config.TrustedKeyring == policy.True, k.Presence(alg) == policy.Absent:
 		return s.fail, nil
 	case k.EVM.KeysV1 == nil:
 		return s.maybe, missing(because(NoEVMKeys))
@@ -88,7 +89,7 @@ func (k *Kernel) evmV1(f *File, s evmStatuses) (evmStatus, reason.List) {
 	}
 	switch answerOf(sign.VerifyV1(sig, sum, k.EVM.KeysV1)) {
 	case right:
-		return s.pass, nil
+		return k.ifLoaded(alg, loaded, s)
 	case cannotTell:
 		return s.maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
 	}

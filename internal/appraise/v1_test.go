@@ -146,7 +146,7 @@ func TestEVMVersion1(t *testing.T) {
 		{"portable, another", imaevm.TypePortable, hash.SHA1, 4, nil, false},
 		{"portable, none", imaevm.TypePortable, hash.SHA1, 23, nil, false},
 		{"bound", imaevm.TypeSignature, hash.SHA1, 2, nil, true},
-		{"no digest", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Hashes = only(hash.SHA1) }, false},
+		{"no digest", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Digests = only(hash.SHA1) }, false},
 		{"no key", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.EVM.KeysV1 = userKeys(t, "rsa3072.key.pem") }, false},
 		{"trusted keyring", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Config.TrustedKeyring = policy.True }, false},
 		{"version 3 demanded", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.EVM.SigV3, k.Major, k.Minor = true, 7, 2 }, false},
@@ -164,7 +164,7 @@ func TestEVMVersion1(t *testing.T) {
 		if c.change != nil {
 			c.change(k)
 		}
-		if k.Hashes != nil {
+		if k.Presence(hash.SHA256) == policy.Absent { // IMA comes first
 			f.IMA = toySign(imaevm.TypeSignature, 2, good, sum(hash.SHA1, content))
 		}
 		v := k.check(f, readFile, signed, false, byDemand)
@@ -184,6 +184,11 @@ func TestEVMVersion1(t *testing.T) {
 }
 
 // only is a kernel with one algorithm.
-func only(has hash.Algorithm) func(hash.Algorithm) policy.Truth {
-	return func(a hash.Algorithm) policy.Truth { return policy.Of(a == has) }
+func only(has hash.Algorithm) func(hash.Algorithm) policy.Presence {
+	return func(a hash.Algorithm) policy.Presence {
+		if a == has {
+			return policy.BuiltIn
+		}
+		return policy.Absent
+	}
 }

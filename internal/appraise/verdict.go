@@ -71,6 +71,8 @@ const (
 // be computed.
 const (
 	NoDefaultHash    reason.Code = "unknown-default-hash"
+	UnknownDigest    reason.Code = "unknown-digest-support"
+	UnloadedDigest   reason.Code = "unloaded-digest"
 	NoKeys           reason.Code = "no-keys"
 	NoEVMKeys        reason.Code = "no-evm-keys"
 	NoHMACKey        reason.Code = "no-hmac-key"

@@ -15,7 +15,8 @@ func TestCodes(t *testing.T) {
 	codes := map[reason.Code]string{
 		NoXattrs: "no-xattrs", NotWritable: "signed-not-writable", UnknownKey: "unknown-key", UnknownV1Key: "unknown-v1-key", NoV1Keys: "no-v1-keys", WrongSignature: "wrong-signature",
 		MalformedSignature: "malformed-signature", CrashesKernel: "crashes-kernel", ShortLabel: "short-label", UnknownAlgorithm: "unknown-digest", WrongModSig: "wrong-modsig", NoSignatures: "no-signature-support",
-		NoDigest: "unavailable-digest", NoDefaultHash: "unknown-default-hash", NoKeys: "no-keys", NoEVMKeys: "no-evm-keys",
+		NoDigest: "unavailable-digest", NoDefaultHash: "unknown-default-hash", NoKeys: "no-keys", UnknownDigest: "unknown-digest-support",
+		UnloadedDigest: "unloaded-digest", NoEVMKeys: "no-evm-keys",
 		NoHMACKey: "no-hmac-key", NoHMACAttrs: "unknown-hmac-attributes", NoSignatureAttrs: "unknown-signature-attributes",
 		NotBound: "not-bound", Unchecked: "unchecked-signature", UncheckedEVM: "unchecked-evm-signature",
 		UncheckedModSig: "unchecked-modsig", NoContent: "unreadable-content", NoVerity: "unreadable-verity-digest",
