@@ -103,9 +103,9 @@ certificates: ## offer COUNT certificates of SEED, most of them odd, to kernels 
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestCertificates ./internal/kernellab/ -seed $(SEED) -certificates $(COUNT)
 
-bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
+bench: ## time imaseal against evmctl, find and the floor side by side; BENCH=hash,sign a part, BENCH_OUT=FILE as JSON (root)
 	@.ci/need $(NEED_KERNEL)
-	IMASEAL_TEST=kernel $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
+	IMASEAL_TEST=kernel BENCH="$(BENCH)" BENCH_OUT="$(abspath $(BENCH_OUT))" $(GO) test -run '^$$$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
 
 clean: ## remove what build made
 	rm -f imaseal
