@@ -73,6 +73,7 @@ var importTable = map[string]row{
 	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
 	"keys/keyfile":    {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":      {outside: "golang.org/x/crypto"},
+	"keys/rsalanes":   {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":    {}, // for tests
 	"keys/certtest":   {own: "hash keys/kernelkey"},
 	"internal/host":   {own: "hash internal/policy", outside: "golang.org/x/sys"},
