@@ -63,7 +63,7 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/program"},
+	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/program keys/rsalanes"},
 	"keys/program":    {own: "hash keys/child keys/keyfile"},
 	"keys/child":      {},
 	"keys/cert":       {own: "keys"},
