@@ -63,7 +63,7 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/program"},
+	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/program keys/rsalanes"},
 	"keys/program":    {own: "hash keys/child keys/keyfile"},
 	"keys/child":      {},
 	"keys/cert":       {own: "keys"},
@@ -73,6 +73,7 @@ var importTable = map[string]row{
 	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
 	"keys/keyfile":    {own: "keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":      {outside: "golang.org/x/crypto"},
+	"keys/rsalanes":   {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":    {}, // for tests
 	"keys/certtest":   {own: "hash keys/kernelkey"},
 	"internal/host":   {own: "hash internal/policy", outside: "golang.org/x/sys"},
