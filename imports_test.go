@@ -63,13 +63,13 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":            {own: "hash sign internal/imaevm keys/keyfile"},
+	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile"},
 	"keys/cert":       {own: "keys"},
 	"keys/evmkey":     {own: "keys/keyfile"},
 	"keys/ber":        {},
 	"keys/kernelkey":  {own: "keys/ber"},
 	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":    {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/keyfile":    {own: "keys/kernelcert keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":      {outside: "golang.org/x/crypto"},
 	"keys/keytest":    {}, // for tests
 	"keys/certtest":   {own: "hash keys/kernelkey"},
@@ -87,7 +87,8 @@ var importTable = map[string]row{
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
+		" keys/kernelcert keys/kernelkey"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 
