@@ -71,7 +71,7 @@ var importTable = map[string]row{
 	"keys/ber":        {},
 	"keys/kernelkey":  {own: "keys/ber"},
 	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":    {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/keyfile":    {own: "keys/kernelcert keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":      {outside: "golang.org/x/crypto"},
 	"keys/rsalanes":   {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":    {}, // for tests
@@ -90,7 +90,8 @@ var importTable = map[string]row{
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
+		" keys/kernelcert keys/kernelkey"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 

@@ -54,7 +54,7 @@ type backend interface {
 type material struct {
 	source   string
 	inMemory bool // the key is, so that it neither fails nor signs anything else
-	certs    []*x509.Certificate
+	certs    []*keyfile.Certificate
 	warnings []Warning
 }
 
@@ -84,6 +84,20 @@ func IsDevice(ref string) bool {
 	return ok
 }
 
+// certificatesOf looks at the certificates that came with a key in a device as at
+// those in files.
+func certificatesOf(list []*x509.Certificate) ([]*keyfile.Certificate, error) {
+	var certs []*keyfile.Certificate
+	for _, c := range list {
+		parsed, err := keyfile.ParseCertificate(c.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("its certificate: %w", err)
+		}
+		certs = append(certs, parsed)
+	}
+	return certs, nil
+}
+
 // openBackend is the one list of the kinds of key references.
 func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
 	if _, ok := program.Scheme(ref); ok {
@@ -91,7 +105,12 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
 		}
-		return k, &material{source: ref, certs: k.Certificates()}, nil
+		certs, err := certificatesOf(k.Certificates())
+		if err != nil {
+			k.Close()
+			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
+		}
+		return k, &material{source: ref, certs: certs}, nil
 	}
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
 	case "tpm", "pkcs11":

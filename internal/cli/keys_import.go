@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"imaseal/internal/keyring"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/target"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
 )
@@ -55,14 +55,18 @@ numbers are those of keyrings that are there.
 }
 
 func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
-	var certificates []*x509.Certificate
+	t, err := p.openTarget(target.Options{}, false)
+	if err != nil {
+		return err
+	}
+	var certificates []*keyfile.Certificate
 	for _, name := range r.files {
 		found, err := keyfile.OpenCertificates(name)
 		if err != nil {
 			return err
 		}
 		for _, crt := range found {
-			for _, w := range keys.CheckCertificate(crt, time.Now()) {
+			for _, w := range keys.CheckCertificate(crt, time.Now(), t.Certificates()) {
 				w.Source = name
 				p.warn(reason.Key, "%s", w)
 			}

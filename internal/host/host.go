@@ -57,6 +57,13 @@ func (h Host) HasIMA() bool {
 	return err == nil
 }
 
+// FIPS reports whether the kernel is in FIPS mode. Kernel:
+// crypto_proc_fips_init(), crypto/fips.c.
+func (h Host) FIPS() bool {
+	b, err := os.ReadFile(filepath.Join(h.Root, "/proc/sys/crypto/fips_enabled"))
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
 // A PrivilegeError says what the process lacks to write security attributes.
 type PrivilegeError struct{ Namespaced bool }
 

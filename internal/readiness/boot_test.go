@@ -75,6 +75,19 @@ func TestRules(t *testing.T) {
 			t.Errorf("no line %q in\n%s", line, got)
 		}
 	}
+	got = tableOf(t, nil, debian+" IMA_LOAD_X509 EVM_LOAD_X509", func(q *Question) {
+		q.Config["CONFIG_IMA_X509_PATH"], q.Config["CONFIG_EVM_X509_PATH"] = `"/etc/keys/x509_ima.der"`, `"/etc/keys/x509_evm.der"`
+		q.Unloadable = func(path string) string { return map[string]string{"/etc/keys/x509_evm.der": "it is a CA"}[path] }
+		parse(q, "appraise appraise_type=imasig\n")
+	})
+	for _, line := range []string{
+		`pass initramfs: the kernel loads the certificate "/etc/keys/x509_ima.der" from it`,
+		`fail initramfs: the kernel loads the certificate "/etc/keys/x509_evm.der" from it, and this one it would not: it is a CA`,
+	} {
+		if !strings.Contains(got, line+"\n") {
+			t.Errorf("no line %q in\n%s", line, got)
+		}
+	}
 	got = tableOf(t, nil, debian, func(q *Question) { parse(q, "appraise func=BPRM_CHECK appraise_type=imasig\n") })
 	if !strings.Contains(got, "warn initramfs: the policy demands signatures: their keys must be loaded there") || strings.Contains(got, "certificates") {
 		t.Errorf("got\n%s", got)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/keys/kernelcert"
 	"imaseal/keys/pbes2"
 )
 
@@ -37,6 +38,9 @@ func isPrivate(typ string) bool {
 func split(data []byte) ([]*pem.Block, error) {
 	begin := []byte("-----BEGIN ")
 	if !bytes.HasPrefix(data, begin) && !bytes.Contains(data, append([]byte("\n"), begin...)) {
+		if _, err := kernelcert.Parse(data); err == nil { // which takes more than DER
+			return []*pem.Block{{Type: typeCertificate, Bytes: bytes.Clone(data)}}, nil
+		}
 		typ, err := typeOfDER(data)
 		if err != nil {
 			return nil, err
