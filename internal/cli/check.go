@@ -7,7 +7,9 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/hash"
 	"imaseal/internal/appraise"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/judge"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
@@ -28,6 +30,7 @@ type checkOptions struct {
 	namespace namespaceOption
 	evmState  string
 	evmKey    evmKeyOption
+	loads     []string
 	view      viewOptions
 	kernel    kernelOptions
 	output    outputOptions
@@ -41,7 +44,8 @@ func (o *checkOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 		o.evmKey.flag(),
 	}
-	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag())
+	loads := &urfave.StringSliceFlag{Name: "initramfs-loads", Action: into(&o.loads), Category: kernelCategory, Usage: "a digest `ALGORITHM` that the kernel has as a module, which the initramfs loads; may be given several times"}
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads)
 	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
 }
 
@@ -52,8 +56,9 @@ type checkRequest struct {
 	host   bool // judges the host, too
 	policy policyRequest
 	use    use
-	keys   []string // files and directories
-	evmKey string   // "" for none
+	loads  []hash.Algorithm // by the initramfs
+	keys   []string         // files and directories
+	evmKey string           // "" for none
 	// target has everything but the keys, which are not opened yet.
 	target target.Options
 	// ifActive are options that count only where EVM is active.
@@ -86,6 +91,13 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	}
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
+	}
+	for _, name := range o.loads {
+		a, err := hash.Parse(name)
+		if err != nil {
+			return r, &cmdline.UsageError{Err: fmt.Errorf("--initramfs-loads: %w", err), Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
+		}
+		r.loads = append(r.loads, a)
 	}
 	r.target, err = o.target()
 	return r, firstError(err, r.checkActive())
@@ -214,9 +226,9 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Paths, isRootTree),
 		Kernel: appraise.Kernel{
-			Kernel: t.Kernel, Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
+			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
 		},
 	}

@@ -53,6 +53,7 @@ var wrong = map[string][]string{
 	"evm":                     {"bogus", ",", "portable,signature", "hmac,hmac", "none,hmac"},
 	"evm-uuid":                {"bogus", "1122"},
 	"evm-xattr":               {"bogus", "user.x", "security.evm"},
+	"initramfs-loads":         {"sha265", "sha256,sha512"},
 	"evm-state":               {"bogus", "hmac,hmac", "none,hmac", "sigv3"},
 	"kernel-version":          {"bogus", "6", "six.one"},
 	"target-arch":             {"bogus", "AMD64"},
