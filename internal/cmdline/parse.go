@@ -75,9 +75,15 @@ func (g Grammar) Parse(args []string) (Invocation, error) {
 	if i >= 0 && args[i] == "help" {
 		return g.Parse(append([]string{"--help"}, args[i+1:]...))
 	}
+	if i >= 0 && args[i] == "version" && len(args) == i+1 {
+		return Invocation{Version: true}, nil
+	}
 	if i < 0 {
 		if !inv.Help {
-			return inv, &UsageError{Err: errors.New("no command is given"), Advice: g.App.Name + " --help lists the commands"}
+			return inv, &UsageError{
+				Err:    errors.New("no command is given"),
+				Advice: strings.Join(commandNames(g.App.Commands), ", ") + "; " + g.App.Name + " --help explains them",
+			}
 		}
 		return inv, nil
 	}
@@ -111,7 +117,7 @@ func (inv Invocation) named(commands []*cli.Command, args []string) (Invocation,
 	case !inv.Help:
 		return inv, &UsageError{
 			Err:    fmt.Errorf("%s needs a command of its own", inv.Path),
-			Advice: inv.full() + " --help lists them",
+			Advice: strings.Join(commandNames(inv.Command.Subcommands), ", ") + "; " + inv.full() + " --help explains them",
 		}
 	}
 	return inv, nil
