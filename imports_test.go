@@ -93,7 +93,7 @@ var importTable = map[string]row{
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
 		" keys/kernelcert keys/kernelkey"},
 
-	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

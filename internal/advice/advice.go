@@ -87,8 +87,11 @@ func ofFile(err error) (reason.Code, string) {
 // ofTree is about trees, lists, logs and reports as a whole.
 func ofTree(err error) (reason.Code, string) {
 	list, isList := errors.AsType[*mounted.ListError](err)
+	broken, isReport := errors.AsType[*run.ReportError](err)
 	switch {
-	case is[*run.ReportError](err):
+	case isReport && !broken.Last:
+		return "report", "the run ended there: run the same command again, with -q if nobody reads the report"
+	case isReport:
 		return "report", "" // what helps files does not help the report
 	case isList && list.NeedsNUL:
 		return "bad-list", "add -0"

@@ -51,8 +51,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 func (p Program) keysCertCommand() *urfave.Command {
 	o := new(keysCertOptions)
 	return &urfave.Command{
-		Name:  "cert",
-		Usage: "make a certificate or a signing request for a key",
+		Name:      "cert",
+		Usage:     "make a certificate or a signing request for a key",
+		UsageText: "--key KEY --out PREFIX",
 		Description: `Makes a certificate, as generate does, for a private key that is there: signed
 by itself or by a CA, or a request that a CA elsewhere makes one of.
 
