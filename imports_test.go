@@ -49,15 +49,17 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":          {own: "hash sign internal/imaevm keys/keyfile keys/program"},
-	"keys/cert":     {own: "keys"},
-	"keys/evmkey":   {own: "keys/keyfile"},
-	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
-	"keys/pbes2":    {outside: "golang.org/x/crypto"},
-	"keys/program":  {own: "hash keys/child keys/keyfile"},
-	"keys/child":    {},
-	"keys/keytest":  {}, // for tests
-	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"keys":               {own: "hash sign internal/imaevm keys/keyfile keys/pkcs11 keys/program"},
+	"keys/cert":          {own: "keys"},
+	"keys/evmkey":        {own: "keys/keyfile"},
+	"keys/keyfile":       {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/pbes2":         {outside: "golang.org/x/crypto"},
+	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys/child":         {},
+	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
+	"keys/pkcs11/p11kit": {own: "keys/child"},
+	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
+	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},

@@ -46,7 +46,7 @@ func TestOpenBadFiles(t *testing.T) {
 		"unknown PEM":     {write([]byte("-----BEGIN ODD PRIVATE KEY-----\nAAAA\n-----END ODD PRIVATE KEY-----\n")), `PEM block of unknown type "ODD PRIVATE KEY"`},
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},
 		"tpm":             {"tpm:0x81000001", "tpm keys are not supported"},
-		"pkcs11":          {"pkcs11:token=x", "pkcs11 keys are not supported"},
+		"pkcs11":          {"pkcs11:colour=red", `PKCS#11 URI: unknown attribute "colour"`},
 		"ML-DSA":          {keyPath(t, "mldsa65"), "ML-DSA-65 keys are not supported"},
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},

@@ -6,8 +6,9 @@
 // A private key is named by a reference. A path is a file: PEM or DER, PKCS#8
 // (encrypted or not), PKCS#1, SEC 1, or the old PEM encryption of OpenSSL; a
 // PEM file may also hold the key's certificate and its chain. SCHEME://REST is a
-// key behind a program, see package program. Prefixes are kept for devices
-// ("tpm:", "pkcs11:"), so a file of such a name is written "./tpm:x". A kind of
+// key behind a program, see package program, and "pkcs11:…" a key in a token, see
+// package pkcs11. Prefixes are kept for them and for "tpm:", so a file of such a
+// name is written "./tpm:x". A kind of
 // key has a package of its own, which returns a backend, and one line in
 // openBackend. What is not in the memory of this process is tried again when it
 // fails for a moment, given up when it fails for good, and each of its

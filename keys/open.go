@@ -13,6 +13,7 @@ import (
 
 	"imaseal/internal/imaevm"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
 	"imaseal/keys/program"
 )
 
@@ -24,6 +25,9 @@ type Options struct {
 	// KeyID is the id to put into labels, whatever the certificate says.
 	KeyID *imaevm.KeyID
 
+	// Getenv looks up variables of the environment; nil means that there are
+	// none.
+	Getenv func(name string) string
 	// Jobs is how many signatures a device or program that can make several
 	// at once is asked for; 0 leaves that to it.
 	Jobs int
@@ -34,6 +38,17 @@ type Options struct {
 	// that something is tried again, what a program says. It must be safe
 	// for concurrent use.
 	Notice func(text string)
+}
+
+// pinVariable is the variable with the PIN of a token.
+const pinVariable = "IMASEAL_PKCS11_PIN"
+
+// env returns the value of a variable, nil for none.
+func (o Options) env(name string) []byte {
+	if o.Getenv == nil {
+		return nil
+	}
+	return []byte(o.Getenv(name))
 }
 
 // A backend is what a kind of private key must do. Sign is like that of a
@@ -81,7 +96,7 @@ func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, er
 // which public keys cannot be read from as from a file.
 func IsDevice(ref string) bool {
 	_, ok := program.Scheme(ref)
-	return ok
+	return ok || strings.HasPrefix(ref, pkcs11.Scheme)
 }
 
 // openBackend is the one list of the kinds of key references.
@@ -94,7 +109,16 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		return k, &material{source: ref, certs: k.Certificates()}, nil
 	}
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
-	case "tpm", "pkcs11":
+	case "pkcs11":
+		source, _, _ := strings.Cut(ref, "?") // a PIN may be there by mistake
+		k, err := pkcs11.Open(ctx, ref, pkcs11.Options{
+			Ask: ask, PIN: o.env(pinVariable), Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice,
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %q: %w", source, err)
+		}
+		return k, &material{source: source, certs: k.Certificates()}, nil
+	case "tpm":
 		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
 	}
 	return openFile(ref, ask)

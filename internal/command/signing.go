@@ -127,6 +127,7 @@ func (p Program) keyOptions(c *cli.Context) keys.Options {
 	return keys.Options{
 		Jobs:    c.Int("key-jobs"),
 		Timeout: c.Duration("key-timeout"),
+		Getenv:  p.getenv,
 		Notice:  func(text string) { p.warn("%s", text) },
 	}
 }
