@@ -19,17 +19,12 @@ type row struct {
 // importTable is the shape of the program. An import that it does not have
 // needs a change here, in the same commit.
 var importTable = map[string]row{
-	"":                 {own: "internal/command"},
+	"":                 {own: "internal/cli"},
 	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
-	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
+	"internal/cli":     {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
-	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
-	"internal/relabel": {
-		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
-			" internal/policy/inspect internal/policy/match internal/reason internal/report internal/undo",
-		outside: "golang.org/x/sys",
-	},
+	"internal/plan":   {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
 	"walk":            {own: "internal/reason", outside: "golang.org/x/sys"},
 	"internal/reason": {},
 	"internal/tree":   {own: "internal/reason"},
@@ -37,11 +32,30 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
-	"internal/run":    {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/run":     {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile": {own: "internal/imaevm internal/tree"},
+	"internal/label": {
+		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
+			" internal/report internal/run internal/sigfile internal/target internal/tree",
+	},
+	"internal/verify": {
+		own: "hash sign internal/imaevm internal/plan internal/policy/inspect internal/reason internal/report internal/run" +
+			" internal/sigfile internal/target internal/tree",
+	},
+	"internal/judge": {
+		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
+			" internal/reason internal/report internal/run internal/target internal/tree",
+	},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
-	"internal/undo":   {own: "internal/imaevm", outside: "golang.org/x/sys"},
+	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
+
+	"internal/advice": {
+		own: "walk internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/target" +
+			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+		outside: "golang.org/x/sys",
+	},
 
 	// The formats, and what they are made of.
 	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
@@ -49,16 +63,20 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/keyfile keys/pkcs11 keys/program"},
-	"keys/cert":          {own: "keys"},
-	"keys/evmkey":        {own: "keys/keyfile"},
-	"keys/keyfile":       {own: "keys/pbes2", outside: "golang.org/x/sys"},
-	"keys/pbes2":         {outside: "golang.org/x/crypto"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program"},
 	"keys/program":       {own: "hash keys/child keys/keyfile"},
-	"keys/child":         {},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
+	"keys/child":         {},
+	"keys/cert":          {own: "keys"},
+	"keys/evmkey":        {own: "keys/keyfile"},
+	"keys/ber":           {},
+	"keys/kernelkey":     {own: "keys/ber"},
+	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
+	"keys/keyfile":       {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
+	"keys/certtest":      {own: "hash keys/kernelkey"},
 	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
@@ -68,10 +86,12 @@ var importTable = map[string]row{
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
-	"internal/policy/inspect": {own: "internal/inode internal/plan internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
-	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
+
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 
@@ -86,7 +106,7 @@ var importTable = map[string]row{
 }
 
 // forTests are the packages that only tests, and one another, may import.
-var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/keytest"}
+var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/certtest", "keys/keytest"}
 
 func isForTests(path string) bool {
 	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })

@@ -108,14 +108,22 @@ func (p *Public) SignatureSize() int {
 	return 2 + 2*(2+1+n)
 }
 
-// VerifyDigest checks a raw signature over d. The error is sign.ErrSignature
+// VerifyDigest checks a raw signature over d: what kernels take is right, which of
+// ECDSA is more than DER. The error is sign.ErrSignature
 // or a *sign.DigestError.
 func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
 		return err
 	}
 	h, input := p.input(d)
-	if !verifies(p.key, input, h, sig) {
+	ok := false
+	if k, isECDSA := p.key.(*ecdsa.PublicKey); isECDSA {
+		r, s, parsed := parseECDSA(sig, k.Params().BitSize) // more than DER, as kernels do
+		ok = parsed && ecdsa.Verify(k, input, r, s)
+	} else {
+		ok = verifies(p.key, input, h, sig)
+	}
+	if !ok {
 		return sign.ErrSignature
 	}
 	return nil

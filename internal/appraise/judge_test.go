@@ -10,6 +10,7 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 )
 
 func parse(t *testing.T, text string) policy.Policy {
@@ -59,7 +60,7 @@ func TestJudge(t *testing.T) {
 				if j.Access.Hook != 0 {
 					access = j.Access.String()
 				}
-				if j.Status != c.status || j.Cause != c.cause || access != c.access || j.Rule != c.rule || j.Depends != nil {
+				if j.Status != c.status || j.Cause() != c.cause || access != c.access || j.Rule != c.rule || j.Depends != nil {
 					t.Errorf("%s: %+v", k.Kernel, j)
 				}
 			}
@@ -86,7 +87,7 @@ func TestJudgeUnknown(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := k.Judge(parse(t, c.policy), file(c.label), match.Read, match.Subject{})
-			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Why != c.why {
+			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Reasons.String() != c.why {
 				t.Errorf("%+v", j)
 			}
 		})
@@ -154,13 +155,13 @@ func TestImmutableUnderEVM(t *testing.T) {
 // label does not count.
 func TestDirectRead(t *testing.T) {
 	for policy, want := range map[string]Verdict{
-		"appraise":                 {Status: Denied, Cause: FailedDirectIO},
+		"appraise":                 denied(FailedDirectIO),
 		"appraise permit_directio": {Status: Allowed},
 		"appraise permit_directio appraise_type=imasig":  {Status: Allowed},
-		"appraise permit_directio appraise_algos=sha512": {Status: Denied, Cause: DeniedAlgorithm},
+		"appraise permit_directio appraise_algos=sha512": denied(DeniedAlgorithm),
 		"dont_appraise;appraise":                         {Status: Allowed},
 	} {
-		if j := kernel(6, 12).Judge(parse(t, policy), file(hashed), match.DirectRead, match.Root()); j.Verdict != want {
+		if j := kernel(6, 12).Judge(parse(t, policy), file(hashed), match.DirectRead, match.Root()); !same(j.Verdict, want) {
 			t.Errorf("%s: %+v", policy, j)
 		}
 	}
@@ -170,7 +171,7 @@ func TestDirectRead(t *testing.T) {
 func TestWaysToWrite(t *testing.T) {
 	p := parse(t, "appraise mask=MAY_WRITE;appraise func=FILE_CHECK appraise_algos=sha512")
 	j := kernel(6, 12).Judge(p, file(hashed), match.Write, match.Root())
-	if j.Cause != DeniedAlgorithm || j.Access.Mask != policy.MayRead|policy.MayWrite {
+	if j.Cause() != DeniedAlgorithm || j.Access.Mask != policy.MayRead|policy.MayWrite {
 		t.Errorf("%+v", j)
 	}
 }
@@ -187,12 +188,24 @@ func TestWithoutSHA3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stranger := append([]byte{4, 23}, sum.Bytes()...)
+	signature := toySign(imaevm.TypeSignature, 2, good, sum)
 	for _, c := range []struct {
 		major, minor int
+		label        []byte
 		want         Verdict
-	}{{6, 1, Verdict{Status: Denied, Cause: InvalidHash}}, {6, 12, Verdict{Status: Allowed}}} {
-		if j := kernel(c.major, c.minor).Judge(p, file(label), match.Read, match.Root()); j.Verdict != c.want {
-			t.Errorf("%d.%d: %+v", c.major, c.minor, j)
+	}{
+		{6, 1, label, denied(InvalidHash, reason.New(UnknownAlgorithm, "the label is of sha3-256, which this kernel takes for sha256, its default: it came with Linux 6.7"))},
+		{6, 12, label, allowed()},
+		{6, 1, label[:33], denied(InvalidHash, reason.New(ShortLabel, "the label has 31 of the 32 bytes of a sha256 digest"))},
+		{6, 12, label[:33], denied(InvalidHash, reason.New(ShortLabel, "the label has 31 of the 32 bytes of a sha3-256 digest"))},
+		{6, 12, stranger, denied(InvalidHash, reason.New(UnknownAlgorithm, "the label names the digest algorithm 23, which kernels take for sha256, their default"))},
+		{6, 12, badHash, denied(InvalidHash)},
+		{6, 1, signature, denied(InvalidSignature, reason.New(NoDigest, "the kernel does not have sha3-256"))},
+		{6, 12, signature, allowed()},
+	} {
+		if j := kernel(c.major, c.minor).Judge(p, file(c.label), match.Read, match.Root()); !same(j.Verdict, c.want) {
+			t.Errorf("%d.%d, %x: %+v", c.major, c.minor, c.label[:3], j)
 		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Config is a kernel's configuration: the value of every option that is set,
-// CONFIG_EVM and so on, to y, m, or something else.
+// A Config is a kernel's configuration: the value of every option, CONFIG_EVM and
+// so on, that is set to y, m, or something else, and n of those that it says are
+// not set. Of options that are not offered for an architecture it says nothing.
 type Config map[string]string
 
 // Enabled reports whether an option is built in.
@@ -38,20 +39,32 @@ func readConfig(r io.Reader) (Config, error) {
 		in = bufio.NewReader(io.LimitReader(z, maxConfig))
 	}
 	c := make(Config)
+	isSet := false
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
+		line := strings.TrimSpace(lines.Text())
+		name, value, ok := strings.Cut(line, "=")
 		if ok && strings.HasPrefix(name, "CONFIG_") {
-			c[name] = value
+			c[name], isSet = value, true
+		} else if name, ok := notSet(line); ok {
+			c[name] = "n"
 		}
 	}
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return nil, err
 	}
-	if len(c) == 0 {
+	if !isSet {
 		return nil, ErrNoConfig
 	}
 	return c, nil
+}
+
+// notSet returns the option that a line "# CONFIG_NAME is not set" is about.
+// Kernel: print_symbol_for_dotconfig() and its kin, scripts/kconfig/confdata.c.
+func notSet(line string) (string, bool) {
+	name, ok := strings.CutSuffix(line, " is not set")
+	name, comment := strings.CutPrefix(name, "# ")
+	return name, ok && comment && strings.HasPrefix(name, "CONFIG_") && !strings.ContainsAny(name, " =")
 }
 
 // OpenConfig reads the configuration in a file. The error names it.
@@ -120,6 +133,19 @@ func (h Host) Release() string {
 		return ""
 	}
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+// Machine returns the hardware name of the running kernel, as uname -m, empty if
+// it is not known.
+func (h Host) Machine() string {
+	if b, err := os.ReadFile(filepath.Join(h.Root, "/proc/sys/kernel/arch")); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Machine[:])
 }
 
 // EVMXattrs returns the attributes that the running kernel's EVM protects, in

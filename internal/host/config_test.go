@@ -29,7 +29,7 @@ func compressed(t *testing.T, s string) string {
 func TestReadConfig(t *testing.T) {
 	for name, text := range map[string]string{"plain": someConfig, "compressed": compressed(t, someConfig)} {
 		c, err := readConfig(strings.NewReader(text))
-		if err != nil || len(c) != 4 {
+		if err != nil || len(c) != 5 || c["CONFIG_IMA"] != "n" {
 			t.Errorf("%s: %v, %v", name, c, err)
 		}
 		for option, want := range map[string]bool{"CONFIG_EVM": true, "CONFIG_EVM_ATTR_FSUUID": true, "CONFIG_IMA": false, "CONFIG_TUN": false, "CONFIG_X": false} {

@@ -124,7 +124,7 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, from, err := h.Config()
-	if err != nil || from != "/proc/config.gz" || len(c) != 3 || !c.Enabled("CONFIG_EVM") || c.Enabled("CONFIG_IMA") || c.Enabled("CONFIG_X") || c["CONFIG_NAME"] != `"a=b"` {
+	if err != nil || from != "/proc/config.gz" || len(c) != 4 || c["CONFIG_X"] != "n" || !c.Enabled("CONFIG_EVM") || c.Enabled("CONFIG_IMA") || c.Enabled("CONFIG_X") || c["CONFIG_NAME"] != `"a=b"` {
 		t.Errorf("%v from %s, %v", c, from, err)
 	}
 	if _, _, err := (Host{Root: t.TempDir()}).Config(); !errors.Is(err, fs.ErrNotExist) {

@@ -2,6 +2,8 @@ package kernellab
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -228,6 +230,14 @@ func (k signingKey) der(t *testing.T) []byte {
 	b, err := os.ReadFile(k.cert)
 	check(t, err)
 	return b
+}
+
+// rsa is the public key in the certificate.
+func (k signingKey) rsa(t *testing.T) *rsa.PublicKey {
+	t.Helper()
+	c, err := x509.ParseCertificate(k.der(t))
+	check(t, err)
+	return c.PublicKey.(*rsa.PublicKey)
 }
 
 // args are the options of a signing command.

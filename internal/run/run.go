@@ -12,7 +12,6 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"time"
@@ -74,6 +73,9 @@ type Run struct {
 	Writers Writers
 	Report  report.Handler
 	Header  report.Header
+	// Said returns what the user was told of the run by others than the report,
+	// which then has it in its summary; nil for nothing.
+	Said func() reason.List
 	// Progress is told how far the run is; nil for nobody.
 	Progress Progress
 }
@@ -125,14 +127,35 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 			err = abortErr
 		}
 	}
-	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
-		sum.Notes = append(sum.Notes, noter.Notes()...)
+	if r.Said != nil {
+		sum.Notes = r.Said()
+		sum.Said = len(sum.Notes)
 	}
+	sum.Notes = append(sum.Notes, r.notes(sum, err)...)
 	sum.Elapsed = time.Since(begin)
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
 		err = reportError(finishErr)
 	}
 	return sum, err
+}
+
+// notes are what is to be known of the run now that it is over.
+func (r *Run) notes(sum report.Summary, err error) reason.List {
+	var all reason.List
+	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
+		all = append(all, noter.Notes()...)
+	}
+	if noter, ok := r.Job.(tree.Noter); ok {
+		all = append(all, noter.Notes()...)
+	}
+	if err == nil && sum.Selected() == 0 {
+		why := "there are no files"
+		if skips := report.Skips(sum.Skipped); skips != "" {
+			why = skips
+		}
+		all = append(all, reason.New(reason.NothingSelected, "no file was selected: %s", why))
+	}
+	return all
 }
 
 func (r *Run) abort() error {
@@ -215,7 +238,7 @@ func (r *Run) one(ctx context.Context, w *worker, found tree.Found) (report.Resu
 		res.Outcome = report.Vanished
 		return res, true
 	case found.Err != nil:
-		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", found.Err)
+		res.Outcome, res.Err = report.Failed, found.Err
 		return res, true
 	}
 	defer found.File.Close()

@@ -90,10 +90,10 @@ type Counter interface {
 	Count(ctx context.Context, each func(size int64)) error
 }
 
-// A Noter is a Source that has something to say about itself after a run that
-// wrote: what the user should know of what the files lie in.
+// A Noter is a Source, or a job, that has something to say after a run: what the
+// user should know of what the files lie in, or of all of them together.
 type Noter interface {
-	Notes() []reason.Note
+	Notes() reason.List
 }
 
 // A Change gives an attribute another value; nil is no attribute, which is not
@@ -154,6 +154,14 @@ type Placed interface {
 	// NoAttributes reports whether the file system of a file that refuses
 	// security attributes holds no others either.
 	NoAttributes() bool
+}
+
+// Mapped is what a File has whose owner may be another than the file system has on
+// its disk, which is the one that EVM covers.
+type Mapped interface {
+	// OwnersMapped reports whether the mount that the file was found through maps
+	// owners (mount_setattr(2), MOUNT_ATTR_IDMAP).
+	OwnersMapped() (bool, error)
 }
 
 // A Filesystem is what there is to know of one.

@@ -52,6 +52,7 @@ var codeNames = map[Code]string{
 	UserPINNotInitialized:   "CKR_USER_PIN_NOT_INITIALIZED",
 }
 
+// String is the name in PKCS#11, or the number.
 func (c Code) String() string {
 	if name, ok := codeNames[c]; ok {
 		return name
