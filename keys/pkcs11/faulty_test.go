@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,8 @@ func faulty(args []string) int {
 	}
 	defer cmd.Wait()
 	defer in.Close()
-	if !versions(what, in, out) {
+	ours, theirs, ok := versions(what, in, out)
+	if !ok {
 		return 1
 	}
 	for {
@@ -97,11 +99,16 @@ func faulty(args []string) int {
 			return 0
 		}
 		fmt.Fprintln(log, m.call())
-		if what == "version-2" && m.call() == callSignInit {
-			// An older one wants an array behind the mechanism, after
-			// the session.
+		if m.call() == callSignInit {
+			// Behind the session and the mechanism there is an array
+			// before version 2.
 			at := 8 + len("uMu") + 8 + 4
-			m.body = append(append(m.body[:at:at], 0xff, 0xff, 0xff, 0xff), m.body[at:]...)
+			switch {
+			case ours >= 2 && theirs < 2:
+				m.body = slices.Insert(m.body, at, 0xff, 0xff, 0xff, 0xff)
+			case ours < 2 && theirs >= 2:
+				m.body = slices.Delete(m.body, at, at+4)
+			}
 		}
 		if code, ok := before(what, m.call()); ok {
 			m.fail(code)
@@ -117,29 +124,31 @@ func faulty(args []string) int {
 	}
 }
 
-// versions agrees on a version with both.
-func versions(what string, in io.Writer, out io.Reader) bool {
+// versions agrees on versions with the caller, and with the real p11-kit.
+func versions(what string, in io.Writer, out io.Reader) (ours, theirs byte, ok bool) {
 	b := make([]byte, 1)
 	if _, err := io.ReadFull(os.Stdin, b); err != nil {
-		return false
+		return 0, 0, false
 	}
 	if what == "version-0.23" && b[0] != 0 {
 		fmt.Fprintf(os.Stderr, "p11-kit: unsupported version received: %d\n", b[0])
-		return false
+		return 0, 0, false
 	}
-	b[0] = 0
-	in.Write(b)
+	in.Write([]byte{2})
 	if _, err := io.ReadFull(out, b); err != nil {
-		return false
+		return 0, 0, false
 	}
+	ours, theirs = b[0], b[0]
 	switch what {
+	case "version-0.23":
+		ours = 0
 	case "version-2":
-		b[0] = 2
+		ours = 2
 	case "version-3":
-		b[0] = 3
+		ours = 3
 	}
-	os.Stdout.Write(b)
-	return true
+	os.Stdout.Write([]byte{ours})
+	return ours, theirs, true
 }
 
 // before does what goes wrong before the module is called, and returns the code
