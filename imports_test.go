@@ -73,8 +73,9 @@ var importTable = map[string]row{
 	"keys/ber":           {},
 	"keys/kernelkey":     {own: "keys/ber"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":       {own: "keys/pbes2", outside: "golang.org/x/sys"},
+	"keys/keyfile":       {own: "keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
+	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
 	"keys/certtest":      {own: "hash keys/kernelkey"},
 	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},

@@ -1,12 +1,16 @@
 package keys_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -127,5 +131,57 @@ func TestErrorsHideThePIN(t *testing.T) {
 	_, err := keys.Open(t.Context(), "pkcs11:object=x?pin-value=s3cret", nil, keys.Options{})
 	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "pin-source") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestVariableAndStandardInput reads the text of a key file from elsewhere.
+func TestVariableAndStandardInput(t *testing.T) {
+	text, err := os.ReadFile(vectors.Path(t, "keys/p256.key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	variable := func(name string) string { return map[string]string{"KEY": string(text), "BAD": "x"}[name] }
+	for ref, source := range map[string]string{"env:KEY": "env:KEY", "-": "standard input"} {
+		k, err := keys.Open(t.Context(), ref, nil, keys.Options{Getenv: variable, Stdin: bytes.NewReader(text)})
+		if err != nil || k.KeyID() != 0x6bca908e || k.Source() != source {
+			t.Errorf("%s: %v, %v", ref, k, err)
+		}
+	}
+	for _, test := range []struct {
+		ref   string
+		stdin io.Reader
+		want  string
+	}{
+		{"env:NONE", nil, `key "env:NONE": there is no such variable, or it is empty`},
+		{"env:", nil, `key "env:": there is no such variable, or it is empty`},
+		{"env:BAD", nil, `"env:BAD": neither PEM nor DER`},
+		{"-", nil, `key "standard input": there is none`},
+		{"-", strings.NewReader(""), `"standard input": is empty`},
+		{"-", strings.NewReader("x"), `"standard input": neither PEM nor DER`},
+		{"-", iotest.ErrReader(errors.New("gone")), `"standard input": gone`},
+	} {
+		_, err := keys.Open(t.Context(), test.ref, nil, keys.Options{Getenv: variable, Stdin: test.stdin})
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: %v, want %s", test.ref, err, test.want)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	cancel(interrupted)
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	if _, err := keys.Open(ctx, "-", nil, keys.Options{Stdin: silent}); !errors.Is(err, interrupted) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestIsFile(t *testing.T) {
+	for ref, want := range map[string]bool{
+		"key.pem": true, "./env:x": true, "./-": true, "/dev/stdin": true, "Env:x": true,
+		"-": false, "env:X": false, "pkcs11:x": false, "tpm:0x81000001": false, "x://y": false,
+	} {
+		if keys.IsFile(ref) != want {
+			t.Errorf("%s: %v", ref, !want)
+		}
 	}
 }

@@ -41,7 +41,7 @@ func TestOpenBadFiles(t *testing.T) {
 		"truncated DER":   {write(block.Bytes[:len(block.Bytes)-1]), "neither PEM nor whole DER; has it been cut short?"},
 		"trailing DER":    {write(append(bytes.Clone(block.Bytes), 0)), "1 bytes behind the DER"},
 		"other DER":       {write([]byte{0x30, 6, 0x04, 1, 0, 0x04, 1, 0}), "DER of neither a key nor a certificate"},
-		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "a PKCS#12 file; take the key out with openssl pkcs12 -nodes"},
+		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "PKCS#12: "},
 		"OpenSSH":         {write([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")), "in OpenSSH's own format"},
 		"unknown PEM":     {write([]byte("-----BEGIN ODD PRIVATE KEY-----\nAAAA\n-----END ODD PRIVATE KEY-----\n")), `PEM block of unknown type "ODD PRIVATE KEY"`},
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Options struct {
 	// KeyID is the id to put into labels, whatever the certificate says.
 	KeyID *imaevm.KeyID
 
+	// Stdin is what "-" is read from; nil means that there is none.
+	Stdin io.Reader
 	// Getenv looks up variables of the environment; nil means that there are
 	// none.
 	Getenv func(name string) string
@@ -92,11 +95,12 @@ func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, er
 	return k, nil
 }
 
-// IsDevice reports whether ref names a key in a device or behind a program,
-// which public keys cannot be read from as from a file.
-func IsDevice(ref string) bool {
-	_, ok := program.Scheme(ref)
-	return ok || strings.HasPrefix(ref, pkcs11.Scheme)
+// IsFile reports whether ref names a file, which may hold public keys too.
+func IsFile(ref string) bool {
+	if _, ok := program.Scheme(ref); ok || ref == "-" {
+		return false
+	}
+	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", "tpm:"}, func(p string) bool { return strings.HasPrefix(ref, p) })
 }
 
 // openBackend is the one list of the kinds of key references.
@@ -118,10 +122,58 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 			return nil, nil, fmt.Errorf("key %q: %w", source, err)
 		}
 		return k, &material{source: source, certs: k.Certificates()}, nil
+	case "env":
+		return openEnv(ref, ask, o)
+	case "-":
+		return openStdin(ctx, ask, o)
 	case "tpm":
 		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
 	}
 	return openFile(ref, ask)
+}
+
+// openEnv opens the private key in a variable of the environment, which holds
+// what would be in a file.
+func openEnv(ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
+	text := o.env(strings.TrimPrefix(ref, "env:"))
+	if len(text) == 0 {
+		return nil, nil, fmt.Errorf("key %q: there is no such variable, or it is empty", ref)
+	}
+	return openText(text, ref, ask)
+}
+
+// openStdin opens the private key that standard input holds.
+func openStdin(ctx context.Context, ask keyfile.Ask, o Options) (backend, *material, error) {
+	const name = "standard input"
+	if o.Stdin == nil {
+		return nil, nil, fmt.Errorf("key %q: there is none", name)
+	}
+	type answer struct {
+		text []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := keyfile.ReadAll(o.Stdin, name)
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return nil, nil, a.err
+		}
+		return openText(a.text, name, ask)
+	case <-ctx.Done(): // what reads goes on until there is something
+		return nil, nil, fmt.Errorf("reading %s: %w", name, context.Cause(ctx))
+	}
+}
+
+func openText(text []byte, source string, ask keyfile.Ask) (backend, *material, error) {
+	f, err := keyfile.ParsePrivate(text, source, ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	return fileKey{f.Key}, &material{source: source, inMemory: true, certs: f.Certificates}, nil
 }
 
 // openFile opens the private key in a file.

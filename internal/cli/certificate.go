@@ -63,6 +63,9 @@ const maxCommonName = 64
 // plan refuses what no command that makes certificates takes.
 func (o *certOptions) plan(args []string) (certRequest, error) {
 	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.force}
+	if err := readOnce(given{"ca-key", o.caKey == "-"}, o.passphrase.stdin()); err != nil {
+		return r, err
+	}
 	if o.days != nil {
 		r.days = *o.days
 	}

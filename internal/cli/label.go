@@ -110,7 +110,8 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.target, err = o.kernel.plan(); err != nil {
 		return r, err
 	}
-	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
+	err = readOnce(given{"files-from", files.FilesFrom == "-"}, given{"key", o.key.key == "-"}, o.key.passphrase.stdin())
+	return r, firstError(err, o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
 }
 
 // checkKinds refuses kinds of EVM labels that nothing can be made for.

@@ -116,6 +116,21 @@ func refuseUnused(without string, options ...given) error {
 	return nil
 }
 
+// readOnce refuses that standard input is read for several options.
+func readOnce(options ...given) error {
+	first := ""
+	for _, o := range options {
+		switch {
+		case !o.is:
+		case first == "":
+			first = o.name
+		default:
+			return conflict(fmt.Sprintf("--%s and --%s both read standard input", first, o.name), "give one of them a file")
+		}
+	}
+	return nil
+}
+
 // refuseWith refuses options that contradict another one.
 func refuseWith(with string, options ...given) error {
 	for _, o := range options {

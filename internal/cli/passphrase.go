@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -19,8 +20,11 @@ import (
 type passphraseOption struct{ file string }
 
 func (o *passphraseOption) flag(category, of string) urfave.Flag {
-	return &urfave.StringFlag{Name: "passphrase-file", Destination: &o.file, Category: category, Usage: "`FILE` with the passphrase of " + of}
+	return &urfave.StringFlag{Name: "passphrase-file", Destination: &o.file, Category: category, Usage: "`FILE` with the passphrase of " + of + "; - is standard input"}
 }
+
+// stdin says whether the passphrase comes from standard input.
+func (o passphraseOption) stdin() given { return given{"passphrase-file", o.file == "-"} }
 
 // Variables of the environment that hold the passphrase of a private key.
 var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWORD"}
@@ -34,7 +38,7 @@ var errNoPassphrase = &advisedError{
 // the environment, or on the terminal. Never on the command line, which others
 // see.
 func (p Program) asker(ctx context.Context, o passphraseOption) keyfile.Ask {
-	given := p.givenPassphrase(o.file)
+	given := p.givenPassphrase(ctx, o.file)
 	return func(prompt string) ([]byte, error) {
 		passphrase, err := given()
 		if passphrase == nil && err == nil {
@@ -46,9 +50,13 @@ func (p Program) asker(ctx context.Context, o passphraseOption) keyfile.Ask {
 
 // givenPassphrase returns a function that returns the passphrase of a file or
 // the environment, nil for none. The file is read once, since it may be a pipe.
-func (p Program) givenPassphrase(file string) func() ([]byte, error) {
+func (p Program) givenPassphrase(ctx context.Context, file string) func() ([]byte, error) {
 	return sync.OnceValues(func() ([]byte, error) {
-		if file != "" {
+		switch file {
+		case "":
+		case "-":
+			return p.readPassphraseLine(ctx)
+		default:
 			return p.readPassphrase(file)
 		}
 		for _, name := range passphraseVariables {
@@ -102,6 +110,37 @@ func (p Program) readPassphrase(file string) ([]byte, error) {
 	p.warnReadable(file, mode)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
+
+// readPassphraseLine reads the first line of standard input and no more of it.
+func (p Program) readPassphraseLine(ctx context.Context) ([]byte, error) {
+	type answer struct {
+		line []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		for b := make([]byte, 1); ; {
+			n, err := p.Stdin.Read(b)
+			if n > 0 && b[0] != '\n' {
+				a.line = append(a.line, b[0])
+			}
+			if err != nil && err != io.EOF {
+				a.err = fmt.Errorf("standard input: %w", err)
+			}
+			if n > 0 && b[0] == '\n' || err != nil {
+				break
+			}
+		}
+		answers <- a
+	}()
+	select {
+	case a := <-answers:
+		return append([]byte{}, bytes.TrimSuffix(a.line, []byte("\r"))...), a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (p Program) getenv(name string) string {
