@@ -46,6 +46,7 @@ func TestHint(t *testing.T) {
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
 		{&run.ReportError{Err: unix.ENOSPC}, "the run ended there: run the same command again"},
 		{&run.ReportError{Err: unix.ENOSPC, Last: true}, ""},
+		{&run.ReportError{Err: unix.EPIPE}, "the run ended there"},
 		{Program{Stdout: failing{}}.print("x"), ""},
 		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
 		{&mounted.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
