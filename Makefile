@@ -11,7 +11,7 @@ WORLDS ?= 50
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
-NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
+NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
