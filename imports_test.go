@@ -104,12 +104,22 @@ var importTable = map[string]row{
 	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
-	"internal/treetest":        {outside: "golang.org/x/sys"},
-	"internal/vectors":         {own: "hash internal/imaevm"},
+	"internal/runtest": {
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+	},
+	"internal/tree/carriertest": {
+		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +
+			" internal/treetest internal/verify",
+	},
+	"internal/treetest": {outside: "golang.org/x/sys"},
+	"internal/vectors":  {own: "hash internal/imaevm"},
 }
 
 // forTests are the packages that only tests, and one another, may import.
-var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/certtest", "keys/keytest"}
+var forTests = []string{
+	"internal/bench", "internal/kernellab", "internal/runtest", "internal/tree/carriertest", "internal/treetest", "internal/vectors", "keys/certtest",
+	"keys/keytest",
+}
 
 func isForTests(path string) bool {
 	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
