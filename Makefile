@@ -9,11 +9,13 @@ FUZZTIME ?= 50000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
+PAIRS ?= 10000
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
-NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
+NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
+NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
@@ -27,7 +29,7 @@ EMULATED = s390x arm
 FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
-.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates bench clean help
+.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help
 
 all: build
 
@@ -76,7 +78,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
@@ -88,7 +90,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_ROOT)
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
@@ -103,9 +105,14 @@ certificates: ## offer COUNT certificates of SEED, most of them odd, to kernels 
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestCertificates ./internal/kernellab/ -seed $(SEED) -certificates $(COUNT)
 
-bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
+rsa-lanes: ## sign with PAIRS random keys and digests of each size in lanes and by crypto/rsa; without lanes too
+	@.ci/need openssl=openssl
+	RSA_LANES_PAIRS=$(PAIRS) $(GO) test -v -timeout 0 -run 'TestAgainstCryptoRSA|TestGenerated' ./keys/rsalanes/
+	$(GO) test -tags purego ./keys/rsalanes/
+
+bench: ## time imaseal against evmctl, find and the floor side by side; BENCH=hash,sign a part, BENCH_OUT=FILE as JSON (root)
 	@.ci/need $(NEED_KERNEL)
-	IMASEAL_TEST=kernel $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
+	IMASEAL_TEST=kernel BENCH="$(BENCH)" BENCH_OUT="$(abspath $(BENCH_OUT))" $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
 
 clean: ## remove what build made
 	rm -f imaseal

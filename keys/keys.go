@@ -3,22 +3,27 @@
 //
 // # References
 //
-// A private key is named by a reference. A path is a file: PEM or DER, PKCS#8
-// (encrypted or not), PKCS#1, SEC 1, or the old PEM encryption of OpenSSL; a
-// PEM file may also hold the key's certificate and its chain. SCHEME://REST is a
-// key behind a program, see package program. Prefixes are kept for devices
-// ("tpm:", "pkcs11:"), so a file of such a name is written "./tpm:x". A kind of
-// key has a package of its own, which returns a backend, and one line in
-// openBackend. What is not in the memory of this process is tried again when it
-// fails for a moment, given up when it fails for good, and each of its
-// signatures is checked with the public key.
+// A private key is named by a reference:
+//
+//	FILE           see package keyfile
+//	-, env:NAME    the same text on standard input, or in a variable
+//	pkcs11:…       in a token, see package pkcs11
+//	SCHEME://REST  behind a program, see package program
+//
+// A file whose name looks like another one of these is written "./env:x". A kind
+// of key that is not in a file has a package of its own, which returns a backend,
+// and a line in openBackend. What is not in the memory of this process is tried
+// again when it fails for a moment, given up when it fails for good, and each of
+// its signatures is checked with the public key.
 //
 // # Key ids
 //
 // A label names its key by four bytes. The kernel takes the first key of the
 // keyring whose certificate's subject key identifier ends with them
 // (request_asymmetric_key() in security/integrity/digsig_asymmetric.c), so the
-// id of a key with a certificate is the tail of that. Without a certificate it
+// id of a key with a certificate is the tail of that. It finds a certificate by
+// the end of its issuer's name too, and one without a subject key identifier only
+// by that (package kernelcert). Without a certificate it
 // is the tail of the SHA-1 of the public key: of the PKCS#1 form for RSA, of
 // the uncompressed point for EC, the bits that openssl and most authorities
 // make the identifier of. Verifiers answer as the kernel would: a key that has
@@ -29,8 +34,14 @@
 // RSA keys of 2048, 3072 and 4096 bits, and of 1024 and 1536 bits, which
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
-// which is refused here, and no Ed25519. Its P-192 and ML-DSA are not
-// implemented.
+// which is refused here, and no Ed25519. Of P-192 there are certificates to verify
+// with, and no private keys. Its ML-DSA is not implemented.
+//
+// # Certificates
+//
+// Which certificates a kernel loads is for package kernelcert to say. A set of
+// Verifiers holds the keys of all, since a label may be for any kernel;
+// Verifiers.For leaves out those that one kernel cannot have.
 package keys
 
 import (

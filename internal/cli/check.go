@@ -15,6 +15,9 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/keys"
+	"imaseal/keys/kernelcert"
+	"imaseal/sign"
 )
 
 // checkOptions are the options of imaseal check.
@@ -152,14 +155,7 @@ The causes of all that is denied:
 }
 
 func (p Program) check(ctx context.Context, r checkRequest) error {
-	if len(r.keys) > 0 {
-		known, err := p.openVerifiers(r.keys)
-		if err != nil {
-			return err
-		}
-		r.target.Keys = known
-	}
-	t, err := p.openTarget(r.target, true)
+	t, err := p.openKeyedTarget(r)
 	if err != nil {
 		return err
 	}
@@ -201,6 +197,27 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 		return unready
 	}
 	return err
+}
+
+// openKeyedTarget finds out which kernel is meant, and which of the keys it will
+// have: a key counts if the kernel loads its certificate.
+func (p Program) openKeyedTarget(r checkRequest) (*target.Target, error) {
+	if len(r.keys) == 0 {
+		return p.openTarget(r.target, true)
+	}
+	known, err := readVerifiers(r.keys)
+	if err != nil {
+		return nil, err
+	}
+	r.target.Keys = func(k kernelcert.Kernel) sign.Verifiers { return known.For(k) }
+	t, err := p.openTarget(r.target, true)
+	if err != nil {
+		return nil, err
+	}
+	// What other kernels load is of no interest here.
+	p.warnOfKeys(slices.DeleteFunc(slices.Clone(known.Warnings()), func(w keys.Warning) bool { return w.Kind == keys.NotLoadable }))
+	p.warnOfKeys(known.For(t.Certificates()).Warnings())
+	return t, nil
 }
 
 // openJudge makes ready what judges files.

@@ -35,6 +35,8 @@ var needed = map[string]string{
 	"keys id":        "DIR/key",
 	"keys cert":      "--key DIR/key --out DIR/new",
 	"keys import":    "DIR/key",
+	"keys list":      "imaseal-none",
+	"keys remove":    "DIR/key",
 	"keys evm-key":   "--from DIR/key --master DIR/key --blob DIR/new",
 }
 

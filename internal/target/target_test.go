@@ -15,6 +15,8 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
 	"imaseal/internal/treetest"
+	"imaseal/keys/kernelcert"
+	"imaseal/sign"
 )
 
 // world is a host with a kernel that has IMA and EVM, and the names of
@@ -345,7 +347,14 @@ file tcb content="measure\n"`)
 func TestKeys(t *testing.T) {
 	h, _ := world(t)
 	named := listedKeys{7: true}
-	k := open(t, Options{Keys: named}, h).Keys()
+	var asked kernelcert.Kernel
+	k := open(t, Options{Version: "6.12", Keys: func(k kernelcert.Kernel) sign.Verifiers {
+		asked = k
+		return named
+	}}, h).Keys()
+	if !asked.AtLeast(6, 12) || asked.AtLeast(6, 13) || asked.Option != nil {
+		t.Errorf("the keys of %s are asked for", asked)
+	}
 	for _, ring := range []interface{}{k.IMA, k.EVM} {
 		if got, ok := ring.(listedKeys); !ok || !got[7] {
 			t.Errorf("%v", ring)
