@@ -121,6 +121,10 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 			d.args = append(d.args, "--key", k.public)
 		}
 	}
+	if hasECDSA(series) && random.IntN(4) > 0 {
+		d.boot.Keys = append(d.boot.Keys, IMAKey(vectors.Read(t, "keys/p192.cert.der")))
+		d.args = append(d.args, "--key", vectors.Path(t, "keys/p192.cert.der"))
+	}
 	values := evmValues
 	if series == "7.x" {
 		values = slices.Concat(values, v3Values)

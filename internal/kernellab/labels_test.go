@@ -110,6 +110,8 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		}},
 		{1, "signature of version 1 and a byte", func() []byte { return append(w.version1(t, w.known, digest(t, hash.SHA256, content), nil), 0) }},
 		{1, "signature of version 1, header alone", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil)[:18] }},
+		{3, "right signature on P-192", func() []byte { return p192(t, digest(t, w.algorithm(), content)) }},
+		{1, "signature on P-192 of something else", func() []byte { return w.reencoded(t, p192(t, digest(t, w.algorithm(), other))) }},
 		{6, "right signature, encoded oddly", func() []byte { return w.reencoded(t, right()) }},
 		{1, "an HMAC", func() []byte { return append([]byte{2}, sha1sum...) }},
 		{1, "a portable signature", shape(func(b []byte) []byte { b[0] = 5; return b })},
