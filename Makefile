@@ -13,8 +13,9 @@ PAIRS ?= 10000
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
-NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
+NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
+NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
@@ -77,7 +78,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
@@ -89,7 +90,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_ROOT)
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

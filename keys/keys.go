@@ -3,15 +3,18 @@
 //
 // # References
 //
-// A private key is named by a reference. A path is a file: PEM or DER, PKCS#8
-// (encrypted or not), PKCS#1, SEC 1, or the old PEM encryption of OpenSSL; a
-// PEM file may also hold the key's certificate and its chain. SCHEME://REST is a
-// key behind a program, see package program. Prefixes are kept for devices
-// ("tpm:", "pkcs11:"), so a file of such a name is written "./tpm:x". A kind of
-// key has a package of its own, which returns a backend, and one line in
-// openBackend. What is not in the memory of this process is tried again when it
-// fails for a moment, given up when it fails for good, and each of its
-// signatures is checked with the public key.
+// A private key is named by a reference:
+//
+//	FILE           see package keyfile
+//	-, env:NAME    the same text on standard input, or in a variable
+//	pkcs11:…       in a token, see package pkcs11
+//	SCHEME://REST  behind a program, see package program
+//
+// A file whose name looks like another one of these is written "./env:x". A kind
+// of key that is not in a file has a package of its own, which returns a backend,
+// and a line in openBackend. What is not in the memory of this process is tried
+// again when it fails for a moment, given up when it fails for good, and each of
+// its signatures is checked with the public key.
 //
 // # Key ids
 //

@@ -7,11 +7,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"imaseal/internal/imaevm"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
 	"imaseal/keys/program"
 	"imaseal/keys/rsalanes"
 )
@@ -24,6 +26,11 @@ type Options struct {
 	// KeyID is the id to put into labels, whatever the certificate says.
 	KeyID *imaevm.KeyID
 
+	// Stdin is what "-" is read from; nil means that there is none.
+	Stdin io.Reader
+	// Getenv looks up variables of the environment; nil means that there are
+	// none.
+	Getenv func(name string) string
 	// Jobs is how many signatures a device or program that can make several
 	// at once is asked for; 0 leaves that to it.
 	Jobs int
@@ -34,6 +41,17 @@ type Options struct {
 	// that something is tried again, what a program says. It must be safe
 	// for concurrent use.
 	Notice func(text string)
+}
+
+// pinVariable is the variable with the PIN of a token.
+const pinVariable = "IMASEAL_PKCS11_PIN"
+
+// env returns the value of a variable, nil for none.
+func (o Options) env(name string) []byte {
+	if o.Getenv == nil {
+		return nil
+	}
+	return []byte(o.Getenv(name))
 }
 
 // A backend is what a kind of private key must do. Sign is like that of a
@@ -77,25 +95,23 @@ func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, er
 	return k, nil
 }
 
-// IsDevice reports whether ref names a key in a device or behind a program,
-// which public keys cannot be read from as from a file.
-func IsDevice(ref string) bool {
-	_, ok := program.Scheme(ref)
-	return ok
+// IsFile reports whether ref names a file, which may hold public keys too.
+func IsFile(ref string) bool {
+	if _, ok := program.Scheme(ref); ok || ref == "-" {
+		return false
+	}
+	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", "tpm:"}, func(p string) bool { return strings.HasPrefix(ref, p) })
 }
 
-// certificatesOf looks at the certificates that came with a key in a device as at
-// those in files.
-func certificatesOf(list []*x509.Certificate) ([]*keyfile.Certificate, error) {
-	var certs []*keyfile.Certificate
-	for _, c := range list {
-		parsed, err := keyfile.ParseCertificate(c.Raw)
-		if err != nil {
-			return nil, fmt.Errorf("its certificate: %w", err)
-		}
-		certs = append(certs, parsed)
+// withCertificates returns a key in a device and the certificates that came with
+// it, looked at as those in files are.
+func withCertificates(b backend, source string, list []*x509.Certificate) (backend, *material, error) {
+	certs, err := keyfile.Certificates(list)
+	if err != nil {
+		b.Close()
+		return nil, nil, fmt.Errorf("key %q: its certificate: %w", source, err)
 	}
-	return certs, nil
+	return b, &material{source: source, certs: certs}, nil
 }
 
 // openBackend is the one list of the kinds of key references.
@@ -105,18 +121,71 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
 		}
-		certs, err := certificatesOf(k.Certificates())
-		if err != nil {
-			k.Close()
-			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
-		}
-		return k, &material{source: ref, certs: certs}, nil
+		return withCertificates(k, ref, k.Certificates())
 	}
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
-	case "tpm", "pkcs11":
+	case "pkcs11":
+		source, _, _ := strings.Cut(ref, "?") // a PIN may be there by mistake
+		k, err := pkcs11.Open(ctx, ref, pkcs11.Options{
+			Ask: ask, PIN: o.env(pinVariable), Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice,
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %q: %w", source, err)
+		}
+		return withCertificates(k, source, k.Certificates())
+	case "env":
+		return openEnv(ref, ask, o)
+	case "-":
+		return openStdin(ctx, ask, o)
+	case "tpm":
 		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
 	}
 	return openFile(ref, ask)
+}
+
+// openEnv opens the private key in a variable of the environment, which holds
+// what would be in a file.
+func openEnv(ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
+	text := o.env(strings.TrimPrefix(ref, "env:"))
+	if len(text) == 0 {
+		return nil, nil, fmt.Errorf("key %q: there is no such variable, or it is empty", ref)
+	}
+	return openText(text, ref, ask)
+}
+
+// openStdin opens the private key that standard input holds.
+func openStdin(ctx context.Context, ask keyfile.Ask, o Options) (backend, *material, error) {
+	const name = "standard input"
+	if o.Stdin == nil {
+		return nil, nil, fmt.Errorf("key %q: there is none", name)
+	}
+	type answer struct {
+		text []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := keyfile.ReadAll(o.Stdin, name)
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return nil, nil, a.err
+		}
+		return openText(a.text, name, ask)
+	case <-ctx.Done(): // what reads goes on until there is something
+		return nil, nil, fmt.Errorf("reading %s: %w", name, context.Cause(ctx))
+	}
+}
+
+func openText(text []byte, source string, ask keyfile.Ask) (backend, *material, error) {
+	f, err := keyfile.ParsePrivate(text, source, ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := inMemory(f.Key, source)
+	return b, &material{source: source, inMemory: true, certs: f.Certificates}, err
 }
 
 // openFile opens the private key in a file.
@@ -129,14 +198,20 @@ func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
 	if who := keyfile.ReadableBy(f.Mode); who != "" {
 		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
 	}
-	if key, ok := f.Key.(*rsa.PrivateKey); ok {
+	b, err := inMemory(f.Key, path)
+	return b, m, err
+}
+
+// inMemory returns a private key as a backend.
+func inMemory(key crypto.Signer, source string) (backend, error) {
+	if key, ok := key.(*rsa.PrivateKey); ok {
 		s, err := rsalanes.New(key)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%q: %w", path, err)
+			return nil, fmt.Errorf("%q: %w", source, err)
 		}
-		return rsaKey{s}, m, nil
+		return rsaKey{s}, nil
 	}
-	return ecdsaKey{f.Key}, m, nil
+	return ecdsaKey{key}, nil
 }
 
 // ecdsaKey is an ECDSA key in memory.

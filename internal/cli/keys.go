@@ -86,7 +86,7 @@ func (p Program) writeFiles(files []keyfile.File, force bool) error {
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
 func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ctx, ref, ask, keys.Options{Notice: p.notice})
+	key, err := keys.Open(ctx, ref, ask, p.complete(keys.Options{}))
 	if err != nil {
 		return nil, err
 	}

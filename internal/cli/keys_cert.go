@@ -19,7 +19,7 @@ type keysCertOptions struct {
 
 func (o *keysCertOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private key `FILE`, PEM or DER"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, pkcs11:… in a token, SCHEME://… behind a program"},
 		o.outFlag("write PREFIX.pem and PREFIX.der, or PREFIX.csr (`PREFIX`)"),
 		&urfave.BoolFlag{Name: "request", Destination: &o.request, Usage: "make a signing request, PREFIX.csr, for a CA elsewhere"},
 	}
@@ -40,7 +40,7 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 		return r, err
 	}
 	if o.key == "" {
-		return r, conflict("no private key is given", "--key FILE")
+		return r, conflict("no private key is given", "--key KEY")
 	}
 	if o.request {
 		return r, refuseWith("request", given{"ca", o.ca != ""}, given{"ca-key", o.caKey != ""}, given{"days", o.days != nil})

@@ -24,7 +24,7 @@ type keyOptions struct {
 
 func (o *keyOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, or SCHEME://KEY behind a program"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, SCHEME://… behind a program"},
 		&urfave.StringFlag{Name: "cert", Destination: &o.cert, Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&urfave.StringFlag{Name: "keyid", Destination: &o.id, Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		o.passphrase.flag(labels, "an encrypted key"),
@@ -98,12 +98,17 @@ func (o *keyOptions) device(to *keys.Options) error {
 // notice says what happens to a key during a run.
 func (p Program) notice(text string) { p.warn(reason.Key, "%s", text) }
 
+// complete adds where keys come from that are in no file, and who is told about
+// them.
+func (p Program) complete(o keys.Options) keys.Options {
+	o.Stdin, o.Getenv, o.Notice = p.Stdin, p.getenv, p.notice
+	return o
+}
+
 // openKey opens the private key, and prints what is questionable about it. The
 // caller closes it.
 func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) {
-	o := r.options
-	o.Notice = p.notice
-	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), o)
+	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), p.complete(r.options))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ package child
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -21,6 +23,16 @@ import (
 // Grace is how long a program has to end by itself, and what it has started to
 // close what it inherited.
 const Grace = 3 * time.Second
+
+// DefaultTimeout is how long an answer may take.
+const DefaultTimeout = time.Minute
+
+// WithTimeout returns a context that ends with a *TimeoutError after a time, 0
+// standing for DefaultTimeout.
+func WithTimeout(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	after = cmp.Or(after, DefaultTimeout)
+	return context.WithTimeoutCause(ctx, after, &TimeoutError{After: after})
+}
 
 // Prepare lets a command that is not started yet run in a process group of its
 // own, and returns what it will have written to standard error; notice is told
@@ -129,3 +141,27 @@ func How(cmd *exec.Cmd, err error) string {
 	}
 	return err.Error()
 }
+
+// An EndedError says that the program ended before it answered.
+type EndedError struct {
+	How    string // its exit status or signal
+	Stderr string // the last that it wrote to standard error
+}
+
+func (e *EndedError) Error() string {
+	if e.Stderr == "" {
+		return "ended without an answer: " + e.How
+	}
+	return fmt.Sprintf("ended without an answer: %s: %s", e.How, e.Stderr)
+}
+
+// Temporary is true: another one can be started.
+func (*EndedError) Temporary() bool { return true }
+
+// A TimeoutError says that the program took too long, and was killed.
+type TimeoutError struct{ After time.Duration }
+
+func (e *TimeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.After) }
+
+// Temporary is true: another one can be started.
+func (*TimeoutError) Temporary() bool { return true }

@@ -53,6 +53,19 @@ func ParseCertificate(der []byte) (*Certificate, error) {
 	return &Certificate{Raw: c.Raw, PublicKey: c.PublicKey, SubjectKeyID: c.SubjectKeyId, NotBefore: c.NotBefore, NotAfter: c.NotAfter}, nil
 }
 
+// Certificates looks at parsed certificates as at those in files.
+func Certificates(list []*x509.Certificate) ([]*Certificate, error) {
+	var certs []*Certificate
+	for _, c := range list {
+		parsed, err := ParseCertificate(c.Raw)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, parsed)
+	}
+	return certs, nil
+}
+
 func ofKernel(k *kernelcert.Certificate, key crypto.PublicKey) *Certificate {
 	c := &Certificate{Raw: k.Raw, PublicKey: key, SubjectKeyID: k.SubjectKeyID(), KeyIDs: k.KeyIDs(), Kernel: k}
 	if from, to, ok := k.Validity(); ok {
@@ -64,7 +77,7 @@ func ofKernel(k *kernelcert.Certificate, key crypto.PublicKey) *Certificate {
 // kernelKind is algorithmKind for a certificate that kernels parse.
 func kernelKind(c *kernelcert.Certificate) string {
 	if c.KeyAlgorithm.String() == oidECPublicKey.String() {
-		return curveKind(c.KeyParameters)
+		return CurveKind(c.KeyParameters)
 	}
 	for _, k := range kinds {
 		if k.oid.String() == c.KeyAlgorithm.String() {

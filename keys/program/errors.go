@@ -3,7 +3,6 @@ package program
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"imaseal/keys/child"
 )
@@ -29,30 +28,6 @@ func (e *AnswerError) Error() string { return child.Printable(e.Text) }
 
 // Temporary reports whether the same request may succeed later.
 func (e *AnswerError) Temporary() bool { return e.Again }
-
-// An EndedError says that the program ended before it answered.
-type EndedError struct {
-	How    string // its exit status or signal
-	Stderr string // the last that it wrote to standard error
-}
-
-func (e *EndedError) Error() string {
-	if e.Stderr == "" {
-		return "ended without an answer: " + e.How
-	}
-	return fmt.Sprintf("ended without an answer: %s: %s", e.How, e.Stderr)
-}
-
-// Temporary is true: another one can be started.
-func (*EndedError) Temporary() bool { return true }
-
-// A TimeoutError says that the program took too long, and was killed.
-type TimeoutError struct{ After time.Duration }
-
-func (e *TimeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.After) }
-
-// Temporary is true: another one can be started.
-func (*TimeoutError) Temporary() bool { return true }
 
 // A ProtocolError says that the program does not keep to its protocol.
 type ProtocolError struct{ Why string }

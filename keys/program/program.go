@@ -58,7 +58,7 @@ type Options struct {
 	// Jobs is how many signatures are asked for at once; 0 leaves that to
 	// the program.
 	Jobs int
-	// Timeout bounds one signature, and the start; 0 is DefaultTimeout.
+	// Timeout bounds one signature, and the start; 0 is a minute.
 	Timeout time.Duration
 	// Notice, if not nil, is told what the program writes to standard error
 	// and that it was started again. It must be safe for concurrent use.
@@ -66,9 +66,6 @@ type Options struct {
 
 	stderr func(line string) // Notice, as long as there are not too many
 }
-
-// DefaultTimeout is how long a program may take for an answer.
-const DefaultTimeout = time.Minute
 
 // maxParallel bounds what programs and users ask for.
 const maxParallel = 256
@@ -79,7 +76,6 @@ type Key struct {
 	certs  []*x509.Certificate
 	name   string        // the program's
 	slots  chan struct{} // one for each signature under way
-	limit  time.Duration // Options.Timeout
 	asks   protocol
 }
 
@@ -109,9 +105,6 @@ func Open(ctx context.Context, ref string, o Options) (*Key, error) {
 	if !ok {
 		return nil, errors.New("not SCHEME://KEY")
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
@@ -138,7 +131,7 @@ func newKey(name string, n int, o Options, asks protocol) *Key {
 		n = o.Jobs
 	}
 	n = min(max(n, 1), maxParallel)
-	return &Key{name: name, slots: make(chan struct{}, n), limit: o.Timeout, asks: asks}
+	return &Key{name: name, slots: make(chan struct{}, n), asks: asks}
 }
 
 // Public returns the public key.
@@ -152,7 +145,7 @@ func (k *Key) Certificates() []*x509.Certificate { return k.certs }
 func (k *Key) Parallel() int { return cap(k.slots) }
 
 // Sign returns the raw signature over a digest: PKCS#1 v1.5, or DER of an ECDSA
-// signature. Errors that wrap *AnswerError, *EndedError and *TimeoutError may
+// signature. Errors that wrap *AnswerError, *child.EndedError and *child.TimeoutError may
 // be temporary, and say so; a *ProtocolError is never. When ctx ends Sign does
 // not wait any longer, and the error wraps its cause.
 func (k *Key) Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {

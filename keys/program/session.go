@@ -150,7 +150,7 @@ func (s *session) live(stdout *os.File) {
 	}
 	s.mu.Lock()
 	if s.err = s.why; s.err == nil {
-		s.err = &EndedError{How: child.How(s.cmd, err), Stderr: s.words.String()}
+		s.err = &child.EndedError{How: child.How(s.cmd, err), Stderr: s.words.String()}
 	}
 	s.mu.Unlock()
 	close(s.ended)
@@ -217,7 +217,7 @@ func (s *session) take(line []byte) error {
 
 // sign asks for a signature. A program that does not answer in time is killed.
 func (s *session) sign(ctx context.Context, r request, limit time.Duration) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &TimeoutError{limit})
+	ctx, cancel := child.WithTimeout(ctx, limit)
 	defer cancel()
 	answers := make(chan answer, 1)
 	s.mu.Lock()
@@ -242,7 +242,7 @@ func (s *session) sign(ctx context.Context, r request, limit time.Duration) ([]b
 	s.mu.Lock()
 	delete(s.waiting, r.ID)
 	s.mu.Unlock()
-	if _, slow := err.(*TimeoutError); slow {
+	if _, slow := err.(*child.TimeoutError); slow {
 		s.kill(err)
 	}
 	return nil, err
@@ -285,7 +285,7 @@ func (s *session) close() {
 	select {
 	case <-s.ended:
 	case <-time.After(child.Grace):
-		s.kill(&TimeoutError{child.Grace})
+		s.kill(&child.TimeoutError{After: child.Grace})
 		<-s.ended
 	}
 }

@@ -110,7 +110,7 @@ func (*sigstore) close() error { return nil }
 
 // call runs the program. Its exit status says nothing, as the protocol has it.
 func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (*sigstoreAnswer, error) {
-	ctx, cancel := context.WithTimeoutCause(parent, s.o.Timeout, &TimeoutError{s.o.Timeout})
+	ctx, cancel := child.WithTimeout(parent, s.o.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	c.Init.Deadline, c.Init.Version, c.Init.Key, c.Init.Hash = &deadline, "v1", s.key, h
@@ -128,9 +128,9 @@ func (s *sigstore) call(parent context.Context, c sigstoreCall, h crypto.Hash) (
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case out.Len() == 0 && exited:
-		return nil, &EndedError{How: exit.ProcessState.String(), Stderr: words.String()}
+		return nil, &child.EndedError{How: exit.ProcessState.String(), Stderr: words.String()}
 	case err != nil && !(exited && exit.Exited()):
-		return nil, &EndedError{How: child.How(cmd, err), Stderr: words.String()}
+		return nil, &child.EndedError{How: child.How(cmd, err), Stderr: words.String()}
 	}
 	answer := &sigstoreAnswer{}
 	if err := json.Unmarshal(out.Bytes(), answer); err != nil {

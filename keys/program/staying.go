@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 
+	"imaseal/keys/child"
 	"imaseal/keys/keyfile"
 )
 
@@ -77,7 +78,7 @@ func openStaying(ctx context.Context, path, name, ref string, o Options) (*Key, 
 // start starts the program and hears its first line. It is called by one at a
 // time.
 func (p *staying) start(ctx context.Context) (*session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout, &TimeoutError{p.o.Timeout})
+	ctx, cancel := child.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	s, err := startSession(ctx, p.path, p.name, p.ref, p.o.stderr)
 	if err != nil {
