@@ -3,9 +3,24 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"unicode/utf8"
 
 	"imaseal/internal/reason"
 )
+
+// A shownPath is a path as JSON has it.
+type shownPath struct {
+	Path       string `json:"path"`
+	PathBase64 []byte `json:"path_base64,omitempty"` // if Path is not UTF-8
+}
+
+func showPath(path string) shownPath {
+	s := shownPath{Path: path}
+	if !utf8.ValidString(path) {
+		s.PathBase64 = []byte(path)
+	}
+	return s
+}
 
 // A shownSummary is the last object in JSON of commands that walk no trees; those
 // that do have a summary of package report. Its fields only ever grow.
