@@ -241,7 +241,7 @@ func writeSummary(w io.Writer, s Summary) {
 func warned(count map[reason.Code]int) string {
 	var parts []string
 	for _, c := range slices.Sorted(maps.Keys(count)) {
-		parts = append(parts, fmt.Sprintf("%d %s", count[c], c.Words()))
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Words(), plural(count[c], "file")))
 	}
 	return strings.Join(parts, ", ")
 }
