@@ -117,6 +117,7 @@ func (s *session) open() error {
 	}
 	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
+		cfg.Below = s.plan.Root
 		var err error
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err
