@@ -36,7 +36,7 @@ func (f *File) Name() string { return f.entry.Path }
 
 // Rel implements tree.File.
 func (f *File) Rel() string {
-	if f.entry.Named() {
+	if f.entry.Named() && !f.entry.Below() {
 		return strings.TrimLeft(path.Clean(f.entry.Path), "/")
 	}
 	return f.entry.Rel
