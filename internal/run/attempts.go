@@ -35,7 +35,7 @@ var (
 type attempts struct {
 	run  *Run
 	file tree.File
-	live tree.Live     // nil for a file that nobody else can write to
+	live tree.Live     // nil where nobody else can write to the file, or that is no matter
 	hold tree.Hold     // of the attempt
 	done []tree.Change // what earlier attempts changed
 	read int64         // bytes of content, in all attempts
@@ -43,7 +43,9 @@ type attempts struct {
 
 // do makes attempts, and sees to what a failed one leaves.
 func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
-	a.live, _ = tree.As[tree.Live](a.file)
+	if a.run.Writers != Ignore {
+		a.live, _ = tree.As[tree.Live](a.file)
+	}
 	d, err := a.decided(ctx, r)
 	res := d.Result
 	res.Bytes = a.read
@@ -88,7 +90,7 @@ func (a *attempts) decided(ctx context.Context, r *hash.Reader) (Decision, error
 func (a *attempts) begin() error {
 	for try := range most {
 		var err error
-		if a.hold, err = a.live.Begin(); err != nil || a.hold != tree.Writer || a.run.Sink == nil || a.run.Writers != Refuse {
+		if a.hold, err = a.live.Begin(a.run.Sink != nil && a.run.Writers == Allow); err != nil || a.hold != tree.Writer || a.run.Sink == nil || a.run.Writers != Refuse {
 			return err
 		}
 		if try < most-1 {

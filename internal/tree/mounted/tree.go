@@ -46,7 +46,10 @@ type Tree struct {
 	wd       string        // the working directory when the tree was opened
 	leaseFor time.Duration // how long a lease surely lasts
 
-	noLeases atomic.Bool // some file system has none
+	setLease func(fd uintptr, kind int) error // but in tests, that of this package
+
+	noLeases    atomic.Bool // some file system has none
+	deniedLease atomic.Bool // some file is another user's, and CAP_LEASE is missing
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
@@ -56,7 +59,7 @@ type Tree struct {
 // walk, if any can; the error is that of the first if none can. The caller closes
 // the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
-	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem)}
+	t := &Tree{cfg: cfg, leaseFor: leaseTime(), setLease: setLease, known: make(map[uint64]*filesystem)}
 	var err error
 	if t.wd, err = os.Getwd(); err != nil {
 		t.wd = ""
@@ -104,13 +107,17 @@ func (t *Tree) Close() error {
 	return nil
 }
 
-// Notes implements tree.Noter. It says once what the user should know of the file systems that were
-// visited.
+// Notes implements tree.Noter: it tells once of files that could not be leased.
 func (t *Tree) Notes() []reason.Note {
-	if !t.noLeases.Load() {
-		return nil
+	const timesTell = ", so that only times tell whether a file was written to while it was read"
+	var notes []reason.Note
+	if t.noLeases.Load() {
+		notes = append(notes, reason.Note{Code: reason.NoLeases, Text: "a file system here has no leases" + timesTell})
 	}
-	return []reason.Note{{Code: reason.NoLeases, Text: "a file system here has no leases, so that only times tell whether a file was written to while it was read"}}
+	if t.deniedLease.Load() {
+		notes = append(notes, reason.Note{Code: reason.NoLeases, Text: "leases of other users' files need CAP_LEASE" + timesTell})
+	}
+	return notes
 }
 
 // Walk implements tree.Source.
