@@ -39,6 +39,8 @@ type attempts struct {
 	hold tree.Hold     // of the attempt
 	done []tree.Change // what earlier attempts changed
 	read int64         // bytes of content, in all attempts
+
+	applied bool // something, or it was tried
 }
 
 // do makes attempts, and sees to what a failed one leaves.
@@ -56,8 +58,7 @@ func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
 			}
 		}
 		res.Outcome, res.Code, res.Reason, res.Cause, res.Judgements, res.Warnings, res.Err = report.Failed, "", "", "", nil, nil, err
-		// What could be written, and could not be put back, is there.
-		if len(d.Changes) > 0 || len(a.done) > 0 {
+		if a.applied { // what could be written, and could not be put back, is there
 			res.IMA, _ = tree.Value(a.file, imaevm.AttrIMA)
 			res.EVM, _ = tree.Value(a.file, imaevm.AttrEVM)
 		}
@@ -71,19 +72,17 @@ func (a *attempts) decided(ctx context.Context, r *hash.Reader) (Decision, error
 		return a.once(ctx, r)
 	}
 	defer a.live.End()
+	var d Decision // of the last attempt
 	for range most {
-		if err := a.begin(); err != nil {
-			if tree.IsChanged(err) {
-				continue
-			}
-			return Decision{}, err
+		err := a.begin()
+		if err == nil {
+			d, err = a.once(ctx, r)
 		}
-		d, err := a.once(ctx, r)
 		if !tree.IsChanged(err) {
 			return d, err
 		}
 	}
-	return Decision{}, ErrChanging
+	return d, ErrChanging
 }
 
 // begin begins an attempt. A writer is given some time to be done.
@@ -128,6 +127,7 @@ func (a *attempts) once(ctx context.Context, r *hash.Reader) (Decision, error) {
 // apply makes the changes of an attempt, and looks whether it still holds.
 func (a *attempts) apply(d Decision) error {
 	changes := merge(a.done, d.Changes)
+	a.applied = true
 	err := a.run.Sink.Apply(a.file, changes)
 	if partial, ok := errors.AsType[*tree.PartialError](err); ok {
 		a.done = partial.Done

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"math"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/runtest"
 	"imaseal/internal/tree"
@@ -261,4 +264,42 @@ func TestMappedOnOverlay(t *testing.T) {
 	if res.Outcome != report.Labelled || !stored || !runtest.Same(res.IMA, runtest.HashLabel(t, hash.SHA256, mapping)) {
 		t.Errorf("%s, %v, label %x", res.Outcome, res.Err, res.IMA)
 	}
+}
+
+// Without CAP_LEASE there is no lease of another user's file, which is said.
+func TestOthersFile(t *testing.T) {
+	root := treetest.Mount(t, "tmpfs", 1)
+	treetest.Add(t, root, "file own content=x\nfile other content=x owner=1")
+	for name, want := range map[string]int{"own": 0, "other": 1} {
+		sum, err := runtest.Run{Job: hashes(), Real: true, Tree: func(of *mounted.Tree) { of.SetLease(withoutCapLease) }}.Do(t.Context(), t, root+"/"+name)
+		if err != nil || sum.Count[report.Labelled] != 1 || len(sum.Notes) != want {
+			t.Errorf("%s: %+v, %v", name, sum, err)
+		}
+		for _, n := range sum.Notes {
+			if n.Code != reason.NoLeases || !strings.Contains(n.Text, "CAP_LEASE") {
+				t.Errorf("%s: %+v", name, n)
+			}
+		}
+	}
+}
+
+// withoutCapLease asks for a lease as a thread without that capability does.
+func withoutCapLease(fd uintptr, kind int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData
+	if err := unix.Capget(&header, &all[0]); err != nil {
+		return err
+	}
+	less := all
+	less[0].Effective &^= 1 << unix.CAP_LEASE
+	if err := unix.Capset(&header, &less[0]); err != nil {
+		return err
+	}
+	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, kind)
+	if err := unix.Capset(&header, &all[0]); err != nil {
+		return err
+	}
+	return err
 }

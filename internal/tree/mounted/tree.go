@@ -74,7 +74,7 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 		if first == nil {
 			first = err
 		}
-		t.missing = append(t.missing, tree.Found{Path: name, Err: unnamed(err)})
+		t.missing = append(t.missing, tree.Found{Path: name, Err: opening(unnamed(err))})
 	}
 	if first != nil && len(t.roots) == 0 && cfg.List == nil {
 		return nil, first
@@ -128,12 +128,25 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
 		}
 	}
 	return t.find(ctx, t.walkConfig(), func(e walk.Entry) error {
-		found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-		if e.File != nil {
-			found.File = &File{tree: t, entry: e}
-		}
-		return visit(found)
+		return visit(t.found(e))
 	})
+}
+
+// found is what a source gives for an entry.
+func (t *Tree) found(e walk.Entry) tree.Found {
+	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: opening(e.Err)}
+	if e.File != nil {
+		found.File = &File{tree: t, entry: e}
+	}
+	return found
+}
+
+// opening says what was tried.
+func opening(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("opening: %w", err)
 }
 
 func (t *Tree) walkConfig() walk.Config {
@@ -180,12 +193,7 @@ func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) er
 // OpenFile opens one file by its path, as walk.OpenFile does. What is not there
 // gives an Err that is fs.ErrNotExist.
 func (t *Tree) OpenFile(name string) tree.Found {
-	e := walk.OpenFile(name)
-	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-	if e.File != nil {
-		found.File = &File{tree: t, entry: e}
-	}
-	return found
+	return t.found(walk.OpenFile(name))
 }
 
 // full returns the absolute path of a name. It does not clean it: behind a link,
