@@ -98,7 +98,7 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 }
 
 // toSync remembers that the file's file system has to be synced, by a descriptor
-// of the file's directory.
+// on the first file of it.
 func (s *Sink) toSync(f *File) error {
 	dev := f.dev()
 	if s.last.Load() == dev+1 {
