@@ -72,6 +72,19 @@ func newSigner(key *keys.Key) (*label.Labeller, *countedKey) {
 	}, counted
 }
 
+// openWriter opens a file for writing, so that nobody gets a lease, and returns
+// when its times tell of every later change.
+func openWriter(t *testing.T, name string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	time.Sleep(40 * time.Millisecond)
+	return f
+}
+
 // mustHave compares what files have with the labels of their result.
 func mustHave(t *testing.T, path string, res report.Result) {
 	t.Helper()
@@ -190,12 +203,7 @@ func TestHalfLabelled(t *testing.T) {
 // what the first attempt wrote makes it labelled.
 func TestTouchedIsLabelled(t *testing.T) {
 	name := filepath.Join(runtest.Make(t, "file f content=x"), "f")
-	w, err := os.OpenFile(name, os.O_RDWR, 0) // or a lease would tell that nothing was written
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	time.Sleep(40 * time.Millisecond)
+	openWriter(t, name) // or a lease would tell that nothing was written
 	touched := false
 	s := &runtest.Spy{Before: func(op, _ string) error {
 		if op != "set" || touched {
