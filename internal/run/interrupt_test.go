@@ -176,7 +176,7 @@ func TestPromise6Durable(t *testing.T) {
 	// A run that does not begin is broken off, too.
 	aborted := 0
 	sink := syncing{tree.DryRun{}, func() error { aborted++; return nil }}
-	r := &run.Run{Source: source(nil), Report: &brokenReport{start: errTest}, Sink: sink}
+	r := &run.Run{Source: walkFunc(nil), Report: &brokenReport{start: errTest}, Sink: sink}
 	if _, err := r.Do(t.Context()); !errors.Is(err, errTest) || aborted != 1 {
 		t.Errorf("%v, aborted %d times", err, aborted)
 	}

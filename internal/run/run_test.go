@@ -1,13 +1,11 @@
 package run_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,10 +31,10 @@ func hashes() *label.Labeller {
 	return &label.Labeller{Algo: hash.SHA256, Rules: plan.Only(plan.Hash)}
 }
 
-// A source is a tree.Source that is a function.
-type source func(context.Context, func(tree.Found) error) error
+// A walkFunc is a source.
+type walkFunc func(ctx context.Context, visit func(tree.Found) error) error
 
-func (s source) Walk(ctx context.Context, visit func(tree.Found) error) error { return s(ctx, visit) }
+func (f walkFunc) Walk(ctx context.Context, visit func(tree.Found) error) error { return f(ctx, visit) }
 
 // The engine holds no more at the hundred thousandth file than at the first.
 func TestMemoryDoesNotGrow(t *testing.T) {
@@ -54,7 +52,7 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 			}
 			return nil
 		}
-		r := run.Run{Report: rec, Job: hashes(), Source: source(func(_ context.Context, visit func(tree.Found) error) error {
+		r := run.Run{Report: rec, Job: hashes(), Source: walkFunc(func(_ context.Context, visit func(tree.Found) error) error {
 			var wg sync.WaitGroup
 			for range 2 {
 				wg.Go(func() {
@@ -90,7 +88,7 @@ func TestDoEnds(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		source source
+		source walkFunc
 		report func(n int) error
 		want   string
 	}{
@@ -139,7 +137,7 @@ func (b *brokenReport) Finish(report.Summary) error { return b.finish }
 
 func TestReportFails(t *testing.T) {
 	calls := 0
-	none := source(func(context.Context, func(tree.Found) error) error { calls++; return nil })
+	none := walkFunc(func(context.Context, func(tree.Found) error) error { calls++; return nil })
 	for _, b := range []*brokenReport{{start: errTest}, {finish: errTest}} {
 		_, err := (&run.Run{Source: none, Report: b}).Do(t.Context())
 		var unwritten *run.ReportError
@@ -153,7 +151,7 @@ func TestReportFails(t *testing.T) {
 	// A result that cannot be reported is the last one, and ends the walk.
 	const many = 1000 // far more than a worker collects
 	visits := 0
-	some := source(func(ctx context.Context, visit func(tree.Found) error) error {
+	some := walkFunc(func(ctx context.Context, visit func(tree.Found) error) error {
 		for ; visits < many && ctx.Err() == nil; visits++ {
 			if err := visit(tree.Found{Path: "x", Skip: reason.Special}); err != nil {
 				return err
@@ -169,20 +167,6 @@ func TestReportFails(t *testing.T) {
 	}
 }
 
-// A sparse file of many GiB is read as a whole, in one buffer.
-func TestSparse(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 2 GiB")
-	}
-	root := runtest.Make(t, "file sparse size=2147483648")
-	res := runtest.Run{Job: hashes()}.On(t, root)["sparse"]
-	// head -c 2147483648 /dev/zero | sha256sum
-	want, err := hash.ParseDigest("sha256:a7c744c13cc101ed66c29f672f92455547889cc586ce6d44fe76ae824958ea51")
-	if err != nil || res.Outcome != report.Labelled || res.Digest != want || res.Bytes != 2<<30 {
-		t.Errorf("%s %s, %d bytes, %v", res.Outcome, res.Digest, res.Bytes, err)
-	}
-}
-
 // progress counts what it is told.
 type progress struct {
 	read  atomic.Int64
@@ -192,12 +176,9 @@ type progress struct {
 func (p *progress) Read(n int64) { p.read.Add(n) }
 func (p *progress) Tick()        { p.ticks.Add(1) }
 
-// readBuffer is that of a hash.Reader.
-const readBuffer = 128 << 10
-
 // A run tells of what it reads before the file has a result.
 func TestProgress(t *testing.T) {
-	const size = 3*readBuffer + 1
+	const size = 3*(128<<10) + 1 // more than one buffer
 	root := runtest.Make(t, fmt.Sprintf("file a size=%d", size))
 	p := new(progress)
 	s := &runtest.Spy{Before: func(op, _ string) error {
@@ -219,25 +200,5 @@ func TestProgress(t *testing.T) {
 	}
 	if s.Sets.Load() != 1 {
 		t.Errorf("%d sets", s.Sets.Load())
-	}
-}
-
-// Sizes about the buffer's.
-func TestSizes(t *testing.T) {
-	root := runtest.Make(t, "")
-	content := string(bytes.Repeat([]byte("imaseal "), readBuffer/8+1))
-	sizes := []int{0, 1, 2, readBuffer - 1, readBuffer, readBuffer + 1}
-	for _, n := range sizes {
-		runtest.Write(t, fmt.Sprintf("%s/%d", root, n), content[:n])
-	}
-	results := runtest.Run{Job: hashes(), Jobs: 2}.On(t, root)
-	for _, n := range sizes {
-		if res := results[fmt.Sprint(n)]; res.Outcome != report.Labelled || res.Bytes != int64(n) || res.Size != int64(n) {
-			t.Errorf("%d bytes: %+v", n, res)
-		}
-		runtest.WantLabel(t, fmt.Sprintf("%s/%d", root, n), runtest.Right(t, content[:n]))
-	}
-	if len(results) != len(slices.Compact(sizes)) {
-		t.Errorf("%d results", len(results))
 	}
 }
