@@ -15,7 +15,7 @@ type kept struct {
 	File
 	attrs map[string][]byte
 	names []string // that Attrs returns, if they are not those of attrs
-	err   error    // of Attrs and Apply
+	err   error    // of Attrs
 	found []Found
 
 	counted, committed, aborted int
@@ -145,7 +145,7 @@ func TestRenamedList(t *testing.T) {
 }
 
 // The changes that a sink made before one failed bear the names that the job gave
-// them, and changes of other files' kinds pass.
+// them, and files that are not renamed pass.
 func TestRenamedSinkFails(t *testing.T) {
 	k := &kept{attrs: make(map[string][]byte)}
 	f, s := user.File(k), user.Sink(k)
