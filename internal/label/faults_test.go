@@ -107,25 +107,6 @@ func checkState(t *testing.T, where, path, content, what string, old []byte, res
 	}
 }
 
-// What cannot be read fails by itself, with its cause.
-func TestUnreadable(t *testing.T) {
-	if !treetest.AsUser(t) {
-		return
-	}
-	treetest.Leaks(t)
-	root := runtest.Make(t, "file a content=x\nfile closed mode=0200\nfile readonly content=y mode=0400\nfile d/x\ndir d mode=0")
-	results := runtest.Run{Job: hashes(), Jobs: 2}.On(t, root)
-	runtest.WantOutcomes(t, results, map[string]string{"a": "labelled", "closed": "failed", "readonly": "failed", "d": "failed"})
-	for name, want := range map[string]string{
-		"closed": "opening: permission denied", "d": "opening: permission denied",
-		"readonly": "writing user.ima: permission denied",
-	} {
-		if got := fmt.Sprint(results[name].Err); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
-		}
-	}
-}
-
 func TestClear(t *testing.T) {
 	treetest.Leaks(t)
 	root := runtest.Make(t, "file both\nfile ima\nfile evm\nfile none")

@@ -2,10 +2,8 @@ package label_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 
@@ -20,64 +18,6 @@ import (
 	"imaseal/internal/tree"
 	"imaseal/internal/treetest"
 )
-
-// A longer source finds something behind what another one finds.
-type longer struct {
-	tree.Source
-	found []tree.Found
-}
-
-func (s longer) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	err := s.Source.Walk(ctx, visit)
-	for _, f := range s.found {
-		err = errors.Join(err, visit(f))
-	}
-	return err
-}
-
-// Promise 1: each selected file has one outcome, the others one reason.
-func TestPromise1OneOutcomeEach(t *testing.T) {
-	treetest.Leaks(t)
-	root := runtest.Make(t, `
-		file a content=1
-		file d/b content=2
-		hard d/c a
-		link l a
-		fifo p
-		sock s
-		file gone
-		file z content=3
-	`)
-	for _, jobs := range []int{1, 4} {
-		rec := new(runtest.Recorder)
-		sum, err := runtest.Run{Job: hashes(), Jobs: jobs, Report: rec, Source: func(walked tree.Source) tree.Source {
-			return longer{walked, []tree.Found{{Path: root + "/vanished", Err: unix.ENOENT}, {Path: root + "/denied", Err: unix.EACCES}}}
-		}}.Do(t.Context(), t, root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := runtest.Outcomes(runtest.ByPath(t, rec.Results, root))
-		first, second := "a", "d/c"
-		if got[first] == "skipped: hard link" {
-			first, second = second, first
-		}
-		done := "labelled"
-		if jobs > 1 {
-			done = "unchanged" // by the first run
-		}
-		want := map[string]string{
-			first: done, second: "skipped: hard link", "d/b": done, "gone": done, "z": done,
-			"l": "skipped: symbolic link", "p": "skipped: special file", "s": "skipped: special file",
-			"vanished": "vanished", "denied": "failed",
-		}
-		if !maps.Equal(got, want) {
-			t.Errorf("%d jobs: %v, want %v", jobs, got, want)
-		}
-		if sum.Selected() != 6 || sum.HardLinks != 1 || len(sum.Skipped) != 2 {
-			t.Errorf("%+v", sum)
-		}
-	}
-}
 
 // Promise 2: bytes that are right are not written again. A second run makes no
 // call that writes.

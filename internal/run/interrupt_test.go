@@ -19,7 +19,6 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/report"
-	"imaseal/internal/run"
 	"imaseal/internal/runtest"
 	"imaseal/internal/tree"
 	"imaseal/internal/treetest"
@@ -154,33 +153,8 @@ func TestPromise5InterruptedWhileSyncing(t *testing.T) {
 	}
 }
 
-// Promise 6: what was written is made lasting before the run says that it is done.
-func TestPromise6Durable(t *testing.T) {
-	root := runtest.Make(t, "file a content=1\nfile b content=2")
-	for _, fail := range []error{nil, unix.EIO} {
-		s, rec, calls := new(runtest.Spy), new(runtest.Recorder), 0
-		forced := hashes()
-		forced.Force = true
-		r := runtest.Run{Job: forced, Jobs: 2, Spy: s, Report: rec, Outer: func(inner tree.Sink) tree.Sink {
-			return syncing{inner, func() error {
-				if calls++; s.Sets.Load() != 2 || rec.Finished != 0 {
-					t.Errorf("synced after %d writes and %d summaries", s.Sets.Load(), rec.Finished)
-				}
-				return fail
-			}}
-		}}
-		if _, err := r.Do(t.Context(), t, root); !errors.Is(err, fail) || calls != 1 || rec.Finished != 1 {
-			t.Errorf("%d syncs, finished %d times, %v; want %v", calls, rec.Finished, err, fail)
-		}
-	}
-	// A run that does not begin is broken off, too.
-	aborted := 0
-	sink := syncing{tree.DryRun{}, func() error { aborted++; return nil }}
-	r := &run.Run{Source: walkFunc(nil), Report: &brokenReport{start: errTest}, Sink: sink}
-	if _, err := r.Do(t.Context()); !errors.Is(err, errTest) || aborted != 1 {
-		t.Errorf("%v, aborted %d times", err, aborted)
-	}
-}
+// timestampStep is longer than any kernel takes between two timestamps of files.
+const timestampStep = 20 * time.Millisecond
 
 // killTree names the tree that a killed run of the test program labels.
 const killTree = "IMASEAL_TEST_KILL_TREE"
@@ -214,7 +188,7 @@ func TestPromise5Killed(t *testing.T) {
 				runtest.RemoveLabel(t, name, imaevm.AttrIMA)
 			}
 		}
-		time.Sleep(2 * step)
+		time.Sleep(2 * timestampStep)
 	}
 	check := func(final bool) (done int) {
 		for i := range files {
