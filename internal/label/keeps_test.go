@@ -101,6 +101,9 @@ func TestTrustWithoutKey(t *testing.T) {
 			t.Errorf("%s: %v", name, res.Err)
 		}
 	}
+	if res := results["unsigned"]; res.Bytes != 0 {
+		t.Errorf("%d bytes are read of a file that only a key would help", res.Bytes)
+	}
 	if res := results["trusted"]; res.Code != reason.TrustedKey || res.Class != string(plan.Sign) {
 		t.Errorf("%+v", res)
 	}

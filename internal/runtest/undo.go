@@ -30,20 +30,25 @@ func Logged(t testing.TB, r Run, root string) string {
 // root.
 func Undo(t testing.TB, log, root string) map[string]report.Result {
 	t.Helper()
-	r, err := undo.Open(log)
+	return Run{}.Undo(t, log, root)
+}
+
+// Undo is Undo with what there is between the job and the files.
+func (r Run) Undo(t testing.TB, log, root string) map[string]report.Result {
+	t.Helper()
+	read, err := undo.Open(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer read.Close()
 	opened, err := mounted.Open(nil, mounted.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	rec := new(Recorder)
-	do := Run{Job: undo.Job{}, Report: rec}
-	if _, err := do.From(t.Context(), &undo.Source{Log: r, Name: log, Open: opened.OpenFile}, 1); err != nil {
+	r.Job, r.Report = undo.Job{}, new(Recorder)
+	if _, err := r.From(t.Context(), &undo.Source{Log: read, Name: log, Open: opened.OpenFile}, 1); err != nil {
 		t.Fatal(err)
 	}
-	return ByPath(t, rec.Results, root)
+	return ByPath(t, r.Report.Results, root)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,38 @@ func TestPromise8UndoOfClear(t *testing.T) {
 	runtest.WantLabel(t, root+"/both", []byte("ima"))
 	runtest.WantLabel(t, root+"/ima", []byte{})
 	if evm := runtest.Label(t, root+"/both", imaevm.AttrEVM); string(evm) != "evm" {
+		t.Errorf("security.evm is %q", evm)
+	}
+}
+
+// Promise 8: changes are taken back in the reverse order, and a file of which only
+// some are is said to be half done: another undo does the rest.
+func TestPromise8UndoOrder(t *testing.T) {
+	treetest.Leaks(t)
+	root := runtest.Make(t, "file f")
+	runtest.SetLabel(t, root+"/f", imaevm.AttrIMA, []byte("ima"))
+	runtest.SetLabel(t, root+"/f", imaevm.AttrEVM, []byte("evm"))
+	log := runtest.Logged(t, runtest.Run{Job: label.Clearer{Attrs: label.All()}, Writers: run.Ignore}, root)
+	var order []string
+	s := &runtest.Spy{Before: func(op, name string) error {
+		if op == "set" {
+			order = append(order, name)
+			if name == imaevm.AttrEVM {
+				return errTest
+			}
+		}
+		return nil
+	}}
+	res := runtest.Run{Spy: s}.Undo(t, log, root)["f"]
+	if got := strings.Join(order, " "); got != "security.ima security.evm" { // which was removed first
+		t.Error(got)
+	}
+	if want := "half labelled: security.ima is written: made up"; res.Outcome != report.Failed || res.Err.Error() != want {
+		t.Errorf("%s, %v", res.Outcome, res.Err)
+	}
+	runtest.WantLabel(t, root+"/f", []byte("ima"))
+	runtest.WantOutcomes(t, runtest.Undo(t, log, root), map[string]string{"f": "restored"})
+	if evm := runtest.Label(t, root+"/f", imaevm.AttrEVM); string(evm) != "evm" {
 		t.Errorf("security.evm is %q", evm)
 	}
 }
