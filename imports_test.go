@@ -89,7 +89,7 @@ var importTable = map[string]row{
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
 	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
-	"internal/policy/lint":    {own: "internal/policy"},
+	"internal/policy/lint":    {own: "internal/policy internal/reason"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 

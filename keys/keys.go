@@ -50,6 +50,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -63,6 +64,7 @@ type Key struct {
 	*Public
 	backend  backend
 	warnings []Warning
+	took     time.Duration // for the signature of selfCheck
 }
 
 // newKey finds the public half, the certificate and the id of a key.
@@ -117,6 +119,9 @@ func (k *Key) Parallel() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// SignatureTime returns how long the key took for a signature when it was opened.
+func (k *Key) SignatureTime() time.Duration { return k.took }
+
 // Close releases the key. It must not be used any more.
 func (k *Key) Close() error { return k.backend.Close() }
 
@@ -143,7 +148,9 @@ func (k *Key) selfCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	begin := time.Now()
 	sig, err := k.SignDigest(ctx, d)
+	k.took = time.Since(begin)
 	if err == nil {
 		err = k.VerifyDigest(d, sig)
 	}

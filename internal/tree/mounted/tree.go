@@ -31,9 +31,12 @@ import (
 
 // A Config says what a Tree visits.
 type Config struct {
-	walk.Config // without Leave and Links, which are the Tree's
-	// List are files besides the roots; nil for none.
-	List *List
+	walk.Config // without Leave, Links and Base, which are the Tree's
+	// List are files besides the roots; nil for none. Their names are below
+	// the directory Below, as if it were the root of the file system, unless
+	// that is empty.
+	List  *List
+	Below string
 	// Check returns an error for a root that is not to be walked; nil checks none.
 	Check func(*walk.Root) error
 	// Lenient makes roots that cannot be opened, or are not to be walked, failures
@@ -48,6 +51,7 @@ type Config struct {
 // use.
 type Tree struct {
 	roots    []*walk.Root
+	base     *walk.Root   // that the list's names are below; nil for none
 	missing  []tree.Found // roots that could not be opened
 	cfg      Config
 	wd       string        // the working directory when the tree was opened
@@ -69,6 +73,13 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 	var err error
 	if t.wd, err = os.Getwd(); err != nil {
 		t.wd = ""
+	}
+	if cfg.Below != "" {
+		base, err := walk.OpenBase(cfg.Below)
+		if t.base, err = t.check(cfg.Below, base, err); err != nil {
+			t.Close()
+			return nil, err
+		}
 	}
 	var first error
 	for _, name := range paths {
@@ -95,6 +106,11 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 // open opens a root and checks it.
 func (t *Tree) open(name string) (*walk.Root, error) {
 	root, err := walk.Open(name)
+	return t.check(name, root, err)
+}
+
+// check closes a root that is not to be walked.
+func (t *Tree) check(name string, root *walk.Root, err error) (*walk.Root, error) {
 	if err != nil || t.cfg.Check == nil {
 		return root, err
 	}
@@ -124,6 +140,9 @@ func (t *Tree) Roots() []*walk.Root { return t.roots }
 func (t *Tree) Close() error {
 	for _, r := range t.roots {
 		r.Close()
+	}
+	if t.base != nil {
+		t.base.Close()
 	}
 	if t.cfg.List != nil {
 		t.cfg.List.Close()
@@ -196,7 +215,7 @@ func (t *Tree) count(ctx context.Context, each func(*walk.Entry)) error {
 func (t *Tree) Countable() bool { return t.cfg.List == nil || t.cfg.List.Again() }
 
 func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) error {
-	cfg.Links = new(walk.Links)
+	cfg.Links, cfg.Base = new(walk.Links), t.base
 	if t.cfg.List != nil {
 		if err := walk.Files(ctx, t.cfg.List.Names(ctx), cfg, visit); err != nil {
 			return err
