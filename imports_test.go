@@ -105,7 +105,7 @@ var importTable = map[string]row{
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
 	"internal/runtest": {
-		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
 	"internal/tree/carriertest": {
 		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +
