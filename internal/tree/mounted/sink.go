@@ -79,7 +79,9 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 		var err error
 		switch {
 		case c.Attr == tree.SidecarAttr:
-			err = f.writeSidecar(c.New)
+			if err = f.writeSidecar(c.New); err != nil {
+				err = fmt.Errorf("writing the detached signature: %w", err)
+			}
 		case c.New == nil:
 			if err = attr.Remove(f.entry.File, c.Attr); err == attr.ErrNotSet {
 				err = nil
