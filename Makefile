@@ -9,6 +9,7 @@ FUZZTIME ?= 50000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
+PAIRS ?= 10000
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
@@ -28,7 +29,7 @@ EMULATED = s390x arm
 FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
-.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates bench clean help
+.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help
 
 all: build
 
@@ -104,9 +105,14 @@ certificates: ## offer COUNT certificates of SEED, most of them odd, to kernels 
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestCertificates ./internal/kernellab/ -seed $(SEED) -certificates $(COUNT)
 
-bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
+rsa-lanes: ## sign with PAIRS random keys and digests of each size in lanes and by crypto/rsa; without lanes too
+	@.ci/need openssl=openssl
+	RSA_LANES_PAIRS=$(PAIRS) $(GO) test -v -timeout 0 -run 'TestAgainstCryptoRSA|TestGenerated' ./keys/rsalanes/
+	$(GO) test -tags purego ./keys/rsalanes/
+
+bench: ## time imaseal against evmctl, find and the floor side by side; BENCH=hash,sign a part, BENCH_OUT=FILE as JSON (root)
 	@.ci/need $(NEED_KERNEL)
-	IMASEAL_TEST=kernel $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
+	IMASEAL_TEST=kernel BENCH="$(BENCH)" BENCH_OUT="$(abspath $(BENCH_OUT))" $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
 
 clean: ## remove what build made
 	rm -f imaseal

@@ -3,6 +3,7 @@ module imaseal
 go 1.26.0
 
 require (
+	filippo.io/bigmod v0.1.0
 	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/emmansun/gmsm v0.15.5
 	github.com/moby/sys/mountinfo v0.7.3

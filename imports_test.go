@@ -63,7 +63,7 @@ var importTable = map[string]row{
 	"sign":            {own: "hash internal/imaevm"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes"},
 	"keys/program":       {own: "hash keys/child keys/keyfile"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
@@ -76,6 +76,7 @@ var importTable = map[string]row{
 	"keys/keyfile":       {own: "keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
+	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
 	"keys/certtest":      {own: "hash keys/kernelkey"},
 	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},

@@ -3,8 +3,7 @@ package keys
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"imaseal/keys/keyfile"
 	"imaseal/keys/pkcs11"
 	"imaseal/keys/program"
+	"imaseal/keys/rsalanes"
 )
 
 // Options is what may come with a private key. The zero value is usable.
@@ -173,7 +173,7 @@ func openText(text []byte, source string, ask keyfile.Ask) (backend, *material, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return fileKey{f.Key}, &material{source: source, inMemory: true, certs: f.Certificates}, nil
+	return inMemory(f, source)
 }
 
 // openFile opens the private key in a file.
@@ -182,27 +182,36 @@ func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &material{source: path, inMemory: true, certs: f.Certificates}
-	if who := keyfile.ReadableBy(f.Mode); who != "" {
-		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
-	}
-	return fileKey{f.Key}, m, nil
+	return inMemory(f, path)
 }
 
-// fileKey is a private key in memory.
-type fileKey struct{ key crypto.Signer }
+// inMemory returns what signs with a key that is read already.
+func inMemory(f *keyfile.Private, source string) (backend, *material, error) {
+	m := &material{source: source, inMemory: true, certs: f.Certificates}
+	if who := keyfile.ReadableBy(f.Mode); who != "" {
+		m.warnings = append(m.warnings, Warning{ReadableByOthers, source, "the private key can be read by " + who + "; chmod 600 it"})
+	}
+	if key, ok := f.Key.(*rsa.PrivateKey); ok {
+		s, err := rsalanes.New(key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%q: %w", source, err)
+		}
+		return rsaKey{s}, m, nil
+	}
+	return ecdsaKey{f.Key}, m, nil
+}
+
+// ecdsaKey is an ECDSA key in memory.
+type ecdsaKey struct{ key crypto.Signer }
 
 // Public returns the public half.
-func (k fileKey) Public() crypto.PublicKey { return k.key.Public() }
+func (k ecdsaKey) Public() crypto.PublicKey { return k.key.Public() }
 
-// Sign gives ECDSA the nonces of RFC 6979, which Go does for want of a source
-// of randomness. It takes a millisecond and does not look at the context.
-func (k fileKey) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if _, ok := k.key.(*ecdsa.PrivateKey); ok {
-		return k.key.Sign(nil, digest, opts)
-	}
-	return k.key.Sign(rand.Reader, digest, opts)
+// Sign takes the nonces of RFC 6979, which Go does for want of a source of
+// randomness. It takes a millisecond at most and does not look at the context.
+func (k ecdsaKey) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.key.Sign(nil, digest, opts)
 }
 
 // Close drops nothing: Go gives no way to clear the numbers of a key.
-func (fileKey) Close() error { return nil }
+func (ecdsaKey) Close() error { return nil }

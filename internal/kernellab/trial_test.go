@@ -55,7 +55,7 @@ func (tr *trial) plant(t *testing.T, dir string, k kind, files ...victim) {
 	for _, v := range files {
 		name := filepath.Join(dir, v.name)
 		path := filepath.Join(tr.dir, name)
-		check(t, errors.Join(os.WriteFile(path, []byte(v.content), 0o600), unix.Chown(path, v.uid, v.gid), unix.Chmod(path, v.mode)))
+		check(t, errors.Join(os.WriteFile(path, []byte(v.content), 0o600), unix.Chown(path, int(v.uid), int(v.gid)), unix.Chmod(path, v.mode)))
 		for attr, value := range v.attrs {
 			setAttr(t, path, attr, value)
 		}
