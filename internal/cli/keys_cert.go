@@ -19,7 +19,7 @@ type keysCertOptions struct {
 
 func (o *keysCertOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, pkcs11:… in a token, SCHEME://… behind a program"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, tpm:HANDLE, SCHEME://… behind a program"},
 		o.outFlag("write PREFIX.pem and PREFIX.der, or PREFIX.csr (`PREFIX`)"),
 		&urfave.BoolFlag{Name: "request", Destination: &o.request, Usage: "make a signing request, PREFIX.csr, for a CA elsewhere"},
 	}
@@ -42,7 +42,8 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 	if o.key == "" {
 		return r, conflict("no private key is given", "--key KEY")
 	}
-	if err := readOnce(given{"key", o.key == "-"}, given{"ca-key", o.caKey == "-"}, o.passphrase.stdin()); err != nil {
+	once := readOnce(given{"key", o.key == "-"}, given{"ca-key", o.caKey == "-"}, o.passphrase.stdin())
+	if err := firstError(once, checkKey(o.key, o.tpm)); err != nil {
 		return r, err
 	}
 	if o.request {
@@ -77,7 +78,7 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
-	key, err := p.openCertified(ctx, r.key, ask)
+	key, err := p.openCertified(ctx, r.key, r.tpm, ask)
 	if err != nil {
 		return err
 	}

@@ -14,16 +14,20 @@ import (
 )
 
 // keysIDOptions are the options of imaseal keys id.
-type keysIDOptions struct{ passphrase passphraseOption }
+type keysIDOptions struct {
+	passphrase passphraseOption
+	tpm        string
+}
 
 func (o *keysIDOptions) flags() []urfave.Flag {
-	return []urfave.Flag{o.passphrase.flag("", "a private key")}
+	return []urfave.Flag{o.passphrase.flag("", "a private key"), tpmFlag(&o.tpm, "")}
 }
 
 // A keysIDRequest is what keys id is asked for.
 type keysIDRequest struct {
 	files      []string
 	passphrase passphraseOption
+	tpm        string // device of keys in a TPM
 }
 
 func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
@@ -34,7 +38,12 @@ func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if stdin >= 0 && slices.Contains(files[stdin+1:], "-") {
 		return keysIDRequest{}, conflict("standard input is given twice", "give one of the keys a file")
 	}
-	return keysIDRequest{files, o.passphrase}, readOnce(given{"key", stdin >= 0}, o.passphrase.stdin())
+	for _, name := range files {
+		if err := checkKey(name, o.tpm); err != nil {
+			return keysIDRequest{}, err
+		}
+	}
+	return keysIDRequest{files, o.passphrase, o.tpm}, readOnce(given{"key", stdin >= 0}, o.passphrase.stdin())
 }
 
 func (p Program) keysIDCommand() *urfave.Command {
@@ -55,7 +64,7 @@ identifier, else from the SHA-1 of the public key.
 func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	ask := p.asker(ctx, r.passphrase)
 	for _, name := range r.files {
-		found, err := p.publicKeys(ctx, name, ask)
+		found, err := p.publicKeys(ctx, name, r.tpm, ask)
 		if err != nil {
 			return err
 		}
@@ -70,15 +79,15 @@ func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 
 // publicKeys returns the keys in a file, or the one that another reference names;
 // an encrypted one is opened.
-func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
+func (p Program) publicKeys(ctx context.Context, name, tpm string, ask keyfile.Ask) ([]*keys.Public, error) {
 	var known *keys.Verifiers
 	var err error
 	isFile := keys.IsFile(name)
 	if isFile {
 		known, err = keys.OpenVerifiers(name)
 	}
-	if !isFile || is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{}))
+	if !isFile || is[*keyfile.PassphraseError](err) || is[*keyfile.TPMError](err) {
+		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{TPM: tpm}))
 		if err != nil {
 			return nil, err
 		}
