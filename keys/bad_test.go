@@ -132,7 +132,11 @@ func TestOpenUnsupportedKinds(t *testing.T) {
 		}
 		crt := openssl(t, "req", "-x509", "-new", "-key", path, "-subj", "/CN=x", "-outform", "PEM")
 		_, err = OpenVerifiers(keytest.File(t, crt))
-		if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
+		if test.kind == "P-192" { // kernels take it, and their labels are verified
+			if err != nil {
+				t.Errorf("%q, certificate: %v", test.args, err)
+			}
+		} else if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
 			t.Errorf("%q, certificate: %v, want kind %s", test.args, err, test.kind)
 		}
 		// As the last of a chain it does no harm.

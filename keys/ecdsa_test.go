@@ -3,14 +3,16 @@ package keys
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/asn1"
 	"math/big"
 	"slices"
-	"strings"
 	"testing"
 
 	"imaseal/hash"
 	"imaseal/internal/vectors"
+	"imaseal/keys/kernelkey"
 	"imaseal/sign"
 )
 
@@ -86,25 +88,31 @@ func TestKernelECDSA(t *testing.T) {
 	}
 }
 
-// FuzzParseECDSA: kernels take whatever is DER.
-func FuzzParseECDSA(f *testing.F) {
-	for _, l := range vectors.Index(f) {
-		if strings.HasPrefix(l.Key, "p256") && len(l.Value) > 9 {
-			f.Add(l.Value[9:])
-		}
+// FuzzVerifyECDSA: of what is DER, kernels take what every verifier does.
+func FuzzVerifyECDSA(f *testing.F) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
 	}
+	digest := bytes.Repeat([]byte{7}, 32)
+	sig, err := ecdsa.SignASN1(rand.Reader, private, digest)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sig)
 	f.Add([]byte{0x30, 0x80, 2, 1, 1, 2, 1, 1, 0, 0})
 	f.Fuzz(func(t *testing.T, sig []byte) {
-		r, s, ok := parseECDSA(sig, 256)
-		var want struct{ R, S *big.Int }
-		if _, err := asn1.Unmarshal(sig, &want); err != nil || want.R.Sign() < 0 || want.S.Sign() < 0 || want.R.BitLen() > 256 || want.S.BitLen() > 256 {
+		taken := kernelkey.VerifyECDSA(&private.PublicKey, digest, sig) == nil
+		if is := ecdsa.VerifyASN1(&private.PublicKey, digest, sig); is && !taken {
+			t.Fatalf("%x is a signature, and not taken", sig)
+		}
+		var rs struct{ R, S *big.Int }
+		rest, err := asn1.Unmarshal(sig, &rs)
+		if err != nil || len(rest) > 0 {
 			return
 		}
-		if der, err := asn1.Marshal(want); err != nil || !bytes.Equal(der, sig) {
-			return
-		}
-		if !ok || r.Cmp(want.R) != 0 || s.Cmp(want.S) != 0 {
-			t.Fatalf("%x: %v, %v, %v, want %v", sig, r, s, ok, want)
+		if der, err := asn1.Marshal(rs); err == nil && bytes.Equal(der, sig) && taken != ecdsa.VerifyASN1(&private.PublicKey, digest, sig) {
+			t.Fatalf("%x is taken: %v", sig, taken)
 		}
 	})
 }

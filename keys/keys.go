@@ -22,7 +22,9 @@
 // A label names its key by four bytes. The kernel takes the first key of the
 // keyring whose certificate's subject key identifier ends with them
 // (request_asymmetric_key() in security/integrity/digsig_asymmetric.c), so the
-// id of a key with a certificate is the tail of that. Without a certificate it
+// id of a key with a certificate is the tail of that. It finds a certificate by
+// the end of its issuer's name too, and one without a subject key identifier only
+// by that (package kernelcert). Without a certificate it
 // is the tail of the SHA-1 of the public key: of the PKCS#1 form for RSA, of
 // the uncompressed point for EC, the bits that openssl and most authorities
 // make the identifier of. Verifiers answer as the kernel would: a key that has
@@ -33,8 +35,14 @@
 // RSA keys of 2048, 3072 and 4096 bits, and of 1024 and 1536 bits, which
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
-// which is refused here, and no Ed25519. Its P-192 and ML-DSA are not
-// implemented.
+// which is refused here, and no Ed25519. Of P-192 there are certificates to verify
+// with, and no private keys. Its ML-DSA is not implemented.
+//
+// # Certificates
+//
+// Which certificates a kernel loads is for package kernelcert to say. A set of
+// Verifiers holds the keys of all, since a label may be for any kernel;
+// Verifiers.For leaves out those that one kernel cannot have.
 package keys
 
 import (

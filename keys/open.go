@@ -83,7 +83,7 @@ type backend interface {
 type material struct {
 	source   string
 	inMemory bool // the key is, so that it neither fails nor signs anything else
-	certs    []*x509.Certificate
+	certs    []*keyfile.Certificate
 	warnings []Warning
 }
 
@@ -140,6 +140,17 @@ func IsFile(ref string) bool {
 	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", tpm.Scheme}, func(p string) bool { return strings.HasPrefix(ref, p) })
 }
 
+// withCertificates returns a key in a device and the certificates that came with
+// it, looked at as those in files are.
+func withCertificates(b backend, source string, list []*x509.Certificate) (backend, *material, error) {
+	certs, err := keyfile.Certificates(list)
+	if err != nil {
+		b.Close()
+		return nil, nil, fmt.Errorf("key %q: its certificate: %w", source, err)
+	}
+	return b, &material{source: source, certs: certs}, nil
+}
+
 // openBackend is the one list of the kinds of key references.
 func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
 	if _, ok := program.Scheme(ref); ok {
@@ -147,7 +158,7 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
 		}
-		return k, &material{source: ref, certs: k.Certificates()}, nil
+		return withCertificates(k, ref, k.Certificates())
 	}
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
 	case "pkcs11":
@@ -158,7 +169,7 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", source, err)
 		}
-		return k, &material{source: source, certs: k.Certificates()}, nil
+		return withCertificates(k, source, k.Certificates())
 	case "env":
 		return openEnv(ctx, ref, ask, o)
 	case "-":
@@ -239,14 +250,20 @@ func openParsed(ctx context.Context, f *keyfile.Private, source string, ask keyf
 	if who := keyfile.ReadableBy(f.Mode); who != "" {
 		m.warnings = append(m.warnings, Warning{ReadableByOthers, source, "the private key can be read by " + who + "; chmod 600 it"})
 	}
-	if key, ok := f.Key.(*rsa.PrivateKey); ok {
+	b, err := inMemory(f.Key, source)
+	return b, m, err
+}
+
+// inMemory returns a private key as a backend.
+func inMemory(key crypto.Signer, source string) (backend, error) {
+	if key, ok := key.(*rsa.PrivateKey); ok {
 		s, err := rsalanes.New(key)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%q: %w", source, err)
+			return nil, fmt.Errorf("%q: %w", source, err)
 		}
-		return rsaKey{s}, m, nil
+		return rsaKey{s}, nil
 	}
-	return ecdsaKey{f.Key}, m, nil
+	return ecdsaKey{key}, nil
 }
 
 // ecdsaKey is an ECDSA key in memory.

@@ -79,7 +79,9 @@ func TestJudgeUnknown(t *testing.T) {
 	}{
 		{"decides", "appraise uid=0", nil, Undecided, []string{"uid=0"}, `if uid=0, "appraise uid=0": denied (missing-hash); else no rule: allowed`},
 		{"does not matter", "appraise uid=0", hashed, Allowed, nil, ""},
-		{"denied either way", "appraise uid=0 appraise_type=imasig;appraise", nil, Denied, nil, ""},
+		{"denied either way", "appraise uid=0;appraise", nil, Denied, nil, ""},
+		{"denied by one cause or another", "appraise uid=0 appraise_type=imasig;appraise", nil, Denied, []string{"uid=0"},
+			`if uid=0, "appraise uid=0 appraise_type=imasig": denied (IMA-signature-required); else "appraise": denied (missing-hash)`},
 		{"in another action", "measure uid=0 digest_type=verity;appraise", hashed, Undecided, []string{"uid=0"},
 			`if uid=0, "appraise": denied (invalid-hash); else "appraise": allowed`},
 		{"two conditions", "dont_appraise subj_type=x uid=0;appraise", nil, Undecided, []string{"uid=0", "subj_type=x"},

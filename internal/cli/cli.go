@@ -12,7 +12,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +24,7 @@ import (
 	"sync"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
@@ -37,6 +40,7 @@ const (
 	exitFiles       = 3   // finished, but some files failed
 	exitVerdict     = 4   // at least one file is unlabelled, wrong or would be denied
 	exitInterrupted = 130 // ended by a signal
+	exitUnread      = 141 // nobody reads the output any more; what a shell says of SIGPIPE
 )
 
 // A Program is what the program sees of the world.
@@ -94,15 +98,38 @@ func Main(ctx context.Context, p Program) int {
 
 // grammar is what the arguments may be.
 func (p Program) grammar() cmdline.Grammar {
-	return cmdline.Grammar{App: p.app(), Options: enumerated, Arguments: map[string]func() []string{"completion": completionShells}}
+	return cmdline.Grammar{
+		App: p.app(), Options: enumerated, Stdin: readStdin,
+		Arguments: map[string]func() []string{"completion": completionShells},
+	}
 }
 
 func (p Program) print(text string) error {
-	if _, err := io.WriteString(p.Stdout, text); err != nil {
-		return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
+	_, err := io.WriteString(p.Stdout, text)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPIPE):
+		return errUnread
 	}
-	return nil
+	return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
 }
+
+// printJSON prints a value as one line of JSON.
+func (p Program) printJSON(value any) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	return p.print(line.String())
+}
+
+// errUnread says that nobody reads the output any more, as behind a pipe to
+// head(1), and that nothing is lost by it: there is nothing to say, and nobody to
+// say it to. Other programs die of SIGPIPE there.
+var errUnread = errors.New("nobody reads the output")
 
 func (p Program) app() *urfave.App {
 	app := &urfave.App{
@@ -162,6 +189,9 @@ func (p Program) exit(err error) int {
 	}
 	if is[*InterruptedError](err) {
 		return exitInterrupted
+	}
+	if errors.Is(err, errUnread) {
+		return exitUnread
 	}
 	p.complain(err, make(map[string]bool))
 	if is[*cmdline.UsageError](err) {

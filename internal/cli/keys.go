@@ -18,9 +18,10 @@ import (
 func (p Program) keysCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "keys",
-		Usage: "make, identify and load keys and certificates",
+		Usage: "make, identify, load and list keys and certificates",
 		Subcommands: []*urfave.Command{
-			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysEVMKeyCommand(),
+			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysRemoveCommand(),
+			p.keysEVMKeyCommand(),
 		},
 	}
 }

@@ -42,8 +42,7 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 	if o.key == "" {
 		return r, conflict("no private key is given", "--key KEY")
 	}
-	once := readOnce(given{"key", o.key == "-"}, given{"ca-key", o.caKey == "-"}, o.passphrase.stdin())
-	if err := firstError(once, checkKey(o.key, o.tpm)); err != nil {
+	if err := checkKey(o.key, o.tpm); err != nil {
 		return r, err
 	}
 	if o.request {
@@ -55,8 +54,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 func (p Program) keysCertCommand() *urfave.Command {
 	o := new(keysCertOptions)
 	return &urfave.Command{
-		Name:  "cert",
-		Usage: "make a certificate or a signing request for a key",
+		Name:      "cert",
+		Usage:     "make a certificate or a signing request for a key",
+		UsageText: "--key KEY --out PREFIX",
 		Description: `Makes a certificate, as generate does, for a private key that is there: signed
 by itself or by a CA, or a request that a CA elsewhere makes one of.
 

@@ -38,12 +38,15 @@ func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if stdin >= 0 && slices.Contains(files[stdin+1:], "-") {
 		return keysIDRequest{}, conflict("standard input is given twice", "give one of the keys a file")
 	}
+	if stdin >= 0 && o.passphrase.file == "-" {
+		return keysIDRequest{}, conflict("a key and --passphrase-file both are standard input", "name a file for one of them")
+	}
 	for _, name := range files {
 		if err := checkKey(name, o.tpm); err != nil {
 			return keysIDRequest{}, err
 		}
 	}
-	return keysIDRequest{files, o.passphrase, o.tpm}, readOnce(given{"key", stdin >= 0}, o.passphrase.stdin())
+	return keysIDRequest{files, o.passphrase, o.tpm}, nil
 }
 
 func (p Program) keysIDCommand() *urfave.Command {

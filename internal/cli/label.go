@@ -39,7 +39,7 @@ type labelOptions struct {
 func (o *labelOptions) classFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
-		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip; - is standard input"},
 	}
 }
 
@@ -110,8 +110,7 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.target, err = o.kernel.plan(); err != nil {
 		return r, err
 	}
-	err = readOnce(given{"files-from", files.FilesFrom == "-"}, given{"key", o.key.key == "-"}, o.key.passphrase.stdin())
-	return r, firstError(err, o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
+	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
 }
 
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
@@ -152,7 +151,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	rules := r.classes.rules
 	var err error
 	if r.classes.file != "" {
-		if rules, err = openRules(r.classes.file); err != nil {
+		if rules, err = p.openRules(r.classes.file); err != nil {
 			return err
 		}
 	}
@@ -347,13 +346,18 @@ func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[p
 	return err
 }
 
-func openRules(file string) (plan.Rules, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+// openRules reads rules from a file, or from standard input.
+func (p Program) openRules(file string) (plan.Rules, error) {
+	from := p.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
 	}
-	defer f.Close()
-	rules, err := plan.ParseRules(f)
+	rules, err := plan.ParseRules(from)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
 	}

@@ -81,6 +81,9 @@ var enumerated = map[string]func() []string{
 	"target-arch": target.Arches,
 }
 
+// readStdin are the options that read standard input if they name "-".
+var readStdin = []string{"key", "ca-key", "passphrase-file", "files-from", "rules"}
+
 // checkWord refuses a value that is none of the words of an enumerated option.
 func checkWord(name, value string) error { return oneOf(name, value, enumerated[name]()) }
 
@@ -111,21 +114,6 @@ func refuseUnused(without string, options ...given) error {
 	for _, o := range options {
 		if o.is {
 			return conflict(fmt.Sprintf("--%s is given without %s", o.name, without), "leave it out, or add "+without)
-		}
-	}
-	return nil
-}
-
-// readOnce refuses that standard input is read for several options.
-func readOnce(options ...given) error {
-	first := ""
-	for _, o := range options {
-		switch {
-		case !o.is:
-		case first == "":
-			first = o.name
-		default:
-			return conflict(fmt.Sprintf("--%s and --%s both read standard input", first, o.name), "give one of them a file")
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"imaseal/internal/advice"
+	"imaseal/internal/report"
 	"imaseal/keys/keyfile"
 )
 
@@ -22,9 +24,6 @@ type passphraseOption struct{ file string }
 func (o *passphraseOption) flag(category, of string) urfave.Flag {
 	return &urfave.StringFlag{Name: "passphrase-file", Destination: &o.file, Category: category, Usage: "`FILE` with the passphrase of " + of + "; - is standard input"}
 }
-
-// stdin says whether the passphrase comes from standard input.
-func (o passphraseOption) stdin() given { return given{"passphrase-file", o.file == "-"} }
 
 // Variables of the environment that hold the passphrase of a private key.
 var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWORD"}
@@ -50,14 +49,19 @@ func (p Program) asker(ctx context.Context, o passphraseOption) keyfile.Ask {
 
 // givenPassphrase returns a function that returns the passphrase of a file or
 // the environment, nil for none. The file is read once, since it may be a pipe.
+// Standard input that is a terminal gives none, since one is asked for there
+// without showing it.
 func (p Program) givenPassphrase(ctx context.Context, file string) func() ([]byte, error) {
 	return sync.OnceValues(func() ([]byte, error) {
-		switch file {
-		case "":
-		case "-":
-			return p.readPassphraseLine(ctx)
-		default:
-			return p.readPassphrase(file)
+		switch {
+		case file == "-" && isTerminal(p.Stdin):
+			return nil, nil
+		case file != "":
+			passphrase, err := p.readPassphrase(ctx, file)
+			if err != nil && ctx.Err() == nil {
+				err = &passphraseFileError{file: file, err: err}
+			}
+			return passphrase, err
 		}
 		for _, name := range passphraseVariables {
 			if value := p.getenv(name); value != "" {
@@ -83,61 +87,73 @@ func askTerminal(ctx context.Context, prompt string) ([]byte, error) {
 	}
 	fmt.Fprintf(tty, "%s: ", prompt)
 	defer fmt.Fprintln(tty)
-	type answer struct {
-		passphrase []byte
-		err        error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		passphrase, err := term.ReadPassword(fd)
-		answers <- answer{passphrase, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.passphrase, a.err
-	case <-ctx.Done():
+	passphrase, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if ctx.Err() != nil {
 		term.Restore(fd, state)
-		return nil, context.Cause(ctx)
 	}
+	return passphrase, err
 }
 
-// readPassphrase reads a file's first line.
-func (p Program) readPassphrase(file string) ([]byte, error) {
+// A passphraseFileError says that the file of --passphrase-file gives no
+// passphrase. It is told without what the passphrase was for.
+type passphraseFileError struct {
+	file string
+	err  error
+}
+
+func (e *passphraseFileError) Error() string {
+	return fmt.Sprintf("--passphrase-file %s: %v", report.Quote(e.file), e.err)
+}
+
+func (e *passphraseFileError) Unwrap() error { return e.err }
+
+// errEmpty says that there is nothing in a file to read.
+var errEmpty = errors.New("is empty")
+
+// readPassphrase reads the first line of a file, or of standard input.
+func (p Program) readPassphrase(ctx context.Context, file string) ([]byte, error) {
+	if file == "-" {
+		return await(ctx, func() ([]byte, error) { return firstLine(p.Stdin) })
+	}
 	b, mode, err := keyfile.Read(file)
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // without the name of the file
 	}
 	p.warnReadable(file, mode)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
 
-// readPassphraseLine reads the first line of standard input and no more of it.
-func (p Program) readPassphraseLine(ctx context.Context) ([]byte, error) {
+// maxLine bounds a passphrase, in bytes.
+const maxLine = 1 << 16
+
+// firstLine reads a line of which the end is the end of r, too.
+func firstLine(r io.Reader) ([]byte, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadBytes('\n')
+	switch {
+	case err != nil && err != io.EOF:
+		return nil, pathless(err)
+	case len(line) == 0:
+		return nil, errEmpty
+	}
+	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), nil
+}
+
+// await returns what read returns, unless ctx ends first: read may wait for a
+// user for ever.
+func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type answer struct {
-		line []byte
+		text []byte
 		err  error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		var a answer
-		for b := make([]byte, 1); ; {
-			n, err := p.Stdin.Read(b)
-			if n > 0 && b[0] != '\n' {
-				a.line = append(a.line, b[0])
-			}
-			if err != nil && err != io.EOF {
-				a.err = fmt.Errorf("standard input: %w", err)
-			}
-			if n > 0 && b[0] == '\n' || err != nil {
-				break
-			}
-		}
-		answers <- a
+		text, err := read()
+		answers <- answer{text, err}
 	}()
 	select {
 	case a := <-answers:
-		return append([]byte{}, bytes.TrimSuffix(a.line, []byte("\r"))...), a.err
+		return a.text, a.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

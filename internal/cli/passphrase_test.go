@@ -9,22 +9,22 @@ import (
 	"testing/iotest"
 )
 
-// TestPassphraseLine reads one line of standard input, and leaves the rest.
+// TestPassphraseLine reads the first line of standard input. None at all is no
+// empty passphrase.
 func TestPassphraseLine(t *testing.T) {
 	for input, want := range map[string]string{
-		"secret\nmore\n": "secret", "secret\r\nmore": "secret", "secret": "secret", "": "", "\nmore": "",
+		"secret\nmore\n": "secret", "secret\r\nmore": "secret", "secret": "secret", "\nmore": "",
 	} {
-		stdin := strings.NewReader(input)
-		got, err := Program{Stdin: iotest.OneByteReader(stdin)}.readPassphraseLine(t.Context())
+		got, err := Program{Stdin: iotest.OneByteReader(strings.NewReader(input))}.readPassphrase(t.Context(), "-")
 		if err != nil || got == nil || string(got) != want {
 			t.Errorf("%q: %q, %v", input, got, err)
 		}
-		if _, rest, ok := strings.Cut(input, "\n"); ok && stdin.Len() != len(rest) {
-			t.Errorf("%q: %d bytes are left, want %d", input, stdin.Len(), len(rest))
-		}
+	}
+	if got, err := (Program{Stdin: strings.NewReader("")}).readPassphrase(t.Context(), "-"); err == nil {
+		t.Errorf("of nothing: %q", got)
 	}
 	gone := errors.New("gone")
-	if _, err := (Program{Stdin: iotest.ErrReader(gone)}).readPassphraseLine(t.Context()); !errors.Is(err, gone) {
+	if _, err := (Program{Stdin: iotest.ErrReader(gone)}).readPassphrase(t.Context(), "-"); !errors.Is(err, gone) {
 		t.Errorf("%v", err)
 	}
 }
@@ -35,7 +35,7 @@ func TestPassphraseLineInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	interrupted := errors.New("interrupted")
 	cancel(interrupted)
-	if _, err := (Program{Stdin: silent}).readPassphraseLine(ctx); !errors.Is(err, interrupted) {
+	if _, err := (Program{Stdin: silent}).readPassphrase(ctx, "-"); !errors.Is(err, interrupted) {
 		t.Errorf("%v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -177,8 +178,10 @@ func (r remedy) learn(g report.Group) []string {
 		return []string{"--key CERT names the certificates that the kernel will have"}
 	case g.Reasons.Has(appraise.NoHMACKey):
 		return []string{"--evm-key FILE is the plain HMAC key"}
-	case g.Reasons.Has(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash):
+	case g.Reasons.Has(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash, appraise.UnknownDigest):
 		return []string{"--kernel-config FILE is the configuration of the kernel"}
+	case g.Reasons.Has(reason.ModularDigest, appraise.UnloadedDigest):
+		return []string{"have the initramfs load the module, which --initramfs-loads ALGORITHM says here, or label with another digest; --kernel-config FILE tells which are built in"}
 	case g.Reasons.Has(appraise.NotBound):
 		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
 	}

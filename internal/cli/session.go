@@ -298,7 +298,17 @@ func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) 
 		}
 		s.log = nil
 	}
-	return sum, err
+	return sum, s.unread(err)
+}
+
+// unread tells a report that nobody reads any more from other errors, unless that
+// ended a run which changes files, of which users must know.
+func (s *session) unread(err error) error {
+	broken, ok := errors.AsType[*run.ReportError](err)
+	if ok && errors.Is(err, unix.EPIPE) && (broken.Last || !s.plan.Writes()) {
+		return errUnread
+	}
+	return err
 }
 
 func (s *session) close() {

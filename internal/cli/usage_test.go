@@ -35,6 +35,8 @@ var needed = map[string]string{
 	"keys id":        "DIR/key",
 	"keys cert":      "--key DIR/key --out DIR/new",
 	"keys import":    "DIR/key",
+	"keys list":      "imaseal-none",
+	"keys remove":    "DIR/key",
 	"keys evm-key":   "--from DIR/key --master DIR/key --blob DIR/new",
 }
 
@@ -54,6 +56,7 @@ var wrong = map[string][]string{
 	"evm":                     {"bogus", ",", "portable,signature", "hmac,hmac", "none,hmac"},
 	"evm-uuid":                {"bogus", "1122"},
 	"evm-xattr":               {"bogus", "user.x", "security.evm"},
+	"initramfs-loads":         {"sha265", "sha256,sha512"},
 	"evm-state":               {"bogus", "hmac,hmac", "none,hmac", "sigv3"},
 	"kernel-version":          {"bogus", "6", "six.one"},
 	"target-arch":             {"bogus", "AMD64"},

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"imaseal/hash"
 	"imaseal/internal/host"
+	"imaseal/internal/policy"
 	"imaseal/internal/vectors"
 )
 
@@ -131,7 +133,24 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 func openDuel(t *testing.T, l *Lab, w *world, series string) *duel {
 	t.Helper()
 	k := l.Kernel(t, series)
-	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: target(k)}
+	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: slices.Concat(target(k), loads(t, k))}
+}
+
+// loads are the options of imaseal check that name the digests whose modules the
+// guest has loaded.
+func loads(t *testing.T, k Kernel) []string {
+	t.Helper()
+	config, err := host.OpenConfig(k.Config())
+	check(t, err)
+	var args []string
+	for _, name := range hash.Names() {
+		a, err := hash.Parse(name)
+		check(t, err)
+		if config.Digest(a) == policy.Module {
+			args = append(args, "--initramfs-loads", name)
+		}
+	}
+	return args
 }
 
 // target are the options that describe a kernel to imaseal.

@@ -169,8 +169,8 @@ func (tr *trial) judge(t *testing.T, c Case, demands, args []string) Result {
 	found := tr.all(t, slices.Concat([]string{"verify", "--owner", "any"}, demands, args))
 	policy := filepath.Join(t.TempDir(), "policy")
 	check(t, os.WriteFile(policy, []byte(strings.Join(c.Policy, "\n")+"\n"), 0o600))
-	predicted := tr.all(t, append([]string{"check", "--policy", policy, "--operation", "read", "--kernel-version", tr.kernel.Version,
-		"--evm-state", evmStates[c.EVM[0]]}, args...))
+	predicted := tr.all(t, slices.Concat([]string{"check", "--policy", policy, "--operation", "read", "--kernel-version", tr.kernel.Version,
+		"--evm-state", evmStates[c.EVM[0]]}, loads(t, tr.kernel), args))
 	tr.img.Unmount(t)
 	c.Kernel, c.Image = tr.kernel, tr.img
 	c.Append += " ima_appraise=enforce"

@@ -5,8 +5,8 @@
 // owner, mode and attributes, as the target's kernel will see them. A [Sink]
 // changes attributes. Those three are all that the engine (packages run, label,
 // verify and judge) knows of the world, so that a new carrier is a package with
-// three types and no more. Package treetest's Conform is the test that each of
-// them passes.
+// three types and no more. Package carriertest has the suite that each of them
+// passes.
 //
 // Some carriers have more: a file that is mounted can be written to by others
 // while it is read ([Live]), it has an inode ([Bound]), it lies in a file system

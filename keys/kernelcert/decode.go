@@ -37,10 +37,13 @@ func (d *decoder) within(tag byte, content func() error) (ber.Element, error) {
 }
 
 // each reads the elements of a SEQUENCE OF or SET OF, at least one.
-func (d *decoder) each(tag byte, element func() error) (ber.Element, error) {
+func (d *decoder) each(tag byte, what string, element func() error) (ber.Element, error) {
 	f, err := d.Open(tag)
 	if err != nil {
 		return ber.Element{}, err
+	}
+	if d.AtEnd() {
+		return ber.Element{}, &ber.SyntaxError{Offset: d.Offset(), What: "an empty " + what}
 	}
 	for more := true; more; {
 		if err := element(); err != nil {
@@ -113,7 +116,7 @@ func (d *decoder) tbs() error {
 	if !ok {
 		return err
 	}
-	if _, err = d.each(ber.Sequence, d.extension); err != nil {
+	if _, err = d.each(ber.Sequence, "list of extensions", d.extension); err != nil {
 		return err
 	}
 	_, err = d.Close(f)
@@ -154,8 +157,8 @@ func (d *decoder) algorithm() (id OID, parameters []byte, err error) {
 // name reads a Name, which has at least one attribute.
 func (d *decoder) name() ([]byte, name, error) {
 	var n name
-	e, err := d.each(ber.Sequence, func() error {
-		_, err := d.each(ber.Set, func() error {
+	e, err := d.each(ber.Sequence, "name", func() error {
+		_, err := d.each(ber.Set, "part of a name", func() error {
 			_, err := d.within(ber.Sequence, func() error {
 				attribute, err := d.Leaf(ber.OID)
 				if err != nil {

@@ -121,9 +121,27 @@ func (k Kernel) judgeSelfSigned(c *Certificate, a authority) Judgement {
 	case len(reasons) == 0:
 		return Judgement{Verdict: Loaded}
 	case canLoad:
-		return Judgement{Undecided, reasons[0]}
+		return Judgement{Undecided, k.perhaps(reasons[0], s, algorithm)}
 	}
 	return Judgement{Refused, reasons[0]}
+}
+
+// perhaps says of a reason that may not count what it hangs on.
+func (k Kernel) perhaps(r *Reason, s signatureAlgorithm, a kernelkey.Algorithm) *Reason {
+	needs := func(p Presence, option string) string {
+		if p == Module {
+			return "a module (" + option + "=m)"
+		}
+		return option
+	}
+	switch r.Code {
+	case Uncomputed:
+	case NoAlgorithm:
+		r.Detail = "it is self-signed with " + s.String() + ", for which the kernel needs " + needs(k.HasKey(a, s.hash), keyOption(a))
+	default:
+		r.Detail += ", which the kernel sees only with " + needs(k.hasHash(s.hash), hashOptions(s.hash)[0])
+	}
+	return r
 }
 
 // verifySelf is public_key_verify_signature() of

@@ -80,51 +80,72 @@ func (k Kernel) HasParser() Presence { return k.presence("CONFIG_X509_CERTIFICAT
 // that they are _ima and _evm, which take whatever the kernel loads.
 func (k Kernel) IsRestricted() Presence { return k.presence("CONFIG_INTEGRITY_TRUSTED_KEYRING") }
 
-// hasHash says whether the kernel has a digest, by its name for it. Kernel:
-// crypto/Kconfig; FIPS mode has those whose tests are fips_allowed in
-// crypto/testmgr.c.
+// hasHash says whether the kernel has a digest, by its name for it. Kernel: FIPS
+// mode has those whose tests are fips_allowed in crypto/testmgr.c.
 func (k Kernel) hasHash(hash string) Presence {
+	options := hashOptions(hash)
 	switch {
 	case hash == noHash:
 		return BuiltIn
-	case k.FIPS && !strings.HasPrefix(hash, "sha"):
+	case options == nil, k.FIPS && !strings.HasPrefix(hash, "sha"):
 		return Absent
-	case hash == "sha1":
-		return k.needed("CONFIG_CRYPTO_SHA1")
-	case hash == "sha224", hash == "sha256":
-		return k.needed("CONFIG_CRYPTO_SHA256")
-	case hash == "sha384", hash == "sha512":
-		return k.presence("CONFIG_CRYPTO_SHA512")
-	case strings.HasPrefix(hash, "sha3-"):
-		return k.presence("CONFIG_CRYPTO_SHA3")
-	case strings.HasPrefix(hash, "streebog"):
-		return k.presence("CONFIG_CRYPTO_STREEBOG")
-	case hash == "sm3":
-		return k.presence("CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3")
-	case hash == "md4":
-		return k.presence("CONFIG_CRYPTO_MD4")
+	case hash == "sha1", hash == "sha224", hash == "sha256":
+		return k.needed(options[0])
 	}
-	return Absent
+	return k.presence(options...)
+}
+
+// hashOptions are the options of which one gives the kernel a digest. Kernel:
+// crypto/Kconfig.
+func hashOptions(hash string) []string {
+	switch {
+	case hash == "sha1":
+		return []string{"CONFIG_CRYPTO_SHA1"}
+	case hash == "sha224", hash == "sha256":
+		return []string{"CONFIG_CRYPTO_SHA256"}
+	case hash == "sha384", hash == "sha512":
+		return []string{"CONFIG_CRYPTO_SHA512"}
+	case strings.HasPrefix(hash, "sha3-"):
+		return []string{"CONFIG_CRYPTO_SHA3"}
+	case strings.HasPrefix(hash, "streebog"):
+		return []string{"CONFIG_CRYPTO_STREEBOG"}
+	case hash == "sm3":
+		return []string{"CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3"}
+	case hash == "md4":
+		return []string{"CONFIG_CRYPTO_MD4"}
+	}
+	return nil
 }
 
 // HasKey says whether the kernel has what verifies signatures of an algorithm over
 // a digest. The latter matters to RSA, which needs the head of its DigestInfo.
 func (k Kernel) HasKey(a kernelkey.Algorithm, hash string) Presence {
+	option := keyOption(a)
 	switch {
-	case a == kernelkey.RSA && (hash == "md4" || k.FIPS && hash == "sha1" && k.AtLeast(6, 13)):
+	case option == "",
+		a == kernelkey.RSA && (hash == "md4" || k.FIPS && hash == "sha1" && k.AtLeast(6, 13)),
+		k.FIPS && a != kernelkey.RSA && (!a.IsECDSA() || a == kernelkey.P192 || !k.AtLeast(6, 3)):
 		return Absent
 	case a == kernelkey.RSA:
-		return k.needed("CONFIG_CRYPTO_RSA")
-	case k.FIPS && (!a.IsECDSA() || a == kernelkey.P192 || !k.AtLeast(6, 3)):
-		return Absent
-	case a.IsECDSA():
-		return k.presence("CONFIG_CRYPTO_ECDSA")
-	case a == kernelkey.ECRDSA:
-		return k.presence("CONFIG_CRYPTO_ECRDSA")
-	case a == kernelkey.SM2:
-		return k.presence("CONFIG_CRYPTO_SM2")
-	case strings.HasPrefix(string(a), "mldsa"):
-		return k.presence("CONFIG_CRYPTO_MLDSA")
+		return k.needed(option)
 	}
-	return Absent
+	return k.presence(option)
+}
+
+// keyOption is the option that gives the kernel an algorithm, none for an unknown
+// one.
+func keyOption(a kernelkey.Algorithm) string {
+	switch {
+	case a == kernelkey.RSA:
+		return "CONFIG_CRYPTO_RSA"
+	case a.IsECDSA():
+		return "CONFIG_CRYPTO_ECDSA"
+	case a == kernelkey.ECRDSA:
+		return "CONFIG_CRYPTO_ECRDSA"
+	case a == kernelkey.SM2:
+		return "CONFIG_CRYPTO_SM2"
+	case strings.HasPrefix(string(a), "mldsa"):
+		return "CONFIG_CRYPTO_MLDSA"
+	}
+	return ""
 }

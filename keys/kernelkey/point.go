@@ -59,6 +59,26 @@ func newPoint(c elliptic.Curve, x, y *big.Int) (*ecdsa.PublicKey, error) {
 	return &ecdsa.PublicKey{Curve: c, X: x, Y: y}, nil
 }
 
+// PointBytes returns the uncompressed point of a key, also on P-192. It is nil
+// for other curves that the standard library lacks.
+func PointBytes(k *ecdsa.PublicKey) []byte {
+	if k.Curve != NISTP192() {
+		point, err := k.Bytes()
+		if err != nil {
+			return nil
+		}
+		return point
+	}
+	size := (k.Curve.Params().BitSize + 7) / 8
+	point := make([]byte, 1+2*size)
+	point[0] = 4
+	//lint:ignore SA1019 the standard library has no other way to a curve that it lacks
+	x, y := k.X, k.Y
+	x.FillBytes(point[1 : 1+size])
+	y.FillBytes(point[1+size:])
+	return point
+}
+
 // NISTP192 returns the curve P-192 (secp192r1), which the standard library lacks.
 // Its arithmetic is not constant in time: it is for verifying only.
 func NISTP192() elliptic.Curve { return p192 }

@@ -9,9 +9,7 @@ package keyfile
 
 import (
 	"bytes"
-	"cmp"
 	"crypto"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -92,7 +90,7 @@ func pathError(path string, err error) error {
 type Private struct {
 	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey; nil with TPM
 	TPM          []byte        // what is in a TSS2 PRIVATE KEY, for package tpm
-	Certificates []*x509.Certificate
+	Certificates []*Certificate
 	Mode         fs.FileMode
 }
 
@@ -135,7 +133,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (*Private, error) {
 		return parsePKCS12(blocks[0], path, ask)
 	}
 	var private *pem.Block
-	var certs []*x509.Certificate
+	var certs []*Certificate
 	for _, b := range blocks {
 		switch {
 		case isPrivate(b.Type):
@@ -145,7 +143,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (*Private, error) {
 			}
 			private = b
 		case b.Type == typeCertificate:
-			c, err := parseCertificate(b.Bytes)
+			c, err := ParseCertificate(b.Bytes)
 			if _, isOther := errors.AsType[*UnsupportedError](err); isOther {
 				continue // of its CA, perhaps: not the key's
 			}
@@ -170,7 +168,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (*Private, error) {
 
 // A Public is what is public in a file.
 type Public struct {
-	Certificates []*x509.Certificate
+	Certificates []*Certificate
 	Keys         []crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey; also of private keys
 	Left         []error            // why others are left out; not an encrypted key beside certificates
 }
@@ -190,7 +188,7 @@ func OpenPublic(path string) (*Public, error) {
 }
 
 // OpenCertificates reads the certificates in a file, at least one.
-func OpenCertificates(path string) ([]*x509.Certificate, error) {
+func OpenCertificates(path string) ([]*Certificate, error) {
 	p, err := OpenPublic(path)
 	switch {
 	case err != nil:
@@ -226,7 +224,7 @@ func parsePublicFile(data []byte, path string) (*Public, error) {
 func (p *Public) add(b *pem.Block, path string) error {
 	switch {
 	case b.Type == typeCertificate:
-		c, err := parseCertificate(b.Bytes)
+		c, err := ParseCertificate(b.Bytes)
 		if err != nil {
 			return err
 		}
@@ -252,19 +250,4 @@ func (p *Public) add(b *pem.Block, path string) error {
 		p.Keys = append(p.Keys, k)
 	}
 	return nil
-}
-
-// parseCertificate returns a certificate with a key that Go can parse.
-func parseCertificate(der []byte) (*x509.Certificate, error) {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		if kind := certificateKind(der); kind != "" { // a curve that Go does not know
-			return nil, &UnsupportedError{Kind: kind}
-		}
-		return nil, err
-	}
-	if c.PublicKey == nil {
-		return nil, &UnsupportedError{Kind: cmp.Or(publicKind(c.RawSubjectPublicKeyInfo), "unknown")}
-	}
-	return c, nil
 }

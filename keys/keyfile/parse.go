@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/keys/kernelcert"
 	"imaseal/keys/pbes2"
 	"imaseal/keys/pkcs12"
 )
@@ -40,6 +41,9 @@ func isPrivate(typ string) bool {
 func split(data []byte) ([]*pem.Block, error) {
 	begin := []byte("-----BEGIN ")
 	if !bytes.HasPrefix(data, begin) && !bytes.Contains(data, append([]byte("\n"), begin...)) {
+		if _, err := kernelcert.Parse(data); err == nil { // which takes more than DER
+			return []*pem.Block{{Type: typeCertificate, Bytes: bytes.Clone(data)}}, nil
+		}
 		typ, err := typeOfDER(data)
 		if err != nil {
 			return nil, err
@@ -273,7 +277,11 @@ func parsePKCS12(b *pem.Block, path string, ask Ask) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Private{Key: signer, Certificates: certs}, nil
+	parsed, err := Certificates(certs)
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: parsed}, nil
 }
 
 // asSigner returns a parsed private key of a kind that can be used.

@@ -68,7 +68,7 @@ func TestSigner(t *testing.T) {
 			t.Errorf("%d bits: public key is %v", size, s.Public())
 		}
 		for _, callers := range []int{1, 2, lanes, 3*lanes + 1} {
-			signAll(t, s, key, crypto.SHA256, callers, 4)
+			signAll(t, s, key, crypto.SHA256, callers, 2)
 		}
 	}
 }
