@@ -58,9 +58,12 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	// The formats, and what they are made of.
-	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
-	"internal/imaevm": {own: "hash"},
-	"sign":            {own: "hash internal/imaevm"},
+	"hash":                    {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
+	"internal/imaevm":         {own: "hash"},
+	"sign":                    {own: "hash internal/imaevm"},
+	"internal/tarfile":        {own: "internal/tarfile/pax internal/tarfile/sparse"},
+	"internal/tarfile/pax":    {},
+	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
 	"keys":          {own: "hash sign internal/imaevm keys/keyfile"},
