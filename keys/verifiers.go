@@ -17,6 +17,8 @@ import (
 type Verifiers struct {
 	keys     []*Public
 	byID     map[imaevm.KeyID][]*Public
+	old      setV1 // for version 1: all RSA keys
+	user     setV1 // likewise, those that kernels can have
 	warnings []Warning
 }
 
@@ -44,6 +46,7 @@ func OpenVerifiers(paths ...string) (*Verifiers, error) {
 		}
 		v.warnings = append(v.warnings, left...)
 	}
+	v.indexV1()
 	v.index()
 	return v, nil
 }
@@ -150,9 +153,5 @@ func (v *Verifiers) Verifier(id imaevm.KeyID) (sign.Verifier, error) {
 		}
 		return nil, unknown
 	}
-	ambiguous := &sign.AmbiguousKeyError{KeyID: id}
-	for _, p := range found {
-		ambiguous.Keys = append(ambiguous.Keys, fmt.Sprintf("%s from %q", p.Kind(), p.source))
-	}
-	return nil, ambiguous
+	return nil, ambiguous(id, found)
 }

@@ -14,7 +14,7 @@ var ErrSignature = errors.New("signature does not match")
 
 // An UnknownKeyError says that there is no key with the id.
 type UnknownKeyError struct {
-	KeyID imaevm.KeyID
+	KeyID fmt.Stringer // imaevm.KeyID or imaevm.KeyIDV1
 	// KnownAs lists the ids of keys whose SHA-1 has this id, but whose
 	// certificates give them another: the kernel does not find them by
 	// KeyID, although the signature may be theirs.
@@ -35,8 +35,8 @@ func (e *UnknownKeyError) Error() string {
 // An AmbiguousKeyError says that different keys share the id. The kernel
 // takes whichever its keyring lists first.
 type AmbiguousKeyError struct {
-	KeyID imaevm.KeyID
-	Keys  []string // where they came from
+	KeyID fmt.Stringer // imaevm.KeyID or imaevm.KeyIDV1
+	Keys  []string     // where they came from
 }
 
 func (e *AmbiguousKeyError) Error() string {
@@ -45,13 +45,15 @@ func (e *AmbiguousKeyError) Error() string {
 
 // A BadSignatureError says that a label's signature is not the one its key
 // makes: the content or the metadata it covers, or the label, were changed.
-type BadSignatureError struct{ KeyID imaevm.KeyID }
+type BadSignatureError struct {
+	KeyID fmt.Stringer // imaevm.KeyID or imaevm.KeyIDV1
+}
 
 func (e *BadSignatureError) Error() string {
 	return fmt.Sprintf("bad signature by key %s", e.KeyID)
 }
 
-func badSignature(id imaevm.KeyID, err error) error {
+func badSignature(id fmt.Stringer, err error) error {
 	if errors.Is(err, ErrSignature) {
 		return &BadSignatureError{KeyID: id}
 	}
@@ -67,13 +69,6 @@ type UnsupportedError struct {
 
 func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("label of type 0x%02x, version %d: %s", byte(e.Kind), e.Version, e.Why)
-}
-
-func unsupported(l imaevm.Label) error {
-	if _, ok := l.(imaevm.SignatureV1); ok {
-		return &UnsupportedError{Kind: l.Type(), Version: 1, Why: "the trusted keyrings of the kernel hold no keys for version 1"}
-	}
-	return &UnsupportedError{Kind: l.Type(), Why: "not a signature"}
 }
 
 // A DigestError says that the kernel accepts no signatures of a scheme over an

@@ -10,6 +10,7 @@
 // DigestInfo and digest, or the DER form of an ECDSA signature over the
 // leftmost bits of the digest (security/integrity/digsig_asymmetric.c,
 // crypto/asymmetric_keys/public_key.c). See Scheme for the digests that count.
+// Labels of version 1 are checked and not made: see VerifyV1.
 package sign
 
 import (
@@ -74,11 +75,16 @@ func Label(ctx context.Context, s Signer, kind imaevm.Type, version uint8, d has
 // label's kind. It returns nil, or an *UnsupportedError for a label that no
 // kernel or no key here can check, *UnknownKeyError and *AmbiguousKeyError as
 // keys gives them, *DigestError, and *BadSignatureError. The label and d must
-// have the same algorithm.
+// have the same algorithm; that of a version 1 label is
+// imaevm.SignatureV1.ContentAlgorithm, and keys that are not VerifiersV1 are none
+// for it.
 func Verify(l imaevm.Label, d hash.Digest, keys Verifiers) error {
+	if old, ok := l.(imaevm.SignatureV1); ok {
+		return verifyV1(old, d, keys)
+	}
 	sig, ok := l.(imaevm.Signature)
 	if !ok {
-		return unsupported(l)
+		return &UnsupportedError{Kind: l.Type(), Why: "not a signature"}
 	}
 	if sig.Alg != d.Algorithm() {
 		return fmt.Errorf("a %s digest for a %s signature", d.Algorithm(), sig.Alg)

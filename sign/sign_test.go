@@ -99,10 +99,10 @@ func TestErrorTexts(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&UnknownKeyError{KeyID: 1}, "no key with id 00000001"},
-		{&UnknownKeyError{KeyID: 1, KnownAs: []imaevm.KeyID{2}}, "no key with id 00000001: a certificate holds such a key, but under the id 00000002"},
-		{&AmbiguousKeyError{KeyID: 1, Keys: []string{"a", "b"}}, "2 different keys have the id 00000001: a, b"},
-		{&BadSignatureError{KeyID: 1}, "bad signature by key 00000001"},
+		{&UnknownKeyError{KeyID: imaevm.KeyID(1)}, "no key with id 00000001"},
+		{&UnknownKeyError{KeyID: imaevm.KeyID(1), KnownAs: []imaevm.KeyID{2}}, "no key with id 00000001: a certificate holds such a key, but under the id 00000002"},
+		{&AmbiguousKeyError{KeyID: imaevm.KeyID(1), Keys: []string{"a", "b"}}, "2 different keys have the id 00000001: a, b"},
+		{&BadSignatureError{KeyID: imaevm.KeyID(1)}, "bad signature by key 00000001"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)

@@ -182,7 +182,11 @@ func TestVerifyErrors(t *testing.T) {
 		"other algorithm": {sig, long, set, "a sha512 digest for a sha256 signature"},
 		"md5":             {with(func(s *imaevm.Signature) { s.Alg = hash.MD5 }), md5, set, "ECDSA keys cannot sign md5 digests; the kernel takes sha1, sha256, sha384, sha512, sha224, sha3-256, sha3-384, sha3-512"},
 		"verity 2":        {with(func(s *imaevm.Signature) { s.Kind = imaevm.TypeVerity }), d, set, "label of type 0x06, version 2: signatures over fs-verity digests have version 3"},
-		"version 1":       {imaevm.SignatureV1{Rest: []byte{0}}, d, set, "label of type 0x03, version 1: the trusted keyrings of the kernel hold no keys for version 1"},
+		"version 1, none": {imaevm.SignatureV1{Hash: 1, KeyID: 7}, d, set, "no key with id 0000000000000007"},
+		"version 1, two":  {imaevm.SignatureV1{Hash: 1, KeyID: 7}, d, sign.Only(set.Keys()[0]), "no key with id 0000000000000007"},
+		"version 1, hash": {imaevm.SignatureV1{}, d, set, "a sha256 digest for a sha1 signature"},
+		"version 1, huh":  {imaevm.SignatureV1{Hash: 2}, d, set, "label of type 0x03, version 1: over a digest of unknown algorithm 2"},
+		"version 1, key":  {imaevm.SignatureV1{Hash: 1, Algorithm: 1}, d, set, "label of type 0x03, version 1: by a key of algorithm 1, and there is RSA only"},
 		"hash":            {imaevm.NewHash(d), d, set, "label of type 0x04, version 0: not a signature"},
 		"truncated":       {with(func(s *imaevm.Signature) { s.Raw = s.Raw[:len(s.Raw)-1] }), d, set, "bad signature by key 6bca908e"},
 	} {
@@ -192,5 +196,35 @@ func TestVerifyErrors(t *testing.T) {
 	}
 	if _, ok := errors.AsType[*sign.BadSignatureError](sign.Verify(sig, other, set)); !ok {
 		t.Error("a bad signature has no *BadSignatureError")
+	}
+}
+
+// TestVersion1 has labels of evmctl.
+func TestVersion1(t *testing.T) {
+	set := openSet(t, "rsa2048.cert.der")
+	seen := 0
+	for _, text := range vectors.Texts(t, "labels") {
+		if text.Expect != "version 1" {
+			continue
+		}
+		label, err := imaevm.ParseSignatureV1(text.Values[0].Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, _ := label.ContentAlgorithm()
+		for content, want := range map[string]bool{string(vectors.Read(t, "files/hello.txt")): true, "": false} {
+			d, err := hash.Sum(a, []byte(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = sign.Verify(label, d, set)
+			if _, bad := errors.AsType[*sign.BadSignatureError](err); (err == nil) != want || bad == want {
+				t.Errorf("%s over %q: %v", text.Name, content, err)
+			}
+		}
+		seen++
+	}
+	if seen != 2 {
+		t.Errorf("%d labels", seen)
 	}
 }

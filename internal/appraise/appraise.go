@@ -23,74 +23,9 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 	"imaseal/sign"
 )
-
-// A Status is what becomes of an access.
-type Status uint8
-
-// The statuses. The zero value is Undecided.
-const (
-	Undecided Status = iota
-	Allowed
-	Denied
-)
-
-// String names the status.
-func (s Status) String() string { return [...]string{"undecided", "allowed", "denied"}[s] }
-
-// A Cause is the word cause= of an audit record. Empty: there is no record.
-type Cause string
-
-// The causes of denials that can be told from a file at rest.
-const (
-	MissingHash             Cause = "missing-hash"
-	SignatureRequired       Cause = "IMA-signature-required"
-	VeritySignatureRequired Cause = "verity-signature-required"
-	SigV3Required           Cause = "IMA-sigv3-required"
-	InvalidHash             Cause = "invalid-hash"
-	InvalidSignature        Cause = "invalid-signature"
-	InvalidSignatureVersion Cause = "invalid-signature-version"
-	InvalidVeritySignature  Cause = "invalid-verity-signature"
-	UnknownData             Cause = "unknown-ima-data"
-	UnknownCause            Cause = "unknown"
-	MissingHMAC             Cause = "missing-HMAC"
-	InvalidHMAC             Cause = "invalid-HMAC"
-	InvalidImmutable        Cause = "invalid-fail-immutable"
-	Unverifiable            Cause = "unverifiable-signature"
-	Failed                  Cause = "failed"
-	FailedDirectIO          Cause = "failed(directio)"
-	NoVerityDigest          Cause = "no-verity-digest"
-	DeniedAlgorithm         Cause = "denied-hash-algorithm"
-)
-
-// Words of Verdict.Why by which advice is found: of denials without a record, and
-// what is missing where nothing can be decided. Those of several outcomes may
-// stand in one Why.
-const (
-	NoXattrs = "the file system has no extended attributes"
-	Signed   = "signed files cannot be opened for writing"
-
-	NoDefaultHash    = "the kernel's default hash algorithm (ima_hash=) is not known"
-	NoKeys           = "the keys in the kernel's keyring for files are not known"
-	NoEVMKeys        = "the keys in the kernel's keyring for EVM are not known"
-	NoHMACKey        = "the EVM HMAC key is not at hand"
-	NoHMACAttrs      = "not known which attributes the kernel's HMACs cover"
-	NoSignatureAttrs = "not known which attributes the kernel's EVM signatures cover"
-	NotBound         = "inode number, generation or file system UUID of the target are not known"
-	Unchecked        = " cannot be checked" // behind the name of a signature
-)
-
-// A Verdict is the answer for one access.
-type Verdict struct {
-	Status Status
-	Cause  Cause  // of a denial; empty where the kernel writes no record
-	Why    string // in words: a denial without record, or what is undecided
-}
-
-func allowed() Verdict             { return Verdict{Status: Allowed} }
-func denied(c Cause) Verdict       { return Verdict{Status: Denied, Cause: c} }
-func undecided(why string) Verdict { return Verdict{Status: Undecided, Why: why} }
 
 // EVM is the state of EVM in the kernel that decides.
 type EVM struct {
@@ -98,9 +33,10 @@ type EVM struct {
 	X509  bool // EVM_INIT_X509: signatures are verified
 	SigV3 bool // EVM_SIGV3_REQUIRED, since 7.2
 
-	Keys   sign.Verifiers  // the keyring .evm or _evm; nil: not known
-	Key    *imaevm.HMACKey // nil: not at hand
-	Target imaevm.Target   // layout of what HMACs and signatures cover
+	Keys   sign.Verifiers   // the certificates in the keyring .evm or _evm; nil: not known
+	KeysV1 sign.VerifiersV1 // the user keys in it; nil: not known
+	Key    *imaevm.HMACKey  // nil: not at hand
+	Target imaevm.Target    // layout of what HMACs and signatures cover
 }
 
 // IsActive reports whether appraised files need an EVM label.
@@ -109,7 +45,8 @@ func (e EVM) IsActive() bool { return e.HMAC || e.X509 }
 // A Kernel is who decides.
 type Kernel struct {
 	policy.Kernel
-	Keys sign.Verifiers // the keyring .ima or _ima; nil: not known
+	Keys   sign.Verifiers   // the certificates in the keyring .ima or _ima; nil: not known
+	KeysV1 sign.VerifiersV1 // the user keys in it, for signatures of version 1; nil: not known
 	// Platform is the keyring .platform, which is tried second for kexec
 	// images if the kernel has it. Nil means that it holds no key.
 	Platform sign.Verifiers
@@ -196,7 +133,7 @@ func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, ha
 	digest, v := k.collect(f, alg, have == ofVerity || have == byDemand && d.Verity)
 	if v.Status == Denied {
 		if direct {
-			v.Cause = FailedDirectIO
+			v = denied(FailedDirectIO, v.Reasons...)
 		}
 		return v
 	}
@@ -206,7 +143,7 @@ func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, ha
 	}
 	v = k.algorithms(v, alg, d)
 	if a.Mask&policy.MayWrite != 0 && isSigned && v.Status != Denied {
-		return Verdict{Status: Denied, Why: Signed}
+		return denied("", because(NotWritable))
 	}
 	return v
 }
@@ -226,22 +163,24 @@ func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Ve
 		sum, err := f.Content.Verity()
 		switch {
 		case err != nil:
-			return func() (hash.Digest, Verdict) { return hash.Digest{}, undecided("the fs-verity digest: " + err.Error()) }, allowed()
+			return func() (hash.Digest, Verdict) {
+				return hash.Digest{}, undecided(reason.New(NoVerity, "the fs-verity digest: %v", err))
+			}, allowed()
 		case sum.IsZero():
 			return nil, denied(NoVerityDigest)
 		}
 		return func() (hash.Digest, Verdict) { return sum, allowed() }, allowed()
 	}
 	if alg != 0 && k.HasHash(alg) == policy.False {
-		return nil, denied(Failed)
+		return nil, denied(Failed, notThere(alg))
 	}
 	return func() (hash.Digest, Verdict) {
 		if alg == 0 {
-			return hash.Digest{}, undecided(NoDefaultHash)
+			return hash.Digest{}, undecided(because(NoDefaultHash))
 		}
 		sum, err := f.Content.Digest(alg)
 		if err != nil {
-			return hash.Digest{}, undecided("the content's digest: " + err.Error())
+			return hash.Digest{}, undecided(reason.New(NoContent, "the content's digest: %v", err))
 		}
 		return sum, allowed()
 	}, allowed()
@@ -253,7 +192,7 @@ func (k *Kernel) algorithms(v Verdict, alg hash.Algorithm, d match.Demands) Verd
 	case v.Status == Denied || d.Algos == 0 || d.Algos.Has(alg):
 		return v
 	case alg == 0:
-		return undecided(NoDefaultHash)
+		return undecided(because(NoDefaultHash))
 	}
 	return denied(DeniedAlgorithm)
 }
@@ -277,7 +216,7 @@ func (k *Kernel) measureModSig(f *File, a match.Access, d match.Demands, digest 
 		if i == 0 {
 			verdict, isSigned = v, signed
 		} else if v.Status != verdict.Status {
-			return undecided("the signature appended to the file was not checked"), false
+			return undecided(because(UncheckedModSig)), false
 		}
 	}
 	return verdict, isSigned

@@ -2,12 +2,14 @@ package appraise
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 	"imaseal/sign"
 )
 
@@ -72,6 +74,11 @@ func toySign(kind imaevm.Type, version uint8, id imaevm.KeyID, d hash.Digest) []
 		signed = sum(d.Algorithm(), string(imaevm.FileID(kind, d)))
 	}
 	return encode(imaevm.Signature{Kind: kind, Version: version, Alg: d.Algorithm(), KeyID: id, Raw: []byte(signed.String())})
+}
+
+// same reports whether verdicts are equal.
+func same(v, w Verdict) bool {
+	return v.Status == w.Status && slices.Equal(v.Causes, w.Causes) && slices.Equal(v.Reasons, w.Reasons)
 }
 
 // patch sets a byte.
@@ -217,7 +224,7 @@ func TestLabels(t *testing.T) {
 				if want == silent {
 					want = ""
 				}
-				if v.Status != wantStatus || v.Cause != want || v.Status == Denied && v.Cause == "" && v.Why == "" {
+				if v.Status != wantStatus || v.Cause() != want || v.Status == Denied && want == "" && v.Reasons == nil {
 					t.Errorf("%s: %+v, want %s %q", version.Kernel, v, wantStatus, want)
 				}
 			}
@@ -238,12 +245,12 @@ func TestCircumstances(t *testing.T) {
 	}{
 		{"directory", func(_ *Kernel, f *File) { f.Regular, f.IMA = false, nil }, readFile, signed, false, allowed()},
 		{"no attributes", func(_ *Kernel, f *File) { f.NoXattrs, f.IMA = true, nil }, readFile, match.Demands{}, false,
-			Verdict{Denied, "", "the file system has no extended attributes"}},
+			denied("", because(NoXattrs))},
 		{"no attributes, modsig", func(_ *Kernel, f *File) { f.NoXattrs, f.IMA, f.ModSig = true, nil, ModSigRight }, module, modsig, false, allowed()},
 		{"FUSE", func(_ *Kernel, f *File) { fuse(f); f.UserMount = policy.False }, readFile, match.Demands{}, false, allowed()},
 		{"FUSE of a user", func(_ *Kernel, f *File) { fuse(f); f.UserMount = policy.True }, readFile, match.Demands{}, false, denied(Unverifiable)},
 		{"FUSE, not known whose", func(_ *Kernel, f *File) { fuse(f) }, readFile, match.Demands{}, false,
-			undecided("not known whether the file system was mounted in a user namespace")},
+			undecided(because(UnknownMount))},
 		{"FUSE, fail_securely", func(_ *Kernel, f *File) { fuse(f) }, readFile, match.Demands{FailSecurely: true}, false, denied(Unverifiable)},
 		{"FUSE, fail_securely, no label", func(_ *Kernel, f *File) { fuse(f); f.IMA = nil }, readFile, match.Demands{FailSecurely: true}, false, denied(Unverifiable)},
 		{"ext4, fail_securely", nil, readFile, match.Demands{FailSecurely: true}, false, allowed()},
@@ -258,45 +265,48 @@ func TestCircumstances(t *testing.T) {
 		{"no verity, mixed, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = bytesOf{}, nil }, readFile, mixed, false, denied(NoVerityDigest)},
 
 		{"algorithm not in the kernel", func(k *Kernel, _ *File) { k.Hashes = func(hash.Algorithm) policy.Truth { return policy.False } },
-			readFile, match.Demands{}, false, denied(Failed)},
+			readFile, match.Demands{}, false, denied(Failed, notThere(hash.SHA256))},
 		{"default not known", func(k *Kernel, f *File) { k.DefaultHash, f.IMA = 0, []byte{4, 99, 1} }, readFile, match.Demands{}, false,
-			undecided("the kernel's default hash algorithm (ima_hash=) is not known")},
+			undecided(because(NoDefaultHash))},
 		{"default not known, not needed", func(k *Kernel, _ *File) { k.DefaultHash = 0 }, readFile, match.Demands{}, false, allowed()},
-		{"cannot be read", func(_ *Kernel, f *File) { f.Content = broken{} }, readFile, match.Demands{}, false, undecided("the content's digest: no")},
+		{"cannot be read", func(_ *Kernel, f *File) { f.Content = broken{} }, readFile, match.Demands{}, false, undecided(reason.New(NoContent, "the content's digest: no"))},
 		{"cannot be read, unknown key", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, toySign(imaevm.TypeSignature, 2, 9, sha256) }, readFile, match.Demands{}, false,
-			denied(InvalidSignature)},
+			denied(InvalidSignature, unknownKey(9))},
 		{"cannot be read, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, nil }, readFile, match.Demands{}, false, denied(MissingHash)},
 		{"cannot be computed", func(_ *Kernel, f *File) { f.IMA = append([]byte{4, 18}, make([]byte, 32)...) }, readFile, match.Demands{}, false,
-			undecided("the content's digest: " + (&hash.NotComputableError{Algorithm: hash.Streebog256}).Error())},
+			undecided(reason.New(NoContent, "the content's digest: %v", &hash.NotComputableError{Algorithm: hash.Streebog256}))},
 		{"empty file", func(_ *Kernel, f *File) { f.Content, f.IMA = bytesOf{}, encode(imaevm.NewHash(sum(hash.SHA256, ""))) }, readFile, match.Demands{}, false, allowed()},
 
 		{"keys not known", func(k *Kernel, f *File) { k.Keys, f.IMA = nil, sigV2 }, readFile, signed, false,
-			undecided("the keys in the kernel's keyring for files are not known")},
+			undecided(because(NoKeys))},
 		{"keys not known, writing", func(k *Kernel, f *File) { k.Keys, f.IMA = nil, sigV2 }, writeFile, signed, false,
-			Verdict{Denied, "", "signed files cannot be opened for writing"}},
+			denied("", because(NotWritable))},
 		{"two keys with the id", func(_ *Kernel, f *File) { f.IMA = toySign(imaevm.TypeSignature, 2, 0xdead, sha256) }, readFile, signed, false,
-			undecided("the signature by key 0000dead cannot be checked")},
-		{"no signatures in the kernel", func(k *Kernel, f *File) { k.Config.AsymmetricKeys, f.IMA = policy.False, sigV2 }, readFile, signed, false, denied(UnknownCause)},
+			undecided(reason.New(Unchecked, "the signature by key 0000dead cannot be checked"))},
+		{"no signatures in the kernel", func(k *Kernel, f *File) { k.Config.AsymmetricKeys, f.IMA = policy.False, sigV2 }, readFile, signed, false,
+			denied(UnknownCause, because(NoSignatures))},
 		{"no verity signatures in the kernel", func(k *Kernel, f *File) { k.Config.AsymmetricKeys, f.IMA = policy.False, veritys }, readFile, verified, false,
-			denied(InvalidVeritySignature)},
+			denied(InvalidVeritySignature, because(NoSignatures))},
 		{"platform key", func(k *Kernel, f *File) { k.Keys, k.Platform, f.IMA = toy{7}, toy{good}, sigV2 }, kexec, signed, false, allowed()},
-		{"platform key, module", func(k *Kernel, f *File) { k.Keys, k.Platform, f.IMA = toy{7}, toy{good}, sigV2 }, module, signed, false, denied(InvalidSignature)},
+		{"platform key, module", func(k *Kernel, f *File) { k.Keys, k.Platform, f.IMA = toy{7}, toy{good}, sigV2 }, module, signed, false,
+			denied(InvalidSignature, unknownKey(good))},
 
 		{"modsig right", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigRight, nil }, module, modsig, false, allowed()},
-		{"modsig wrong", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigWrong, nil }, module, modsig, false, denied(InvalidSignature)},
+		{"modsig wrong", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigWrong, nil }, module, modsig, false,
+			denied(InvalidSignature, because(WrongModSig))},
 		{"modsig not allowed", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigRight, nil }, module, signed, false, denied(SignatureRequired)},
 		{"modsig, other hook", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigRight, nil }, readFile, modsig, false, denied(SignatureRequired)},
 		{"modsig not in the kernel", func(k *Kernel, f *File) { k.Config.ModSig, f.ModSig, f.IMA = policy.False, ModSigRight, nil }, module, modsig, false, denied(SignatureRequired)},
 		{"modsig not checked", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnchecked, nil }, module, modsig, false,
-			undecided("the signature appended to the file was not checked")},
+			undecided(because(UncheckedModSig))},
 		{"modsig not looked for", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnknown, nil }, module, modsig, false,
-			undecided("the signature appended to the file was not checked")},
+			undecided(because(UncheckedModSig))},
 		{"modsig badHash, label right", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnknown, sigV2 }, module, modsig, false, allowed()},
 		{"modsig right, hash", func(_ *Kernel, f *File) { f.ModSig = ModSigRight }, module, modsig, false, allowed()},
 		{"modsig right, label wrong", func(_ *Kernel, f *File) {
 			f.ModSig, f.IMA = ModSigRight, toySign(imaevm.TypeSignature, 2, good, verity)
 		},
-			module, modsig, false, denied(InvalidSignature)},
+			module, modsig, false, denied(InvalidSignature, because(WrongSignature))},
 		{"modsig right, label of unknown key", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigRight, toySign(imaevm.TypeSignature, 2, 9, sha256) },
 			module, modsig, false, allowed()},
 	} {
@@ -305,7 +315,7 @@ func TestCircumstances(t *testing.T) {
 			if c.change != nil {
 				c.change(k, f)
 			}
-			if v := k.check(f, c.access, c.demands, c.direct, byDemand); v != c.want {
+			if v := k.check(f, c.access, c.demands, c.direct, byDemand); !same(v, c.want) {
 				t.Errorf("%+v, want %+v", v, c.want)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
+	"imaseal/internal/reason"
 )
 
 // An evmStatus is one of enum integrity_status, or what may be one of two.
@@ -24,113 +25,140 @@ const (
 	evmMaybeImmutable // evmPassImmutable or evmFailImmutable
 )
 
-// evmStatus is evm_verifyxattr() for security.ima. The words say what is
+// missing is the reason for an answer that is not certain.
+func missing(why reason.Reason) reason.List { return reason.List{why} }
+
+// evmStatus is evm_verifyxattr() for security.ima. The reasons say what is
 // missing for a certain answer.
-func (k *Kernel) evmStatus(f *File) (evmStatus, string) {
+func (k *Kernel) evmStatus(f *File) (evmStatus, reason.List) {
 	e := k.EVM
 	overlay := f.Magic.Known && f.Magic.Value == policy.MagicOverlay
 	switch {
 	case !e.IsActive(), overlay && !e.X509:
-		return evmUnknown, ""
+		return evmUnknown, nil
 	case f.EVM == nil && (len(f.IMA) > 0 || len(f.Attrs) > 0):
-		return evmNoLabel, ""
+		return evmNoLabel, nil
 	case f.EVM == nil:
-		return evmNoXattrs, ""
+		return evmNoXattrs, nil
 	case len(f.EVM) == 0:
-		return evmFail, ""
+		return evmFail, nil
 	}
 	switch imaevm.Type(f.EVM[0]) {
 	case imaevm.TypeHMAC:
 		return k.evmHMAC(f)
 	case imaevm.TypeSignature, imaevm.TypePortable:
 		if len(f.EVM) <= imaevm.SignatureHeader { // evm_verify_hmac() looks at that first
-			return evmFail, ""
+			return evmFail, nil
 		}
 		return k.evmSignature(f)
 	}
-	return evmFail, ""
+	return evmFail, nil
 }
 
 // evmHMAC: a wrong length, no key in the kernel, and file systems mounted in
 // a user namespace are all the same to the kernel.
-func (k *Kernel) evmHMAC(f *File) (evmStatus, string) {
+func (k *Kernel) evmHMAC(f *File) (evmStatus, reason.List) {
 	mac, err := imaevm.ParseHMAC(f.EVM)
 	if err != nil || !k.EVM.HMAC || f.UserMount == policy.True {
-		return evmFail, ""
+		return evmFail, nil
 	}
 	attrs, known := f.covered(false)
 	switch {
 	case k.EVM.Key == nil:
-		return evmMaybe, NoHMACKey
+		return evmMaybe, missing(because(NoHMACKey))
 	case !f.Bound:
-		return evmMaybe, NotBound
+		return evmMaybe, missing(because(NotBound))
 	case !known:
-		return evmMaybe, NoHMACAttrs
+		return evmMaybe, missing(because(NoHMACAttrs))
 	}
 	input, err := imaevm.Input(imaevm.TypeHMAC, attrs, f.Meta, k.EVM.Target)
 	switch {
 	case errors.Is(err, imaevm.ErrNoAttrs):
-		return evmNoXattrs, ""
+		return evmNoXattrs, nil
 	case err != nil:
-		return evmMaybe, "what EVM covers: " + err.Error()
+		return evmMaybe, missing(reason.New(NoInput, "what EVM covers: %v", err))
 	}
 	if k.EVM.Key.Sum(input) != mac {
-		return evmFail, ""
+		return evmFail, nil
 	}
-	return evmPass, ""
+	return evmPass, nil
 }
 
-func (k *Kernel) evmSignature(f *File) (evmStatus, string) {
-	portable := imaevm.Type(f.EVM[0]) == imaevm.TypePortable
-	pass, fail, maybe := evmPass, evmFail, evmMaybe
-	if portable {
-		pass, fail, maybe = evmPassImmutable, evmFailImmutable, evmMaybeImmutable
+// evmStatuses are what the kind of a signature can come to.
+type evmStatuses struct {
+	kind              imaevm.Type
+	pass, fail, maybe evmStatus
+}
+
+var (
+	boundStatuses    = evmStatuses{imaevm.TypeSignature, evmPass, evmFail, evmMaybe}
+	portableStatuses = evmStatuses{imaevm.TypePortable, evmPassImmutable, evmFailImmutable, evmMaybeImmutable}
+)
+
+func (k *Kernel) evmSignature(f *File) (evmStatus, reason.List) {
+	s := boundStatuses
+	if imaevm.Type(f.EVM[0]) == imaevm.TypePortable {
+		s = portableStatuses
 	}
-	if k.EVM.SigV3 && k.IsSigV3() && f.EVM[1] != 3 {
-		return evmFail, ""
+	switch {
+	case k.EVM.SigV3 && k.IsSigV3() && f.EVM[1] != 3:
+		return evmFail, nil
+	case f.UserMount == policy.True:
+		return s.fail, nil
+	case f.EVM[1] == 1:
+		return k.evmV1(f, s)
 	}
 	sig, err := imaevm.ParseSignature(f.EVM)
-	if err != nil || f.UserMount == policy.True {
-		return fail, ""
-	}
-	attrs, known := f.covered(portable)
 	switch {
-	case k.HasHash(sig.Alg) == policy.False:
-		return fail, ""
+	case err != nil, k.HasHash(sig.Alg) == policy.False:
+		return s.fail, nil
 	case k.EVM.Keys == nil:
-		return maybe, NoEVMKeys
+		return s.maybe, missing(because(NoEVMKeys))
 	case !hasKey(k.EVM.Keys, sig.KeyID):
-		return fail, ""
-	case !portable && !f.Bound:
-		return maybe, NotBound
-	case !known:
-		return maybe, NoSignatureAttrs
+		return s.fail, nil
 	}
-	input, err := imaevm.Input(sig.Kind, attrs, f.Meta, k.EVM.Target)
-	switch {
-	case errors.Is(err, imaevm.ErrNoIMA):
-		return fail, ""
-	case errors.Is(err, imaevm.ErrNoAttrs):
-		return evmNoXattrs, ""
-	case err != nil:
-		return maybe, "what EVM covers: " + err.Error()
-	}
-	sum, err := hash.Sum(sig.Alg, input)
-	if err != nil {
-		return maybe, "EVM's digest: " + err.Error()
+	sum, status, why := k.evmDigest(f, sig.Alg, s)
+	if sum.IsZero() {
+		return status, why
 	}
 	// Before 7.2 the version byte is not looked at: 3 is verified like 2.
 	signed, ok := signedDigest(sig, sum, sig.Version == 3 && k.IsSigV3())
 	if !ok {
-		return fail, ""
+		return s.fail, nil
 	}
 	switch check(k.EVM.Keys, sig.KeyID, signed, sig.Raw) {
 	case right:
-		return pass, ""
+		return s.pass, nil
 	case cannotTell:
-		return maybe, "the EVM signature by key " + sig.KeyID.String() + Unchecked
+		return s.maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
 	}
-	return fail, ""
+	return s.fail, nil
+}
+
+// evmDigest is what a signature in security.evm covers; without a digest the
+// status is certain or maybe for the reasons.
+func (k *Kernel) evmDigest(f *File, a hash.Algorithm, s evmStatuses) (hash.Digest, evmStatus, reason.List) {
+	attrs, known := f.covered(s.kind == imaevm.TypePortable)
+	switch {
+	case s.kind != imaevm.TypePortable && !f.Bound:
+		return hash.Digest{}, s.maybe, missing(because(NotBound))
+	case !known:
+		return hash.Digest{}, s.maybe, missing(because(NoSignatureAttrs))
+	}
+	input, err := imaevm.Input(s.kind, attrs, f.Meta, k.EVM.Target)
+	switch {
+	case errors.Is(err, imaevm.ErrNoIMA):
+		return hash.Digest{}, s.fail, nil
+	case errors.Is(err, imaevm.ErrNoAttrs):
+		return hash.Digest{}, evmNoXattrs, nil
+	case err != nil:
+		return hash.Digest{}, s.maybe, missing(reason.New(NoInput, "what EVM covers: %v", err))
+	}
+	sum, err := hash.Sum(a, input)
+	if err != nil {
+		return hash.Digest{}, s.maybe, missing(reason.New(NoEVMDigest, "EVM's digest: %v", err))
+	}
+	return sum, s.pass, nil
 }
 
 // covered returns the attributes that count, security.ima in its place, and

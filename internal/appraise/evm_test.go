@@ -122,7 +122,7 @@ func TestEVM(t *testing.T) {
 			c.evm.Keys, c.evm.Key = k.EVM.Keys, hmacKey
 			k.EVM = c.evm
 			c.change(f)
-			if v := k.check(f, readFile, c.demands, false, byDemand); v.Status != c.status || v.Cause != c.cause {
+			if v := k.check(f, readFile, c.demands, false, byDemand); v.Status != c.status || v.Cause() != c.cause {
 				t.Errorf("%+v, want %s %q", v, c.status, c.cause)
 			}
 			isPortable := len(f.EVM) > 0 && f.EVM[0] == 5
@@ -170,7 +170,7 @@ func TestEVMVersions(t *testing.T) {
 			if k.IsSigV3() {
 				want = c.v72
 			}
-			if v := k.check(f, readFile, signed, false, byDemand); v.Cause != want || v.Status == Undecided {
+			if v := k.check(f, readFile, signed, false, byDemand); v.Cause() != want || v.Status == Undecided {
 				t.Errorf("%s, version %s: %+v, want %q", k.Kernel, c.name, v, want)
 			}
 		}
@@ -182,16 +182,16 @@ func TestEVMModSig(t *testing.T) {
 	k, f := kernel(6, 12), file(nil)
 	k.EVM.X509 = true
 	f.ModSig = ModSigRight
-	if v := k.check(f, module, modsig, false, byDemand); v != allowed() {
+	if v := k.check(f, module, modsig, false, byDemand); !same(v, allowed()) {
 		t.Errorf("no attribute at all: %+v", v)
 	}
 	f.Attrs = evmFile().Attrs
-	if v := k.check(f, module, modsig, false, byDemand); v != denied(MissingHMAC) {
+	if v := k.check(f, module, modsig, false, byDemand); !same(v, denied(MissingHMAC)) {
 		t.Errorf("a label of SELinux: %+v", v)
 	}
 	f.EVM = append([]byte{5, 2, 4}, make([]byte, 20)...)
 	f.EVM[8] = 14
-	if v := k.check(f, module, modsig, false, byDemand); v != denied(InvalidImmutable) {
+	if v := k.check(f, module, modsig, false, byDemand); !same(v, denied(InvalidImmutable)) {
 		t.Errorf("portable without security.ima: %+v", v)
 	}
 }

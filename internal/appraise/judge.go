@@ -6,6 +6,7 @@ import (
 
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 )
 
 // A Judgement is the answer for one operation, and what decided it.
@@ -109,18 +110,23 @@ func (k *Kernel) judgeAccess(p policy.Policy, f *File, q match.Query, outcomes [
 	if len(outcomes) == 1 {
 		return first
 	}
-	var words []string
+	var said []string
+	var inner reason.List
 	certain := true
 	for _, o := range outcomes {
 		j := judge(o)
 		certain = certain && j.Verdict.Status == first.Status
-		words = append(words, describe(p, o, j.Verdict))
+		said = append(said, describe(p, o, j.Verdict))
+		if j.Status == Undecided {
+			inner = inner.With(j.Reasons...)
+		}
 	}
 	if certain && first.Status != Undecided {
 		return first
 	}
+	why := reason.List{{Code: Conditional, Words: strings.Join(said, "; ")}}
 	return Judgement{
-		Verdict: undecided(strings.Join(words, "; ")),
+		Verdict: undecided(why.With(inner...)...),
 		Access:  q.Access, Rule: match.NoRule, Depends: match.Depends(outcomes),
 	}
 }
@@ -131,13 +137,7 @@ func describe(p policy.Policy, o match.Outcome, v Verdict) string {
 	if o.Rule != match.NoRule {
 		rule = fmt.Sprintf("%q", p.Rules[o.Rule].String())
 	}
-	word := v.Status.String()
-	switch {
-	case v.Cause != "":
-		word += " (" + string(v.Cause) + ")"
-	case v.Why != "":
-		word += " (" + v.Why + ")"
-	}
+	word := v.text()
 	if len(o.If) == 0 {
 		return fmt.Sprintf("else %s: %s", rule, word)
 	}

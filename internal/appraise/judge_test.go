@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 				if j.Access.Hook != 0 {
 					access = j.Access.String()
 				}
-				if j.Status != c.status || j.Cause != c.cause || access != c.access || j.Rule != c.rule || j.Depends != nil {
+				if j.Status != c.status || j.Cause() != c.cause || access != c.access || j.Rule != c.rule || j.Depends != nil {
 					t.Errorf("%s: %+v", k.Kernel, j)
 				}
 			}
@@ -86,7 +86,7 @@ func TestJudgeUnknown(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := k.Judge(parse(t, c.policy), file(c.label), match.Read, match.Subject{})
-			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Why != c.why {
+			if j.Status != c.status || !slices.Equal(j.Depends, c.depends) || j.Reasons.String() != c.why {
 				t.Errorf("%+v", j)
 			}
 		})
@@ -154,13 +154,13 @@ func TestImmutableUnderEVM(t *testing.T) {
 // label does not count.
 func TestDirectRead(t *testing.T) {
 	for policy, want := range map[string]Verdict{
-		"appraise":                 {Status: Denied, Cause: FailedDirectIO},
+		"appraise":                 denied(FailedDirectIO),
 		"appraise permit_directio": {Status: Allowed},
 		"appraise permit_directio appraise_type=imasig":  {Status: Allowed},
-		"appraise permit_directio appraise_algos=sha512": {Status: Denied, Cause: DeniedAlgorithm},
+		"appraise permit_directio appraise_algos=sha512": denied(DeniedAlgorithm),
 		"dont_appraise;appraise":                         {Status: Allowed},
 	} {
-		if j := kernel(6, 12).Judge(parse(t, policy), file(hashed), match.DirectRead, match.Root()); j.Verdict != want {
+		if j := kernel(6, 12).Judge(parse(t, policy), file(hashed), match.DirectRead, match.Root()); !same(j.Verdict, want) {
 			t.Errorf("%s: %+v", policy, j)
 		}
 	}
@@ -170,7 +170,7 @@ func TestDirectRead(t *testing.T) {
 func TestWaysToWrite(t *testing.T) {
 	p := parse(t, "appraise mask=MAY_WRITE;appraise func=FILE_CHECK appraise_algos=sha512")
 	j := kernel(6, 12).Judge(p, file(hashed), match.Write, match.Root())
-	if j.Cause != DeniedAlgorithm || j.Access.Mask != policy.MayRead|policy.MayWrite {
+	if j.Cause() != DeniedAlgorithm || j.Access.Mask != policy.MayRead|policy.MayWrite {
 		t.Errorf("%+v", j)
 	}
 }
@@ -190,8 +190,8 @@ func TestWithoutSHA3(t *testing.T) {
 	for _, c := range []struct {
 		major, minor int
 		want         Verdict
-	}{{6, 1, Verdict{Status: Denied, Cause: InvalidHash}}, {6, 12, Verdict{Status: Allowed}}} {
-		if j := kernel(c.major, c.minor).Judge(p, file(label), match.Read, match.Root()); j.Verdict != c.want {
+	}{{6, 1, denied(InvalidHash)}, {6, 12, allowed()}} {
+		if j := kernel(c.major, c.minor).Judge(p, file(label), match.Read, match.Root()); !same(j.Verdict, c.want) {
 			t.Errorf("%d.%d: %+v", c.major, c.minor, j)
 		}
 	}

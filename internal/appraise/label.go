@@ -21,7 +21,7 @@ func (k *Kernel) labelAlgorithm(label []byte) hash.Algorithm {
 func (k *Kernel) measure(f *File, a match.Access, d match.Demands, digest digester, mod ModSig) (Verdict, bool) {
 	tryMod := mod != ModSigNone
 	if f.NoXattrs && !tryMod {
-		return Verdict{Status: Denied, Why: NoXattrs}, false
+		return denied("", because(NoXattrs)), false
 	}
 	v, isSigned := k.label(f, a, d, digest, mod)
 	return k.unverifiable(f, d, v), isSigned
@@ -38,7 +38,7 @@ func (k *Kernel) unverifiable(f *File, d match.Demands, v Verdict) Verdict {
 		return denied(Unverifiable)
 	case policy.Unknown:
 		if v.Status == Allowed && fuse == policy.True {
-			return undecided("not known whether the file system was mounted in a user namespace")
+			return undecided(because(UnknownMount))
 		}
 	}
 	return v
@@ -71,16 +71,16 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 		v, isSigned, key = k.verify(f.IMA, a, d, digest, immutable)
 	}
 	if tryMod && (len(f.IMA) == 0 || imaevm.Type(f.IMA[0]) == imaevm.TypeHash || key == noKey) {
-		v = denied(InvalidSignature)
+		v = denied(InvalidSignature, because(WrongModSig))
 		if mod == ModSigRight {
 			v = allowed()
 		}
 	}
 	switch {
-	case why != "" && v.Status == Denied:
-		v.Why = "or for security.evm: " + why
-	case why != "":
-		v = undecided(why)
+	case why != nil && v.Status == Denied:
+		v.Reasons = v.Reasons.With(why...)
+	case why != nil:
+		v = undecided(why...)
 	}
 	return v, isSigned
 }
@@ -107,8 +107,13 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 			return denied(InvalidSignatureVersion), true, wrong
 		case k.IsSigV3() && d.SigV3 && version != 3:
 			return denied(SigV3Required), true, wrong
-		case version == 0 || k.Config.AsymmetricKeys == policy.False && version != 1:
-			return denied(UnknownCause), true, wrong
+		case version == 0:
+			return denied(UnknownCause, because(MalformedSignature)), true, wrong
+		case version == 1:
+			v, key := k.verifyV1(label, digest)
+			return v, true, key
+		case k.Config.AsymmetricKeys == policy.False:
+			return denied(UnknownCause, because(NoSignatures)), true, wrong
 		}
 		v, key := k.verifySignature(label, a, digest, InvalidSignature)
 		return v, true, key
@@ -140,18 +145,21 @@ func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) 
 }
 
 // verifySignature checks a label of type 3 or 6 against the collected digest.
-// A label that is no signature of version 2 or 3 is wrong to the kernel too;
-// version 1 needs keys that keyrings for labels do not hold.
+// A label that is no signature of version 2 or 3 is wrong to the kernel too.
 func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, cause Cause) (Verdict, answer) {
 	sig, err := imaevm.ParseSignature(label)
 	switch {
-	case err != nil, k.Config.AsymmetricKeys == policy.False, k.HasHash(sig.Alg) == policy.False:
-		return denied(cause), wrong
+	case err != nil:
+		return denied(cause, because(MalformedSignature)), wrong
+	case k.Config.AsymmetricKeys == policy.False:
+		return denied(cause, because(NoSignatures)), wrong
+	case k.HasHash(sig.Alg) == policy.False:
+		return denied(cause, notThere(sig.Alg)), wrong
 	case k.Keys == nil:
-		return undecided(NoKeys), cannotTell
+		return undecided(because(NoKeys)), cannotTell
 	}
 	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
-		return denied(cause), noKey // whatever the content is
+		return denied(cause, unknownKey(sig.KeyID)), noKey // whatever the content is
 	}
 	sum, v := digest()
 	if v.Status != Allowed {
@@ -159,7 +167,7 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	}
 	signed, ok := signedDigest(sig, sum, sig.Version == 3)
 	if !ok {
-		return denied(cause), wrong
+		return denied(cause, because(WrongSignature)), wrong
 	}
 	said := check(k.Keys, sig.KeyID, signed, sig.Raw)
 	if said != right && sig.Kind == imaevm.TypeSignature && a.Hook == policy.KexecKernelCheck &&
@@ -170,9 +178,11 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided("the signature by key " + sig.KeyID.String() + Unchecked), cannotTell
+		return undecided(unchecked(Unchecked, "signature", sig.KeyID)), cannotTell
+	case noKey:
+		return denied(cause, unknownKey(sig.KeyID)), noKey
 	}
-	return denied(cause), said
+	return denied(cause, because(WrongSignature)), wrong
 }
 
 // signedDigest returns what the key signed. The kernel takes the bytes of the
@@ -212,14 +222,20 @@ func check(keys sign.Verifiers, id imaevm.KeyID, d hash.Digest, sig []byte) answ
 	if err == nil {
 		err = v.VerifyDigest(d, sig)
 	}
+	return answerOf(err)
+}
+
+// answerOf is the answer that an error of checking a signature stands for.
+func answerOf(err error) answer {
 	var unknown *sign.UnknownKeyError
 	var digest *sign.DigestError
+	var bad *sign.BadSignatureError
 	switch {
 	case err == nil:
 		return right
 	case errors.As(err, &unknown):
 		return noKey
-	case errors.Is(err, sign.ErrSignature), errors.As(err, &digest):
+	case errors.Is(err, sign.ErrSignature), errors.As(err, &bad), errors.As(err, &digest):
 		return wrong
 	}
 	return cannotTell

@@ -17,17 +17,24 @@ func (c Config) Build(k policy.Kernel) policy.Kernel {
 }
 
 // hashOptions are the options that build a digest into the kernel or make it a
-// module; one is enough. Of those that are not here kernels have none. Kernel:
-// crypto/Kconfig.
+// module; one is enough. Of those that are not here kernels have none. Options of
+// architectures are here if they do not select the general one. Kernel:
+// crypto/Kconfig, and arch/arm/crypto/Kconfig, arch/arm64/crypto/Kconfig and
+// arch/s390/crypto/Kconfig before 6.16.
 var hashOptions = map[hash.Algorithm][]string{
 	hash.MD4: {"CONFIG_CRYPTO_MD4"}, hash.MD5: {"CONFIG_CRYPTO_MD5"}, hash.SHA1: {"CONFIG_CRYPTO_SHA1"},
-	hash.RMD160: {"CONFIG_CRYPTO_RMD160"}, hash.SHA224: {"CONFIG_CRYPTO_SHA256"}, hash.SHA256: {"CONFIG_CRYPTO_SHA256"},
-	hash.SHA384: {"CONFIG_CRYPTO_SHA512"}, hash.SHA512: {"CONFIG_CRYPTO_SHA512"},
+	hash.RMD160: {"CONFIG_CRYPTO_RMD160"}, hash.SHA224: sha256Options, hash.SHA256: sha256Options,
+	hash.SHA384: sha512Options, hash.SHA512: sha512Options,
 	hash.WP256: {"CONFIG_CRYPTO_WP512"}, hash.WP384: {"CONFIG_CRYPTO_WP512"}, hash.WP512: {"CONFIG_CRYPTO_WP512"},
 	hash.SM3:         {"CONFIG_CRYPTO_SM3_GENERIC", "CONFIG_CRYPTO_SM3"},
 	hash.Streebog256: {"CONFIG_CRYPTO_STREEBOG"}, hash.Streebog512: {"CONFIG_CRYPTO_STREEBOG"},
 	hash.SHA3_256: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_384: {"CONFIG_CRYPTO_SHA3"}, hash.SHA3_512: {"CONFIG_CRYPTO_SHA3"},
 }
+
+var (
+	sha256Options = []string{"CONFIG_CRYPTO_SHA256", "CONFIG_CRYPTO_SHA256_ARM64", "CONFIG_CRYPTO_SHA256_ARM", "CONFIG_CRYPTO_SHA256_S390"}
+	sha512Options = []string{"CONFIG_CRYPTO_SHA512", "CONFIG_CRYPTO_SHA512_ARM64", "CONFIG_CRYPTO_SHA512_ARM", "CONFIG_CRYPTO_SHA512_S390"}
+)
 
 // Digest says how a kernel of the configuration has an algorithm: "y" built in,
 // "m" as a module, "" not at all.

@@ -31,3 +31,17 @@ func TestBuild(t *testing.T) {
 		t.Errorf("default %s", k.DefaultHash)
 	}
 }
+
+func TestDigest(t *testing.T) {
+	c := Config{
+		"CONFIG_CRYPTO_SHA1": "y", "CONFIG_CRYPTO_SHA256": "n", "CONFIG_CRYPTO_SHA256_S390": "m",
+		"CONFIG_CRYPTO_SHA512": "m", "CONFIG_CRYPTO_SHA512_ARM64": "y", "CONFIG_CRYPTO_SM3": "n",
+	}
+	for a, want := range map[hash.Algorithm]string{
+		hash.SHA1: "y", hash.SHA224: "m", hash.SHA256: "m", hash.SHA384: "y", hash.SHA512: "y", hash.SM3: "", hash.MD5: "", hash.TGR192: "",
+	} {
+		if got := c.Digest(a); got != want {
+			t.Errorf("%s: %q, want %q", a, got, want)
+		}
+	}
+}

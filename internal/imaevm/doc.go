@@ -38,8 +38,8 @@
 // is the last four bytes of the certificate's subject key identifier. Version
 // 2 signs a digest, the file's or EVM's. Version 3 signs the digest of a file
 // id: see FileID. Type 0x06 has version 3 only (xattr_verify()); of types 0x03
-// and 0x05 Linux 7.2 knows it, 6.12 does not. Version 1 of type 0x03 is
-// historic, recognised and never produced: see SignatureV1.
+// and 0x05 Linux 7.2 knows it, 6.12 does not. Version 1 is historic, read and
+// never produced: see SignatureV1.
 //
 // # EVM labels
 //

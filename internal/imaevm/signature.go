@@ -89,65 +89,6 @@ func ParseSignature(b []byte) (Signature, error) {
 	}, nil
 }
 
-// A SignatureV1 is a historic signature label of version 1, kept as it is:
-// the kernel's trusted keyrings cannot hold its keys, and nothing here makes
-// or checks it.
-//
-//	0  1  type, 0x03                  6   1  key's algorithm
-//	1  1  version, 1                  7   1  hash
-//	2  4  timestamp, little endian    8   8  key id
-//	                                  16  n  integers
-//
-// The timestamp is in the byte order of the machine that signed, and nobody
-// reads it; little endian is what such machines mostly were. Kernel: struct
-// signature_hdr, include/linux/digsig.h.
-type SignatureV1 struct {
-	Timestamp uint32 // seconds since 1970
-	Algorithm byte   // 0 is RSA
-	Hash      byte   // 0 is SHA-1, 1 is SHA-256
-	KeyID     uint64
-	Rest      []byte // number of integers, then each as 16 bit length and bytes; not empty
-}
-
-const signatureV1Header = 2 + 4 + 1 + 1 + 8
-
-// Type returns TypeSignature.
-func (s SignatureV1) Type() Type { return TypeSignature }
-
-// AppendBinary appends the label to b.
-func (s SignatureV1) AppendBinary(b []byte) ([]byte, error) {
-	if len(s.Rest) == 0 {
-		return nil, fmt.Errorf("%w: no integers", ErrShort)
-	}
-	b = append(b, byte(TypeSignature), 1)
-	b = binary.LittleEndian.AppendUint32(b, s.Timestamp)
-	b = append(b, s.Algorithm, s.Hash)
-	b = binary.BigEndian.AppendUint64(b, s.KeyID)
-	return append(b, s.Rest...), nil
-}
-
-// ParseSignatureV1 parses the header of a version 1 label. Rest of the result
-// refers to b and is not looked into. The errors are those of Parse.
-func ParseSignatureV1(b []byte) (SignatureV1, error) {
-	switch {
-	case len(b) == 0:
-		return SignatureV1{}, ErrEmpty
-	case Type(b[0]) != TypeSignature:
-		return SignatureV1{}, fmt.Errorf("%w 0x%02x in a version 1 signature", ErrType, b[0])
-	case len(b) <= signatureV1Header:
-		return SignatureV1{}, fmt.Errorf("%w: %d bytes", ErrShort, len(b))
-	case b[1] != 1:
-		return SignatureV1{}, fmt.Errorf("%w %d in a version 1 signature", ErrVersion, b[1])
-	}
-	return SignatureV1{
-		Timestamp: binary.LittleEndian.Uint32(b[2:]),
-		Algorithm: b[6],
-		Hash:      b[7],
-		KeyID:     binary.BigEndian.Uint64(b[8:]),
-		Rest:      b[signatureV1Header:],
-	}, nil
-}
-
 // FileID returns what a version 3 signature digests before it signs, and what
 // ML-DSA (Linux 7.2) signs without digesting it:
 //

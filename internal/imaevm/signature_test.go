@@ -88,37 +88,6 @@ func TestSignatureWithoutEncoding(t *testing.T) {
 	}
 }
 
-func TestParseSignatureV1(t *testing.T) {
-	const header = "03 01 04030201 05 06 0708090a0b0c0d0e"
-	want := imaevm.SignatureV1{Timestamp: 0x01020304, Algorithm: 5, Hash: 6, KeyID: 0x0708090a0b0c0d0e, Rest: bin("01")}
-	for _, tt := range []struct {
-		name  string
-		label string
-		want  imaevm.SignatureV1
-		err   error
-	}{
-		{name: "empty", label: "", err: imaevm.ErrEmpty},
-		{name: "type alone", label: "03", err: imaevm.ErrShort},
-		{name: "header alone", label: header, err: imaevm.ErrShort},
-		{name: "one byte", label: header + "01", want: want},
-		{name: "version 2", label: "03 02" + ones(15), err: imaevm.ErrVersion},
-		{name: "portable", label: "05 01" + ones(15), err: imaevm.ErrType},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := imaevm.ParseSignatureV1(bin(tt.label))
-			if !reflect.DeepEqual(got, tt.want) || !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
-				t.Errorf("ParseSignatureV1 = %+v, %v; want %+v, %v", got, err, tt.want, tt.err)
-			}
-			if tt.err == nil {
-				parse(t, bin(tt.label))
-			}
-		})
-	}
-	if b, err := (imaevm.SignatureV1{}).AppendBinary(nil); b != nil || !errors.Is(err, imaevm.ErrShort) {
-		t.Errorf("AppendBinary without integers = %x, %v", b, err)
-	}
-}
-
 // TestFileID has the worked examples of hello.txt and the bounds of the digest's
 // size, which is never padded.
 func TestFileID(t *testing.T) {

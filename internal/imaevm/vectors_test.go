@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/binary"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -223,8 +224,17 @@ func TestEvmctlLabels(t *testing.T) {
 				if want := strings.Contains(text.Name, "sha256"); (l.Hash == 1) != want {
 					t.Errorf("hash %d", l.Hash)
 				}
-				if l.Rest[0] != 1 || binary.BigEndian.Uint16(l.Rest[1:]) != 2048 || len(l.Rest) != 3+256 {
-					t.Errorf("not one integer of 2048 bits: %x", l.Rest)
+				if l.Count != 1 || l.Bits != 2048 || l.Rest != nil {
+					t.Errorf("not one integer of 2048 bits: %+v", l)
+				}
+				a, _ := l.ContentAlgorithm()
+				signed := l.Signed(digest(t, a.String(), vectors.Read(t, "files/hello.txt")))
+				if err := rsa.VerifyPKCS1v15(rsa2048(t), 0, signed[:], l.Raw); err != nil {
+					t.Error(err)
+				}
+				key := rsa2048(t)
+				if id, err := (imaevm.KeyV1{N: key.N, E: big.NewInt(int64(key.E))}).ID(); id != l.KeyID || err != nil {
+					t.Errorf("the key has the id %s, %v", id, err)
 				}
 			}
 			checkFlips(t, b)

@@ -21,7 +21,6 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
-	"imaseal/sign"
 )
 
 // A Judge is a run.Job that judges files. It is safe for concurrent use.
@@ -50,7 +49,7 @@ func (j *Judge) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.De
 	}
 	uses := j.Operations
 	if uses == nil {
-		if uses, err = inspect.UsesOf(f); err != nil {
+		if uses, err = inspect.Uses(f); err != nil {
 			return run.Decision{}, err
 		}
 	}
@@ -72,7 +71,7 @@ func (j *Judge) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.De
 	if content.err != nil {
 		return d, content.err
 	}
-	j.sum(&d.Result)
+	sum(&d.Result)
 	return d, nil
 }
 
@@ -169,7 +168,12 @@ func (j *Judge) attrs(f tree.File) ([]appraise.Attr, error) {
 
 // told puts a judgement into the words of reports.
 func (j *Judge) told(use match.Operation, judged appraise.Judgement) report.Judgement {
-	t := report.Judgement{Operation: string(use), Verdict: judged.Status.String(), Cause: string(judged.Cause), Reason: judged.Why}
+	t := report.Judgement{
+		Operation: string(use), Verdict: report.Outcome(judged.Status.String()), Why: report.Why{Reasons: judged.Reasons},
+	}
+	for _, c := range judged.Causes {
+		t.Causes = append(t.Causes, string(c))
+	}
 	if judged.Access.Hook != 0 {
 		t.Access = judged.Access.String()
 	}
@@ -180,38 +184,16 @@ func (j *Judge) told(use match.Operation, judged appraise.Judgement) report.Judg
 }
 
 // sum makes one outcome of the judgements.
-func (j *Judge) sum(res *report.Result) {
-	res.Outcome, res.Cause, res.Reason = report.Allowed, "", ""
+func sum(res *report.Result) {
+	res.Outcome, res.Why = report.Allowed, report.Why{}
 	for _, t := range res.Judgements {
-		switch {
-		case t.Verdict == appraise.Denied.String():
-			res.Outcome, res.Cause, res.Reason = report.Denied, t.Cause, t.Reason
-			if res.Reason == "" {
-				res.Reason = j.detail(appraise.Cause(t.Cause), res.IMA)
-			}
+		if t.Verdict == report.Denied || t.Verdict == report.Undecided && res.Outcome == report.Allowed {
+			res.Outcome, res.Why = t.Verdict, t.Why
+		}
+		if t.Verdict == report.Denied {
 			return
-		case t.Verdict == appraise.Undecided.String() && res.Outcome == report.Allowed:
-			res.Outcome, res.Reason = report.Undecided, t.Reason
 		}
 	}
-}
-
-// detail says more of a denial than its cause.
-func (j *Judge) detail(c appraise.Cause, ima []byte) string {
-	if c != appraise.InvalidSignature && c != appraise.InvalidVeritySignature {
-		return ""
-	}
-	sig, err := imaevm.ParseSignature(ima)
-	if err != nil {
-		return "the signature is malformed"
-	}
-	if j.Kernel.Keys != nil {
-		_, err := j.Kernel.Keys.Verifier(sig.KeyID)
-		if _, unknown := errors.AsType[*sign.UnknownKeyError](err); unknown {
-			return "signed by key " + sig.KeyID.String() + ", which is not among the kernel's"
-		}
-	}
-	return "the signature is not that of the content"
 }
 
 // A content computes the digests of a file when they are asked for, each once.

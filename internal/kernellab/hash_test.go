@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// label gives every file of root's a hash label, with the program under test.
-func label(t *testing.T, imaseal, algo, dir string) {
+// label gives every file of root's a hash label, with the program under test, for
+// the kernel that will judge it and not for this machine's.
+func label(t *testing.T, imaseal string, k Kernel, algo, dir string) {
 	t.Helper()
-	out, err := exec.Command(imaseal, "hash", "--quiet", "--progress", "never", "--algo", algo, dir).CombinedOutput()
+	out, err := exec.Command(imaseal, "hash", "--quiet", "--progress", "never", "--kernel-version", k.Version, "--algo", algo, dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("labelling: %v: %s", err, tail(string(out), 1000))
 	}
@@ -64,7 +65,7 @@ func judgeHashedTree(t *testing.T, l *Lab, k Kernel, fs FS, algo string) {
 		"lab/script": "#!/bin/sh\nexit 0\n", "lab/bad-script": "#!/bin/sh\nexit 0\n",
 	})
 	imaseal := l.Imaseal(t)
-	label(t, imaseal, algo, dir)
+	label(t, imaseal, k, algo, dir)
 	place(t, dir, map[string]string{"lab/changed": "after!", "lab/bad-script": "#!/bin/sh\nexit 1\n"})
 	if err := unix.Removexattr(filepath.Join(dir, "lab/bare"), "security.ima"); err != nil {
 		t.Fatal(err)

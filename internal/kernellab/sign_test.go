@@ -58,6 +58,7 @@ func judgeSigned(t *testing.T, l *Lab, series string, fs FS, keys map[string]sig
 	tr := newTrial(t, l, series, fs)
 	plantKinds(t, tr, keys)
 	plantStrangers(t, tr, keys)
+	plantVersion1(t, tr, keys)
 	plantVersion3(t, tr, keys["rsa2048"])
 	plantECDSA(t, tr, keys)
 	plantPrograms(t, tr, keys["rsa2048"])
@@ -77,6 +78,9 @@ func judgeSigned(t *testing.T, l *Lab, series string, fs FS, keys map[string]sig
 			args = append(args, "--key", key.cert)
 		}
 	}
+	user := newUserKey(t, keys["rsa2048"].private, "_ima")
+	c.Keys = append(c.Keys, user.key)
+	args = append(args, "--key", user.public)
 	res := tr.judge(t, c, []string{"--require", "imasig,evm"}, args)
 	expectAllowed(t, res, "programs run")
 	expectAllowed(t, res, "executed")
@@ -147,7 +151,7 @@ func plantVersion3(t *testing.T, tr *trial, rsa signingKey) {
 	tr.denied("v3-bound", "invalid-HMAC")
 	tr.denied("v3-ima", "invalid-signature-version")
 	tr.causes["v3-ima/mode-changed"] = "invalid-fail-immutable"
-	tr.kernelOnly = []string{"v3", "v3-bound", "v3-ima"}
+	tr.kernelOnly = append(tr.kernelOnly, "v3", "v3-bound", "v3-ima")
 }
 
 // plantECDSA makes signatures of each curve.

@@ -39,6 +39,7 @@ var denial = regexp.MustCompile(`(?m)^.*(?:type=1800|INTEGRITY_DATA).*res=0.*$`)
 // and the files they rewrite must all be allowed.
 func TestSystemdBoot(t *testing.T) {
 	l := Open(t)
+	k := l.Kernel(t, "6.12")
 	img := l.TreeImage(t, Ext4)
 	dir := img.Mount(t)
 	place(t, dir, map[string]string{
@@ -46,11 +47,11 @@ func TestSystemdBoot(t *testing.T) {
 		"etc/systemd/system/lab-report.service":           reportUnit,
 		"etc/systemd/system/multi-user.target.d/lab.conf": "[Unit]\nWants=lab-report.service\n",
 	})
-	label(t, l.Imaseal(t), "sha256", dir)
+	label(t, l.Imaseal(t), k, "sha256", dir)
 	place(t, dir, map[string]string{"lab/changed": "after!"})
 	img.Unmount(t)
 	res := l.Boot(t, Case{
-		Kernel: l.Kernel(t, "6.12"), Image: img, Init: "/sbin/init", Timeout: 8 * time.Minute,
+		Kernel: k, Image: img, Init: "/sbin/init", Timeout: 8 * time.Minute,
 		// The tree has no udev: a login on the console would wait 90 s for its device.
 		Append: EnforceTCB + " systemd.unit=multi-user.target systemd.mask=serial-getty@ttyS0.service",
 	})

@@ -56,6 +56,18 @@ func (k Key) KeyID() (imaevm.KeyID, bool) {
 	return imaevm.KeyID(id), err == nil
 }
 
+// KeyIDV1 returns the id by which labels of version 1 name the key, and false for
+// what is no such key. Kernel: digsig_verify(), lib/digsig.c, looks for a user key
+// that is described by its id.
+func (k Key) KeyIDV1() (imaevm.KeyIDV1, bool) {
+	n, err := strconv.ParseUint(k.Description, 16, 64)
+	id := imaevm.KeyIDV1(n)
+	if k.Type != "user" || err != nil || id.Description() != k.Description {
+		return 0, false
+	}
+	return id, true
+}
+
 // Find returns the keyring of a name, such as .ima, or of a number. A name is
 // looked for in the user keyring, then among all keyrings that the user may
 // see. The error for none is a *NotFoundError.

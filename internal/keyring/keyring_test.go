@@ -204,6 +204,25 @@ func TestKeyID(t *testing.T) {
 	}
 }
 
+func TestKeyIDV1(t *testing.T) {
+	for _, test := range []struct {
+		key Key
+		id  uint64
+		ok  bool
+	}{
+		{Key{Type: "user", Description: "227DA7BC4F8BF4F"}, 0x0227da7bc4f8bf4f, true},
+		{Key{Type: "user", Description: "0227DA7BC4F8BF4F"}, 0, false}, // which the kernel does not look for
+		{Key{Type: "user", Description: "227da7bc4f8bf4f"}, 0, false},
+		{Key{Type: "user", Description: "kmk-user"}, 0, false},
+		{Key{Type: "asymmetric", Description: "227DA7BC4F8BF4F"}, 0, false},
+		{Key{}, 0, false},
+	} {
+		if id, ok := test.key.KeyIDV1(); uint64(id) != test.id || ok != test.ok {
+			t.Errorf("%+v: %s, %v", test.key, id, ok)
+		}
+	}
+}
+
 func FuzzParseProcKeys(f *testing.F) {
 	f.Add("0067e66c I--Q---     1 perm 3f010000     0     0 keyring   _ima: 2\n", "_ima")
 	f.Fuzz(func(t *testing.T, list, name string) { parseProcKeys(list, name) })

@@ -129,7 +129,8 @@ type Config struct {
 	LSMRules          Truth // conditions on the labels of security modules
 	ModSig            Truth // signatures appended to modules and kernels
 	MeasureKeys       Truth // func=KEY_CHECK
-	AsymmetricKeys    Truth // signatures can be verified at all
+	AsymmetricKeys    Truth // signatures can be verified at all, but for those of version 1
+	Signature         Truth // those of version 1 can
 	WritePolicy       Truth // policies can be extended; appraise_tcb guards them
 	SignedInit        Truth // appraise_tcb demands signatures
 	RequireModule     Truth // build-time rules
@@ -156,6 +157,7 @@ var options = []struct {
 	{"CONFIG_IMA_APPRAISE_MODSIG", func(c *Config) *Truth { return &c.ModSig }},
 	{"CONFIG_IMA_MEASURE_ASYMMETRIC_KEYS", func(c *Config) *Truth { return &c.MeasureKeys }},
 	{"CONFIG_INTEGRITY_ASYMMETRIC_KEYS", func(c *Config) *Truth { return &c.AsymmetricKeys }},
+	{"CONFIG_SIGNATURE", func(c *Config) *Truth { return &c.Signature }},
 	{"CONFIG_IMA_WRITE_POLICY", func(c *Config) *Truth { return &c.WritePolicy }},
 	{"CONFIG_IMA_APPRAISE_SIGNED_INIT", func(c *Config) *Truth { return &c.SignedInit }},
 	{"CONFIG_IMA_APPRAISE_REQUIRE_MODULE_SIGS", func(c *Config) *Truth { return &c.RequireModule }},

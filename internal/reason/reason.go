@@ -1,125 +1,64 @@
-// Package reason holds the codes of what imaseal says about files. A code is
-// stable and is what JSON carries, what advice is found by and what programs
-// compare; the words beside it are for people and may be bettered.
+// Package reason is why something came out as it did, for programs and for
+// people: a code that stays the same, and words that may get better.
+//
+// Whoever decides defines the codes of its decisions and fills in the words;
+// reports print both; advice is found by the code, never by a piece of the words.
 package reason
 
-// A Code names a reason. The empty one is none.
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Code names a kind of reason, in lower case with hyphens, such as no-keys. It
+// never changes its meaning. The man page lists those that JSON has.
 type Code string
 
-// Why a path is not selected. Directories that are read are not reported at all.
-const (
-	OtherOwner      Code = "other-owner"
-	OtherFilesystem Code = "other-filesystem"
-	PseudoFS        Code = "pseudo-filesystem"
-	Filtered        Code = "filtered"
-	Symlink         Code = "symbolic-link"
-	Special         Code = "special-file"
-	Directory       Code = "directory"
-	HardLink        Code = "hard-link"  // the inode is handled under another name
-	OwnOutput       Code = "own-output" // written by this run
-	OwnPath         Code = "own-path"   // given as a path of its own
-	ByRule          Code = "rule"       // a rule of --rules skips it
-	NotAppraised    Code = "not-appraised"
-	SignatureFile   Code = "detached-signature"
-)
-
-// Why a file carries what it does, and was not written.
-const (
-	NoLabel      Code = "no-label"      // there was none to remove
-	Signature    Code = "signature"     // better than the hash that would be written
-	EVMSignature Code = "evm-signature" // better than the HMAC that would be written
-	TrustedKey   Code = "trusted-key"   // a valid signature by a key that is trusted
-	OtherFile    Code = "other-file"    // another file has the name since the run that is undone
-	OtherLabel   Code = "other-label"   // the label was changed since that run
-	NotChanged   Code = "not-changed"   // by that run
-)
-
-// What verify finds.
-const (
-	NoIMA          Code = "no-ima"
-	NoEVM          Code = "no-evm"
-	NoSidecar      Code = "no-detached-signature"
-	Malformed      Code = "malformed-label"
-	WrongDigest    Code = "wrong-digest"
-	WrongType      Code = "wrong-type" // a label of a type that the kernel refuses there
-	BadSignature   Code = "bad-signature"
-	BadHMAC        Code = "bad-hmac"
-	NoKey          Code = "no-key" // none was given to check with
-	NoHMACKey      Code = "no-hmac-key"
-	UnknownKey     Code = "unknown-key"
-	AmbiguousKey   Code = "ambiguous-key"
-	Unsupported    Code = "unsupported" // of its form nothing is known here
-	NotComputable  Code = "not-computable"
-	NoVerity       Code = "no-verity" // a verity signature, and no fs-verity
-	WrongVerity    Code = "wrong-verity-algorithm"
-	NeedsSignature Code = "signature-required"
-)
-
-// Why a file cannot be given a label, besides what the system says: package
-// advice has the codes of errors.
-const (
-	NeedsKey        Code = "needs-key"        // the policy demands a signature
-	NeedsVersion3   Code = "needs-version-3"  // of signatures
-	NeedsVerity     Code = "needs-verity"     // the policy compares fs-verity digests
-	DeniedAlgorithm Code = "denied-algorithm" // by the policy
-	NoLabelFulfils  Code = "no-label-fulfils" // rules that contradict one another
-)
-
-// What is to be known of a file though its outcome stands, and of a run.
-const (
-	OpenForWriting    Code = "open-for-writing"
-	StaleEVM          Code = "stale-evm" // security.evm was made for the old label
-	TrailingBytes     Code = "trailing-bytes"
-	MendedEVM         Code = "mended-evm"         // the EVM label did not fit, the IMA label did
-	ReplacedSignature Code = "replaced-signature" // of another key
-	NoLeases          Code = "no-leases"          // only times tell of writers
-)
-
-// A Note is something that the user should know: its kind, and the words.
-type Note struct {
-	Code Code   `json:"code"`
-	Text string `json:"text"`
+// A Reason is one reason. The words are a phrase without a full stop, that can
+// stand behind a colon, and may name keys, rules and digests.
+type Reason struct {
+	Code  Code   `json:"code"`
+	Words string `json:"reason"`
 }
 
-// words are what people read where it is not the code with blanks.
-var words = map[Code]string{
-	PseudoFS:     "pseudo-filesystem",
-	OwnOutput:    "written by this run",
-	OwnPath:      "given as a path of its own",
-	NoLabel:      "no label",
-	EVMSignature: "EVM signature",
-	TrustedKey:   "signature of a trusted key",
-	OtherFile:    "another file has this name by now",
-	OtherLabel:   "the label was changed since the run",
-	NotChanged:   "was not changed by the run",
+// New returns a reason whose words are made as fmt.Sprintf makes them.
+func New(c Code, format string, args ...any) Reason {
+	return Reason{Code: c, Words: fmt.Sprintf(format, args...)}
 }
 
-// plurals are the words for several.
-var plurals = map[Code]string{
-	Directory: "directories",
-	PseudoFS:  "pseudo-filesystems",
-	Special:   "special files",
-	Symlink:   "symbolic links",
-}
+// A List is all the reasons of one decision, the most telling first.
+type List []Reason
 
-// Words returns the reason in words.
-func (c Code) Words() string {
-	if w, ok := words[c]; ok {
-		return w
-	}
-	b := []byte(c)
-	for i := range b {
-		if b[i] == '-' {
-			b[i] = ' '
+// With returns the reasons of both lists, each once. It leaves l as it is.
+func (l List) With(more ...Reason) List {
+	all := slices.Clone(l)
+	for _, r := range more {
+		if !slices.Contains(all, r) {
+			all = append(all, r)
 		}
 	}
-	return string(b)
+	return all
 }
 
-// Plural returns the words for several files, such as in "3 symbolic links".
-func (c Code) Plural() string {
-	if w, ok := plurals[c]; ok {
-		return w
+// Has reports whether one of the reasons has one of the codes.
+func (l List) Has(codes ...Code) bool {
+	return slices.ContainsFunc(l, func(r Reason) bool { return slices.Contains(codes, r.Code) })
+}
+
+// Code returns the code of the first reason, nothing if there is none.
+func (l List) Code() Code {
+	if len(l) == 0 {
+		return ""
 	}
-	return c.Words()
+	return l[0].Code
+}
+
+// String returns the words of all reasons, with semicolons between them.
+func (l List) String() string {
+	words := make([]string, len(l))
+	for i, r := range l {
+		words[i] = r.Words
+	}
+	return strings.Join(words, "; ")
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"imaseal/internal/reason"
 )
 
 const (
@@ -21,28 +23,38 @@ const (
 	shownPlaces = 8
 )
 
+// Various is the code of the reason of a group that holds what many reasons
+// are behind.
+const Various reason.Code = "various"
+
 // Groups collects the files that would be denied, or of which nothing certain
 // is known, by cause and directory. Its size does not grow with theirs.
 type Groups struct {
 	// Fix returns what to do about a group, a line each.
 	Fix func(g Group) []string
 
-	groups map[groupKey]map[string]*place
-	count  map[groupKey]int
+	groups map[groupKey]*group
 	places int
 }
 
+// A groupKey tells groups apart.
 type groupKey struct {
-	outcome       Outcome
-	cause, reason string
+	outcome Outcome
+	why     string
+}
+
+// A group is a Group that still grows.
+type group struct {
+	why    Why
+	files  int
+	places map[string]*place
 }
 
 // A Group is a set of files with the same verdict.
 type Group struct {
 	Outcome Outcome
-	Cause   string // the kernel's, empty if it gives none
-	Reason  string
-	Files   int
+	Why
+	Files int
 	// Places are directories that hold all files of the group between them;
 	// where it is the only one, the file itself.
 	Places []string
@@ -60,24 +72,26 @@ func (g *Groups) Add(r Result) {
 		return
 	}
 	if g.groups == nil {
-		g.groups, g.count = make(map[groupKey]map[string]*place), make(map[groupKey]int)
+		g.groups = make(map[groupKey]*group)
 	}
-	key := groupKey{r.Outcome, r.Cause, r.Reason}
-	if g.groups[key] == nil {
-		if len(g.groups) >= maxGroups {
-			key.reason = "for various reasons, which --verbose and --json name"
-		}
-		if g.groups[key] == nil {
-			g.groups[key] = make(map[string]*place)
-		}
+	why := r.Why
+	key := groupKey{r.Outcome, why.text(r.Outcome)}
+	if g.groups[key] == nil && len(g.groups) >= maxGroups {
+		why.Reasons = reason.List{reason.New(Various, "for various reasons, which --verbose and --json name")}
+		key.why = why.text(r.Outcome)
 	}
-	g.count[key]++
+	of := g.groups[key]
+	if of == nil {
+		of = &group{why: why, places: make(map[string]*place)}
+		g.groups[key] = of
+	}
+	of.files++
 	dir := filepath.Dir(r.Path)
-	if p := g.groups[key][dir]; p != nil {
+	if p := of.places[dir]; p != nil {
 		p.files++
 		return
 	}
-	g.groups[key][dir] = &place{files: 1, only: r.Path}
+	of.places[dir] = &place{files: 1, only: r.Path}
 	if g.places++; g.places > maxPlaces {
 		g.shrink()
 	}
@@ -86,9 +100,9 @@ func (g *Groups) Add(r Result) {
 // shrink leaves half the places or so.
 func (g *Groups) shrink() {
 	g.places = 0
-	for _, places := range g.groups {
-		rollUp(places, max(1, len(places)/2))
-		g.places += len(places)
+	for _, of := range g.groups {
+		rollUp(of.places, max(1, len(of.places)/2))
+		g.places += len(of.places)
 	}
 }
 
@@ -130,16 +144,16 @@ func depth(dir string) int {
 // undecided.
 func (g *Groups) write(w io.Writer) error {
 	keys := slices.SortedFunc(maps.Keys(g.groups), func(a, b groupKey) int {
-		return cmp.Or(strings.Compare(string(a.outcome), string(b.outcome)), cmp.Compare(g.count[b], g.count[a]),
-			strings.Compare(a.cause, b.cause), strings.Compare(a.reason, b.reason))
+		return cmp.Or(strings.Compare(string(a.outcome), string(b.outcome)), cmp.Compare(g.groups[b].files, g.groups[a].files),
+			strings.Compare(a.why, b.why))
 	})
 	for _, key := range keys {
-		places := g.groups[key]
+		of := g.groups[key]
+		places := of.places
 		rollUp(places, shownPlaces)
-		group := Group{Outcome: key.outcome, Cause: key.cause, Reason: key.reason, Files: g.count[key]}
-		title := []string{string(key.outcome), key.cause, key.reason}
-		title = slices.DeleteFunc(title, func(s string) bool { return s == "" })
-		text := fmt.Sprintf("%s: %s\n", strings.Join(title, ": "), plural(group.Files, "file"))
+		group := Group{Outcome: key.outcome, Why: of.why, Files: of.files}
+		title := join(": ", string(key.outcome), key.why)
+		text := fmt.Sprintf("%s: %s\n", title, plural(group.Files, "file"))
 		for _, dir := range slices.Sorted(maps.Keys(places)) {
 			name := dir
 			if places[dir].files == 1 {

@@ -18,8 +18,9 @@ import (
 type JSON struct {
 	Out     io.Writer
 	Verbose bool
-	// Hint returns advice on an error, or nothing.
-	Hint func(error) string
+	// Hint returns the code of a result, that of its error if it has one, and
+	// advice on it, or nothing.
+	Hint func(Result) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 
@@ -28,36 +29,65 @@ type JSON struct {
 }
 
 type jsonResult struct {
-	Path       string        `json:"path"`
-	PathBase64 string        `json:"path_base64,omitempty"`
-	Outcome    Outcome       `json:"outcome"`
-	Class      string        `json:"class,omitempty"`
-	IMA        string        `json:"ima,omitempty"`
-	EVM        string        `json:"evm,omitempty"`
-	Digest     *hash.Digest  `json:"digest,omitempty"`
-	KeyID      string        `json:"keyid,omitempty"`
-	Cause      string        `json:"cause,omitempty"`
-	Reason     string        `json:"reason,omitempty"`
-	Code       reason.Code   `json:"code,omitempty"`
-	Judgements []Judgement   `json:"judgements,omitempty"`
-	Warning    string        `json:"warning,omitempty"`
-	Warnings   []reason.Note `json:"warnings,omitempty"`
-	Hint       string        `json:"hint,omitempty"`
+	Path       string       `json:"path"`
+	PathBase64 string       `json:"path_base64,omitempty"`
+	Outcome    Outcome      `json:"outcome"`
+	Class      string       `json:"class,omitempty"`
+	IMA        string       `json:"ima,omitempty"`
+	EVM        string       `json:"evm,omitempty"`
+	Digest     *hash.Digest `json:"digest,omitempty"`
+	KeyID      string       `json:"keyid,omitempty"`
+	jsonWhy
+	Judgements []jsonJudgement `json:"judgements,omitempty"`
+	Warning    string          `json:"warning,omitempty"`
+	Warnings   reason.List     `json:"warnings,omitempty"`
+	Hint       string          `json:"hint,omitempty"`
+}
+
+type jsonJudgement struct {
+	Operation string  `json:"operation"`
+	Access    string  `json:"access,omitempty"`
+	Verdict   Outcome `json:"verdict"`
+	jsonWhy
+	Rule string `json:"rule,omitempty"`
+}
+
+// A jsonWhy is a Why as JSON has it: what is certain has a field of its own.
+type jsonWhy struct {
+	Cause   string      `json:"cause,omitempty"`
+	Causes  []string    `json:"causes,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+	Code    reason.Code `json:"code,omitempty"`
+	Reasons reason.List `json:"reasons,omitempty"`
+}
+
+func (w Why) json(o Outcome) jsonWhy {
+	j := jsonWhy{Reason: w.Reasons.String(), Code: w.Reasons.Code()}
+	if o == Denied && len(w.Causes) == 1 {
+		j.Cause = w.Causes[0]
+	} else {
+		j.Causes = w.Causes
+	}
+	if len(w.Reasons) > 1 {
+		j.Reasons = w.Reasons
+	}
+	return j
 }
 
 type jsonSummary struct {
-	Command     string          `json:"command"`
-	Algorithm   string          `json:"algorithm,omitempty"`
-	DryRun      bool            `json:"dry_run"`
-	Interrupted bool            `json:"interrupted"`
-	Outcomes    map[Outcome]int `json:"outcomes"`
-	HardLinks   int             `json:"hard_links"`
-	Skipped     map[string]int  `json:"skipped"`
-	Warnings    int             `json:"warnings"`
-	Notes       []reason.Note   `json:"notes,omitempty"`
-	Bytes       int64           `json:"bytes"`
-	Seconds     float64         `json:"seconds"`
-	Jobs        int             `json:"jobs"`
+	Command     string              `json:"command"`
+	Algorithm   string              `json:"algorithm,omitempty"`
+	DryRun      bool                `json:"dry_run"`
+	Interrupted bool                `json:"interrupted"`
+	Outcomes    map[Outcome]int     `json:"outcomes"`
+	HardLinks   int                 `json:"hard_links"`
+	Skipped     map[string]int      `json:"skipped"`
+	Warnings    int                 `json:"warnings"`
+	Warned      map[reason.Code]int `json:"warned,omitempty"`
+	Notes       reason.List         `json:"notes,omitempty"`
+	Bytes       int64               `json:"bytes"`
+	Seconds     float64             `json:"seconds"`
+	Jobs        int                 `json:"jobs"`
 }
 
 // Start implements Handler.
@@ -77,8 +107,13 @@ func (j *JSON) Result(r Result) error {
 	o := jsonResult{
 		Path: r.Path, Outcome: r.Outcome, Class: r.Class,
 		IMA: hex.EncodeToString(r.IMA), EVM: hex.EncodeToString(r.EVM),
-		Cause: r.Cause, Reason: r.Reason, Code: r.Code, Judgements: r.Judgements,
-		Warning: r.Warning(), Warnings: r.Warnings,
+		jsonWhy: r.Why.json(r.Outcome), Warning: r.Warning(), Warnings: r.Warnings,
+	}
+	if r.Reason != "" {
+		o.Reason, o.Code = r.Reason, r.Code
+	}
+	for _, t := range r.Judgements {
+		o.Judgements = append(o.Judgements, jsonJudgement{t.Operation, t.Access, t.Verdict, t.Why.json(t.Verdict), t.Rule})
 	}
 	if !utf8.ValidString(r.Path) {
 		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))
@@ -91,9 +126,9 @@ func (j *JSON) Result(r Result) error {
 	}
 	if r.Err != nil {
 		o.Reason = oneLine(r.Err)
-		if j.Hint != nil {
-			o.Hint = j.Hint(r.Err)
-		}
+	}
+	if j.Hint != nil && (r.Err != nil || r.Outcome == Unverifiable) {
+		o.Code, o.Hint = j.Hint(r)
 	}
 	return j.enc.Encode(o)
 }
@@ -103,7 +138,7 @@ func (j *JSON) Finish(s Summary) error {
 	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
-		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Notes: s.Notes,
+		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
 		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
 	}
 	for c, n := range s.Skipped { // by their words, as ever

@@ -63,12 +63,12 @@ type Result struct {
 	// of Failed, Err does.
 	Code   reason.Code
 	Reason string
-	// Cause is the kernel's word for why it denies the file.
-	Cause string
-	// Judgements are what is made of the uses of the file, in runs that check.
+	// Judgements are what is made of the uses of the file, in runs that check, and
+	// Why what the outcome rests on.
 	Judgements []Judgement
+	Why
 	// Warnings are what the user should know though the outcome stands.
-	Warnings []reason.Note
+	Warnings reason.List
 	// Err is why the outcome is Failed.
 	Err error
 	// Bytes is how many bytes of content were read, Size how many the file
@@ -78,26 +78,25 @@ type Result struct {
 
 // Warn adds a warning.
 func (r *Result) Warn(c reason.Code, text string) {
-	r.Warnings = append(r.Warnings, reason.Note{Code: c, Text: text})
+	r.Warnings = append(r.Warnings, reason.Reason{Code: c, Words: text})
 }
 
 // Warning returns the warnings in one line.
 func (r *Result) Warning() string {
 	texts := make([]string, len(r.Warnings))
 	for i, n := range r.Warnings {
-		texts[i] = n.Text
+		texts[i] = n.Words
 	}
 	return strings.Join(texts, "; ")
 }
 
 // A Judgement is what a kernel would make of one use of a file.
 type Judgement struct {
-	Operation string `json:"operation"`
-	Access    string `json:"access,omitempty"` // that the verdict is about
-	Verdict   string `json:"verdict"`          // allowed, denied or undecided
-	Cause     string `json:"cause,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	Rule      string `json:"rule,omitempty"` // that takes the file there
+	Operation string
+	Access    string  // that the verdict is about
+	Verdict   Outcome // Allowed, Denied or Undecided
+	Why
+	Rule string // that takes the file there
 }
 
 // A Header describes a run that starts.
@@ -106,6 +105,8 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
+	// Notes are what was said of the run before it began.
+	Notes reason.List
 }
 
 // A Summary counts what became of a run's files.
@@ -115,8 +116,12 @@ type Summary struct {
 	Skipped   map[reason.Code]int // hard links aside
 	HardLinks int
 	Warnings  int
-	// Notes are what the user should know of the run as a whole.
-	Notes   []reason.Note
+	// Warned counts warnings by their kind.
+	Warned map[reason.Code]int
+	// Notes are what the user should know of the run as a whole; so many of them
+	// were Said before it began.
+	Said    int
+	Notes   reason.List
 	Bytes   int64
 	Elapsed time.Duration
 	// Interrupted says that the run was ended before all files had their
@@ -126,7 +131,7 @@ type Summary struct {
 
 // NewSummary returns the summary of nothing yet.
 func NewSummary(h Header) Summary {
-	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int)}
+	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int), Warned: make(map[reason.Code]int), Notes: h.Notes, Said: len(h.Notes)}
 }
 
 // Add counts a result.
@@ -134,6 +139,11 @@ func (s *Summary) Add(r Result) {
 	s.Bytes += r.Bytes
 	if len(r.Warnings) > 0 {
 		s.Warnings++
+	}
+	for _, w := range r.Warnings {
+		if w.Code != "" {
+			s.Warned[w.Code]++
+		}
 	}
 	switch {
 	case r.Outcome != Skipped:

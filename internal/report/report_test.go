@@ -40,7 +40,7 @@ func run(t *testing.T) ([]Result, Summary) {
 		{Path: "i", Outcome: Skipped, Code: reason.OtherOwner, Reason: "other owner"},
 		{Path: "j", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
 		{Path: "k", Outcome: Skipped, Code: reason.Symlink, Reason: "symbolic link"},
-		{Path: "l", Outcome: Labelled, IMA: label, Warnings: []reason.Note{{Code: reason.OpenForWriting, Text: "open for writing"}}, Bytes: 2 << 20},
+		{Path: "l", Outcome: Labelled, IMA: label, Warnings: reason.List{{Code: reason.OpenForWriting, Words: "open for writing"}}, Bytes: 2 << 20},
 		{Path: "m", Outcome: Invalid, Reason: "does not fit", Digest: digest},
 		{Path: "n", Outcome: Unlabelled},
 	}
@@ -52,11 +52,15 @@ func run(t *testing.T) ([]Result, Summary) {
 	return results, sum
 }
 
-func hint(err error) string {
-	if strings.Contains(err.Error(), "not permitted") {
-		return "run as root"
+func hint(r Result) (reason.Code, string) {
+	err := r.Err
+	if err == nil {
+		return r.Code, ""
 	}
-	return ""
+	if strings.Contains(err.Error(), "not permitted") {
+		return "not-permitted", "run as root"
+	}
+	return "", ""
 }
 
 func play(t *testing.T, h Handler, results []Result, sum Summary) {
@@ -85,6 +89,7 @@ imaseal: error: n: unlabelled
 `
 	const sums = `imaseal: 2 labelled (sha256), 1 invalid, 1 unlabelled, 1 unchanged, 1 kept, 1 vanished, 1 hard link, 3 failed; 3 skipped (2 symbolic links, 1 other owner)
 imaseal: 2.0 MiB in 1.50 s, 2 jobs
+imaseal: warnings: 1 open for writing
 `
 	const digest = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 	const lines = `labelled     a  ` + digest + `
@@ -134,7 +139,12 @@ func TestReplay(t *testing.T) {
 	play(t, &Text{Out: &wantOut, Err: &wantErr, Verbose: true, Hint: hint}, results, sum)
 	play(t, &JSON{Out: &recorded, Verbose: true, Hint: hint}, results, sum)
 	replayed, replayedSum, hints := replay(t, recorded.Bytes())
-	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(err error) string { return hints[err.Error()] }}
+	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(r Result) (reason.Code, string) {
+		if r.Err == nil {
+			return r.Code, ""
+		}
+		return r.Code, hints[r.Err.Error()]
+	}}
 	play(t, text, replayed, replayedSum)
 	if out.String() != wantOut.String() {
 		t.Errorf("output:\n%s\nwant:\n%s", &out, &wantOut)
@@ -196,7 +206,7 @@ func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints
 	}
 	return results, Summary{
 		Header: Header{Command: s.Command, Jobs: s.Jobs, Algo: algo, DryRun: s.DryRun},
-		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, HardLinks: s.HardLinks, Warnings: s.Warnings,
+		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, Warned: s.Warned, HardLinks: s.HardLinks, Warnings: s.Warnings,
 		Bytes: s.Bytes, Elapsed: time.Duration(s.Seconds * float64(time.Second)), Interrupted: s.Interrupted,
 	}, hints
 }
@@ -268,7 +278,7 @@ func TestTextKeepsOrder(t *testing.T) {
 	play(t, h, []Result{
 		{Path: "a", Outcome: Labelled},
 		{Path: "b", Outcome: Failed, Err: errors.New("broken")},
-		{Path: "c", Outcome: Labelled, Warnings: []reason.Note{{Text: "odd"}}},
+		{Path: "c", Outcome: Labelled, Warnings: reason.List{{Words: "odd"}}},
 	}, NewSummary(Header{}))
 	want := "labelled     a\nimaseal: error: b: broken\nfailed       b  broken\nimaseal: warning: c: odd\nlabelled     c\n"
 	if out.String() != want {

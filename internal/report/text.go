@@ -14,15 +14,16 @@ import (
 	"imaseal/internal/reason"
 )
 
-// Text prints results for people: what failed as it happens, to Err; with
-// Verbose a line per file to Out; at the end a summary to Out.
+// Text prints results for people: what failed as it happens, to Err, the first few
+// of each kind; with Verbose all of them, and a line per file to Out; at the end a
+// summary to Out.
 type Text struct {
 	Out, Err io.Writer
 	Verbose  bool
 	Quiet    bool // no summary
-	// Hint returns advice on an error, or nothing. Each advice is printed
-	// once.
-	Hint func(error) string
+	// Hint returns the code of a result, that of its error if it has one, and
+	// advice on it, or nothing. Each advice is printed once.
+	Hint func(Result) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 	// Groups are printed before the summary; nil for none.
@@ -30,12 +31,13 @@ type Text struct {
 
 	out    *bufio.Writer
 	hinted map[string]bool
+	kinds  map[kind]int // messages
 }
 
 // Start implements Handler.
 func (t *Text) Start(Header) error {
 	t.out = bufio.NewWriter(t.Out)
-	t.hinted = make(map[string]bool)
+	t.hinted, t.kinds = make(map[string]bool), make(map[kind]int)
 	return nil
 }
 
@@ -45,15 +47,17 @@ func (t *Text) Result(r Result) error {
 	if t.Groups != nil {
 		t.Groups.Add(r)
 	}
+	code, hint := t.explain(r)
 	var line string
 	switch r.Outcome {
 	case Failed, Invalid, Unlabelled, Unverifiable:
-		line = fmt.Sprintf("imaseal: error: %s: %s\n", Quote(r.Path), problem(r))
+		line = t.kind(kind{"error", code, problemKind(r, code)}, fmt.Sprintf("%s: %s", Quote(r.Path), problem(r)))
 	}
-	if w := r.Warning(); w != "" {
-		line += fmt.Sprintf("imaseal: warning: %s: %s\n", Quote(r.Path), w)
+	for _, w := range r.Warnings {
+		line += t.kind(kind{"warning", w.Code, w.Code.Words()}, fmt.Sprintf("%s: %s", Quote(r.Path), w.Words))
 	}
-	if hint := t.hint(r.Err); hint != "" {
+	if hint != "" && !t.hinted[hint] {
+		t.hinted[hint] = true
 		line += fmt.Sprintf("imaseal: hint: %s\n", hint)
 	}
 	if line != "" {
@@ -96,8 +100,10 @@ func detail(r Result) string {
 	switch {
 	case r.Err != nil:
 		s += "  " + oneLine(r.Err)
-	case r.Cause != "" || r.Reason != "":
-		s += "  " + strings.TrimSuffix(strings.TrimPrefix(r.Cause+": "+r.Reason, ": "), ": ")
+	case r.Reason != "":
+		s += "  " + r.Reason
+	case r.Why.text(r.Outcome) != "":
+		s += "  " + r.Why.text(r.Outcome)
 	case !r.Digest.IsZero():
 		s += "  " + r.Digest.String()
 	}
@@ -107,21 +113,69 @@ func detail(r Result) string {
 	return s
 }
 
-func (t *Text) hint(err error) string {
-	if err == nil || t.Hint == nil {
+// explain returns the code of a result and advice on it.
+func (t *Text) explain(r Result) (reason.Code, string) {
+	if t.Hint == nil {
+		return r.Code, ""
+	}
+	return t.Hint(r)
+}
+
+// firstFew of the messages of one kind are printed; with Verbose all are.
+const firstFew = 3
+
+// A kind is what messages have in common: whether they are errors or warnings, and
+// their code. Those without a code have their words in common.
+type kind struct {
+	level string
+	code  reason.Code
+	words string
+}
+
+// problemKind returns the words for problems like that of a result.
+func problemKind(r Result, code reason.Code) string {
+	if code == "" {
+		return problem(r)
+	}
+	return code.Words()
+}
+
+// kind returns the line of a message, nothing if there were enough of its kind.
+func (t *Text) kind(k kind, message string) string {
+	if t.kinds[k]++; t.kinds[k] > firstFew && !t.Verbose {
 		return ""
 	}
-	hint := t.Hint(err)
-	if t.hinted[hint] {
-		return ""
+	return fmt.Sprintf("imaseal: %s: %s\n", k.level, message)
+}
+
+// more says how many messages of each kind were not printed.
+func (t *Text) more() string {
+	var lines []string
+	for k, n := range t.kinds {
+		if n > firstFew && !t.Verbose {
+			lines = append(lines, fmt.Sprintf("imaseal: %s: and %d more like this: %s (-v lists them)\n", k.level, n-firstFew, k.words))
+		}
 	}
-	t.hinted[hint] = true
-	return hint
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 // Finish implements Handler.
 func (t *Text) Finish(s Summary) error {
 	t.Bar.Finish(s.Interrupted)
+	if more := t.more(); more != "" {
+		if err := t.out.Flush(); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(t.Err, more); err != nil {
+			return err
+		}
+	}
+	for _, n := range s.Notes[min(s.Said, len(s.Notes)):] {
+		if _, err := fmt.Fprintf(t.Err, "imaseal: warning: %s\n", n.Words); err != nil {
+			return err
+		}
+	}
 	if t.Groups != nil {
 		if err := t.Groups.write(t.out); err != nil {
 			return err
@@ -167,12 +221,24 @@ func writeSummary(w io.Writer, s Summary) {
 	fmt.Fprintf(w, "imaseal: %s\n", line)
 	rate := fmt.Sprintf("%s in %.2f s, %s", Size(s.Bytes), s.Elapsed.Seconds(), plural(s.Jobs, "job"))
 	fmt.Fprintf(w, "imaseal: %s\n", rate)
+	if warned := warned(s.Warned); warned != "" {
+		fmt.Fprintf(w, "imaseal: warnings: %s\n", warned)
+	}
 	if s.DryRun {
 		fmt.Fprintln(w, "imaseal: dry run: nothing was written")
 	}
 	if s.Interrupted {
 		fmt.Fprintln(w, "imaseal: interrupted: run the same command again to complete the job")
 	}
+}
+
+// warned says how many files have a warning, by its kind.
+func warned(count map[reason.Code]int) string {
+	var parts []string
+	for _, c := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d %s", count[c], c.Words()))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Skips says how many files were skipped, the most frequent reason first.

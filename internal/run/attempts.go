@@ -53,7 +53,10 @@ func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
 				err = fmt.Errorf("%v; %w", err, backErr) // to be reported even where the first is not
 			}
 		}
-		res.Outcome, res.Code, res.Reason, res.Cause, res.Judgements, res.Warnings, res.Err = report.Failed, "", "", "", nil, nil, err
+		res = report.Result{
+			Outcome: report.Failed, Class: res.Class, IMA: res.IMA, EVM: res.EVM, Digest: res.Digest,
+			KeyID: res.KeyID, HasKeyID: res.HasKeyID, Err: err, Bytes: res.Bytes,
+		}
 		// What could be written, and could not be put back, is there.
 		if len(d.Changes) > 0 || len(a.done) > 0 {
 			res.IMA, _ = tree.Value(a.file, imaevm.AttrIMA)

@@ -12,7 +12,6 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"time"
@@ -125,14 +124,31 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 			err = abortErr
 		}
 	}
-	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
-		sum.Notes = append(sum.Notes, noter.Notes()...)
-	}
+	sum.Notes = append(sum.Notes, r.notes(sum, err)...)
 	sum.Elapsed = time.Since(begin)
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
 		err = reportError(finishErr)
 	}
 	return sum, err
+}
+
+// notes are what is to be known of the run now that it is over.
+func (r *Run) notes(sum report.Summary, err error) reason.List {
+	var all reason.List
+	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
+		all = append(all, noter.Notes()...)
+	}
+	if noter, ok := r.Job.(tree.Noter); ok {
+		all = append(all, noter.Notes()...)
+	}
+	if err == nil && sum.Selected() == 0 {
+		why := "there are no files"
+		if skips := report.Skips(sum.Skipped); skips != "" {
+			why = skips
+		}
+		all = append(all, reason.New(reason.NothingSelected, "no file was selected: %s", why))
+	}
+	return all
 }
 
 func (r *Run) abort() error {
@@ -215,7 +231,7 @@ func (r *Run) one(ctx context.Context, w *worker, found tree.Found) (report.Resu
 		res.Outcome = report.Vanished
 		return res, true
 	case found.Err != nil:
-		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", found.Err)
+		res.Outcome, res.Err = report.Failed, found.Err
 		return res, true
 	}
 	defer found.File.Close()

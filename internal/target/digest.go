@@ -1,7 +1,10 @@
 package target
 
 import (
+	"fmt"
+
 	"imaseal/hash"
+	"imaseal/internal/policy"
 )
 
 // A Presence says how a kernel has a digest algorithm.
@@ -26,10 +29,23 @@ func (p Presence) String() string {
 	return [...]string{"unknown", "built in", "a module", "absent"}[p]
 }
 
+// CheckDigest returns an *OptionError if the kernel that the options name by its
+// version knows no label with the algorithm. It opens nothing.
+func (o Options) CheckDigest(a hash.Algorithm) error {
+	k, err := policy.ParseKernel(o.Version)
+	if err != nil || isKnown(k, a) {
+		return nil
+	}
+	return &OptionError{fmt.Sprintf("--algo %s: kernel %s does not know it", a, k), "labels with digests of SHA-3 are for Linux 6.7 and later"}
+}
+
+// isKnown reports whether the kernel's table of algorithms has one.
+func isKnown(k policy.Kernel, a hash.Algorithm) bool { return a < hash.SHA3_256 || k.HasSHA3() }
+
 // Digest says how the target has an algorithm. It is Unknown where the
 // configuration is not known or says nothing of digests.
 func (t *Target) Digest(a hash.Algorithm) Presence {
-	if a >= hash.SHA3_256 && !t.HasSHA3() { // the label cannot even be read
+	if !isKnown(t.Kernel, a) {
 		return Absent
 	}
 	if t.built == nil {
@@ -48,6 +64,3 @@ func (t *Target) Digest(a hash.Algorithm) Presence {
 	}
 	return Absent
 }
-
-// ConfigName says in words whose digests Digest knows.
-func (t *Target) ConfigName() string { return t.configName() }

@@ -19,6 +19,7 @@ import (
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
+	"imaseal/internal/reason"
 	"imaseal/sign"
 )
 
@@ -99,9 +100,6 @@ func parseVersion(version string) (policy.Kernel, error) {
 	return k, nil
 }
 
-// A Warning is something about a target that users should know.
-type Warning string
-
 // A Target is the kernel that will judge. It is not changed any more, and safe
 // for concurrent use.
 type Target struct {
@@ -118,7 +116,8 @@ type Target struct {
 	// little endian order, as most are.
 	Word32, BigEndian bool
 
-	Warnings []Warning
+	// Warnings are what users should know.
+	Warnings reason.List
 
 	options Options
 	host    host.Host
@@ -192,14 +191,14 @@ func (t *Target) readConfig() error {
 func (t *Target) warnVersion() {
 	switch {
 	case !t.AtLeast(earliestMajor, earliestMinor):
-		t.warn("kernel %s is taken for %d.%d, the earliest whose rules are known here", t.Kernel, earliestMajor, earliestMinor)
+		t.warn(reason.OldKernel, "kernel %s is taken for %d.%d, the earliest whose rules are known here", t.Kernel, earliestMajor, earliestMinor)
 	case t.AtLeast(latestMajor, latestMinor+1):
-		t.warn("kernel %s is taken for %d.%d, the latest whose rules are known here", t.Kernel, latestMajor, latestMinor)
+		t.warn(reason.NewKernel, "kernel %s is taken for %d.%d, the latest whose rules are known here", t.Kernel, latestMajor, latestMinor)
 	}
 }
 
-func (t *Target) warn(format string, args ...any) {
-	t.Warnings = append(t.Warnings, Warning(fmt.Sprintf(format, args...)))
+func (t *Target) warn(code reason.Code, format string, args ...any) {
+	t.Warnings = append(t.Warnings, reason.New(code, format, args...))
 }
 
 // askHost adds what is to be seen of the running kernel.

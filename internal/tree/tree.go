@@ -90,10 +90,10 @@ type Counter interface {
 	Count(ctx context.Context, each func(size int64)) error
 }
 
-// A Noter is a Source that has something to say about itself after a run that
-// wrote: what the user should know of what the files lie in.
+// A Noter is a Source, or a job, that has something to say after a run: what the
+// user should know of what the files lie in, or of all of them together.
 type Noter interface {
-	Notes() []reason.Note
+	Notes() reason.List
 }
 
 // A Change gives an attribute another value; nil is no attribute, which is not

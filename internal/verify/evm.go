@@ -30,6 +30,9 @@ func (j *verification) evm() error {
 
 // evmVerdict judges the label in security.evm.
 func (j *verification) evmVerdict() (o report.Outcome, c reason.Code, why string, err error) {
+	if old, alg, err := imaevm.ParseEVMSignatureV1(j.res.EVM); err == nil {
+		return j.evmVerdictV1(old, alg)
+	}
 	label, err := imaevm.Parse(j.res.EVM)
 	if err != nil {
 		return report.Invalid, reason.Malformed, err.Error(), nil
@@ -67,6 +70,28 @@ func (j *verification) evmVerdict() (o report.Outcome, c reason.Code, why string
 		return report.Unverifiable, reason.NotComputable, err.Error(), nil
 	}
 	if err := sign.Verify(s, d, j.Keys); err != nil {
+		o, c = outcome(err)
+		return o, c, err.Error(), nil
+	}
+	return report.Valid, "", "", nil
+}
+
+// evmVerdictV1 is evmVerdict for signatures of version 1.
+func (j *verification) evmVerdictV1(label imaevm.SignatureV1, a hash.Algorithm) (o report.Outcome, c reason.Code, why string, err error) {
+	kind := imaevm.Type(j.res.EVM[0])
+	known, ok := j.Keys.(sign.VerifiersV1)
+	if !ok {
+		return report.Unverifiable, reason.NoKey, kind.String() + " of version 1, and no key to check it with", nil
+	}
+	input, err := j.Covers.Input(j.file, kind, j.res.IMA)
+	if err != nil {
+		return "", "", "", err
+	}
+	d, err := hash.Sum(a, input)
+	if err != nil {
+		return report.Unverifiable, reason.NotComputable, err.Error(), nil
+	}
+	if err := sign.VerifyV1(label, d, known); err != nil {
 		o, c = outcome(err)
 		return o, c, err.Error(), nil
 	}

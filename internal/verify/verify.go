@@ -41,10 +41,15 @@ type Verifier struct {
 	withEVM, withoutEVM atomic.Int64
 }
 
-// CountEVM returns how many files with a valid security.ima have a security.evm,
-// and how many have none.
-func (v *Verifier) CountEVM() (with, without int64) {
-	return v.withEVM.Load(), v.withoutEVM.Load()
+// Notes implements tree.Noter: it says whether some files have EVM labels and some
+// have none.
+func (v *Verifier) Notes() reason.List {
+	with, without := v.withEVM.Load(), v.withoutEVM.Load()
+	if with == 0 || without == 0 || v.NeedEVM {
+		return nil
+	}
+	return reason.List{reason.New(reason.SomeEVM,
+		"%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)}
 }
 
 // Decide implements run.Job. It changes nothing.
@@ -139,9 +144,7 @@ func (j *verification) ima(name string, value []byte) error {
 		}
 		return j.signature(label)
 	case imaevm.SignatureV1:
-		j.res.Class = string(plan.Sign)
-		j.found(report.Unverifiable, reason.Unsupported, "signature of version 1, which is not supported")
-		return nil
+		return j.signatureV1(label)
 	}
 	j.found(report.Invalid, reason.WrongType, "%s holds a label of type %s, which the kernel refuses there", name, label.Type())
 	return nil
@@ -193,6 +196,25 @@ func (j *verification) signature(label imaevm.Signature) error {
 		covered = j.verity
 	}
 	if ok, err := covered(label.Alg); !ok {
+		return err
+	}
+	j.verdict(sign.Verify(label, j.res.Digest, j.Keys))
+	return nil
+}
+
+// signatureV1 checks a signature label of version 1 by the digest that it names.
+func (j *verification) signatureV1(label imaevm.SignatureV1) error {
+	j.res.Class = string(plan.Sign)
+	a, ok := label.ContentAlgorithm()
+	switch {
+	case !ok:
+		j.found(report.Unverifiable, reason.Unsupported, "signature of version 1 over a digest of unknown algorithm %d", label.Hash)
+		return nil
+	case j.Keys == nil:
+		j.found(report.Unverifiable, reason.NoKey, "signature of version 1 by key %s, and no key to check it with", label.KeyID)
+		return nil
+	}
+	if ok, err := j.content(a); !ok {
 		return err
 	}
 	j.verdict(sign.Verify(label, j.res.Digest, j.Keys))

@@ -1,0 +1,146 @@
+package reason
+
+// Why a path is not selected. Directories that are read are not reported at all.
+const (
+	OtherOwner      Code = "other-owner"
+	OtherFilesystem Code = "other-filesystem"
+	PseudoFS        Code = "pseudo-filesystem"
+	Filtered        Code = "filtered"
+	Symlink         Code = "symbolic-link"
+	Special         Code = "special-file"
+	Directory       Code = "directory"
+	HardLink        Code = "hard-link"  // the inode is handled under another name
+	OwnOutput       Code = "own-output" // written by this run
+	OwnPath         Code = "own-path"   // given as a path of its own
+	ByRule          Code = "rule"       // a rule of --rules skips it
+	NotAppraised    Code = "not-appraised"
+	SignatureFile   Code = "detached-signature"
+)
+
+// Why a file carries what it does, and was not written.
+const (
+	NoLabel      Code = "no-label"      // there was none to remove
+	Signature    Code = "signature"     // better than the hash that would be written
+	EVMSignature Code = "evm-signature" // better than the HMAC that would be written
+	TrustedKey   Code = "trusted-key"   // a valid signature by a key that is trusted
+	OtherFile    Code = "other-file"    // another file has the name since the run that is undone
+	OtherLabel   Code = "other-label"   // the label was changed since that run
+	NotChanged   Code = "not-changed"   // by that run
+)
+
+// What verify finds.
+const (
+	NoIMA          Code = "no-ima"
+	NoEVM          Code = "no-evm"
+	NoSidecar      Code = "no-detached-signature"
+	Malformed      Code = "malformed-label"
+	WrongDigest    Code = "wrong-digest"
+	WrongType      Code = "wrong-type" // a label of a type that the kernel refuses there
+	BadSignature   Code = "bad-signature"
+	BadHMAC        Code = "bad-hmac"
+	NoKey          Code = "no-key" // none was given to check with
+	NoHMACKey      Code = "no-hmac-key"
+	UnknownKey     Code = "unknown-key"
+	AmbiguousKey   Code = "ambiguous-key"
+	Unsupported    Code = "unsupported" // of its form nothing is known here
+	NotComputable  Code = "not-computable"
+	NoVerity       Code = "no-verity" // a verity signature, and no fs-verity
+	WrongVerity    Code = "wrong-verity-algorithm"
+	NeedsSignature Code = "signature-required"
+)
+
+// Why a file cannot be given a label, besides what the system says: package
+// advice has the codes of errors.
+const (
+	NeedsKey        Code = "needs-key"        // the policy demands a signature
+	NeedsVersion3   Code = "needs-version-3"  // of signatures
+	NeedsVerity     Code = "needs-verity"     // the policy compares fs-verity digests
+	DeniedAlgorithm Code = "denied-algorithm" // by the policy
+	NoLabelFulfils  Code = "no-label-fulfils" // rules that contradict one another
+)
+
+// What is to be known of a file though its outcome stands, and of a run.
+const (
+	OpenForWriting    Code = "open-for-writing"
+	StaleEVM          Code = "stale-evm" // security.evm was made for the old label
+	TrailingBytes     Code = "trailing-bytes"
+	MendedEVM         Code = "mended-evm"         // the EVM label did not fit, the IMA label did
+	ReplacedSignature Code = "replaced-signature" // of another key
+	NoLeases          Code = "no-leases"          // only times tell of writers
+)
+
+// What is to be known of the kernel that a run is for.
+const (
+	OldKernel Code = "old-kernel" // older than all whose rules are known
+	NewKernel Code = "new-kernel" // newer than all whose rules are known
+)
+
+// What is to be known of a run as a whole, besides what package target says of the
+// kernel.
+const (
+	AbsentDigest    Code = "absent-digest"
+	ModularDigest   Code = "modular-digest"
+	Key             Code = "key"             // something about a key or its certificate
+	ReadableSecret  Code = "readable-secret" // by others
+	Immutable       Code = "immutable-files" // once EVM is active
+	BuildRules      Code = "build-rules"     // that a kernel has besides
+	NoRules         Code = "no-rules"
+	EVMActive       Code = "evm-active" // on the running kernel
+	NothingSelected Code = "nothing-selected"
+	TornLog         Code = "torn-log"
+	SomeEVM         Code = "some-evm" // labels, but not on all files
+)
+
+// words are what people read where it is not the code with blanks.
+var words = map[Code]string{
+	PseudoFS:          "pseudo-filesystem",
+	OwnOutput:         "written by this run",
+	OwnPath:           "given as a path of its own",
+	NoLabel:           "no label",
+	EVMSignature:      "EVM signature",
+	TrustedKey:        "signature of a trusted key",
+	OtherFile:         "another file has this name by now",
+	OtherLabel:        "the label was changed since the run",
+	NotChanged:        "was not changed by the run",
+	NoIMA:             "no security.ima",
+	NoEVM:             "no security.evm",
+	WrongDigest:       "the content is not what the label says",
+	BadHMAC:           "the HMAC does not match",
+	NoKey:             "a signature, and no key to check it with",
+	NoHMACKey:         "an HMAC, and no HMAC key to check it with",
+	UnknownKey:        "a signature by a key that is not known",
+	NeedsKey:          "the policy demands a signature, and there is no key",
+	StaleEVM:          "an EVM label made for another IMA label",
+	MendedEVM:         "an EVM label that did not fit is mended",
+	ReplacedSignature: "a signature by another key is replaced",
+}
+
+// plurals are the words for several.
+var plurals = map[Code]string{
+	Directory: "directories",
+	PseudoFS:  "pseudo-filesystems",
+	Special:   "special files",
+	Symlink:   "symbolic links",
+}
+
+// Words returns the reason in words.
+func (c Code) Words() string {
+	if w, ok := words[c]; ok {
+		return w
+	}
+	b := []byte(c)
+	for i := range b {
+		if b[i] == '-' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
+
+// Plural returns the words for several files, such as in "3 symbolic links".
+func (c Code) Plural() string {
+	if w, ok := plurals[c]; ok {
+		return w
+	}
+	return c.Words()
+}
