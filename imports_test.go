@@ -32,8 +32,14 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
-	"internal/run":     {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
-	"internal/sigfile": {own: "internal/imaevm internal/tree"},
+	"internal/tree/tarball": {
+		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
+		outside: "golang.org/x/sys",
+	},
+	"internal/stream":   {outside: "golang.org/x/sys"},
+	"internal/compress": {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/run":      {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile":  {own: "internal/imaevm internal/tree"},
 	"internal/label": {
 		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
 			" internal/report internal/run internal/sigfile internal/target internal/tree",

@@ -32,6 +32,14 @@ func (e *Entry) Attrs() []string {
 // reads, which Edit changes where it writes another attribute.
 func (e *Entry) IsRHT() bool { return e.records.IsRHT() }
 
+// HasGlobal reports whether a global header gives the file an owner or attributes,
+// which not all tar programs look at.
+func (e *Entry) HasGlobal() bool {
+	_, uid := e.global.Value("uid")
+	_, gid := e.global.Value("gid")
+	return uid || gid || len(e.global.Attrs()) > 0
+}
+
 // Edit returns the bytes before the content with attributes changed. Of what is
 // there, only their records change (see pax.Records.Set), and with them size and
 // checksum of the PAX header. A header that has no record left goes; one that is
