@@ -179,6 +179,9 @@ func (w *walker) read() error {
 			return err
 		}
 		it := &item{entry: e, finding: w.sel.found(e), at: w.in.Offset()}
+		if !w.stream && e.Kind != tarfile.Zeros && e.Padded() > w.a.stat.Size-it.at {
+			return &tarfile.FormatError{Entry: e.Name, Offset: e.Offset, Err: &tarfile.TruncatedError{What: "in the content"}}
+		}
 		if err := w.heads.take(w.ctx, len(e.Head())); err != nil {
 			return err
 		}
@@ -327,6 +330,7 @@ func (w *walker) write(it *item) {
 		<-it.done
 	}
 	if w.ctx.Err() != nil {
+		w.fail(context.Cause(w.ctx))
 		return
 	}
 	if err := w.a.sink.write(w, it); err != nil {
