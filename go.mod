@@ -3,6 +3,7 @@ module imaseal
 go 1.26.0
 
 require (
+	filippo.io/bigmod v0.1.0
 	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/emmansun/gmsm v0.15.5
 	github.com/klauspost/compress v1.20.4
@@ -14,6 +15,7 @@ require (
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	software.sslmate.com/src/go-pkcs12 v0.7.4
 )
 
 // For tests only.

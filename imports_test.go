@@ -72,13 +72,23 @@ var importTable = map[string]row{
 	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":          {own: "hash sign internal/imaevm keys/keyfile"},
-	"keys/cert":     {own: "keys"},
-	"keys/evmkey":   {own: "keys/keyfile"},
-	"keys/keyfile":  {own: "keys/pbes2", outside: "golang.org/x/sys"},
-	"keys/pbes2":    {outside: "golang.org/x/crypto"},
-	"keys/keytest":  {}, // for tests
-	"internal/host": {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes"},
+	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
+	"keys/pkcs11/p11kit": {own: "keys/child"},
+	"keys/child":         {},
+	"keys/cert":          {own: "keys"},
+	"keys/evmkey":        {own: "keys/keyfile"},
+	"keys/ber":           {},
+	"keys/kernelkey":     {own: "keys/ber"},
+	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
+	"keys/pbes2":         {outside: "golang.org/x/crypto"},
+	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
+	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
+	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
+	"keys/certtest":      {own: "hash keys/kernelkey"},
+	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},
@@ -92,9 +102,10 @@ var importTable = map[string]row{
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree"},
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
+		" keys/kernelcert keys/kernelkey"},
 
-	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},
@@ -102,12 +113,22 @@ var importTable = map[string]row{
 	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
-	"internal/treetest":        {outside: "golang.org/x/sys"},
-	"internal/vectors":         {own: "hash internal/imaevm"},
+	"internal/runtest": {
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+	},
+	"internal/tree/carriertest": {
+		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +
+			" internal/treetest internal/verify",
+	},
+	"internal/treetest": {outside: "golang.org/x/sys"},
+	"internal/vectors":  {own: "hash internal/imaevm"},
 }
 
 // forTests are the packages that only tests, and one another, may import.
-var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/keytest"}
+var forTests = []string{
+	"internal/bench", "internal/kernellab", "internal/runtest", "internal/tree/carriertest", "internal/treetest", "internal/vectors", "keys/certtest",
+	"keys/keytest",
+}
 
 func isForTests(path string) bool {
 	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })

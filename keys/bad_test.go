@@ -41,12 +41,12 @@ func TestOpenBadFiles(t *testing.T) {
 		"truncated DER":   {write(block.Bytes[:len(block.Bytes)-1]), "neither PEM nor whole DER; has it been cut short?"},
 		"trailing DER":    {write(append(bytes.Clone(block.Bytes), 0)), "1 bytes behind the DER"},
 		"other DER":       {write([]byte{0x30, 6, 0x04, 1, 0, 0x04, 1, 0}), "DER of neither a key nor a certificate"},
-		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "a PKCS#12 file; take the key out with openssl pkcs12 -nodes"},
+		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "PKCS#12: "},
 		"OpenSSH":         {write([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")), "in OpenSSH's own format"},
 		"unknown PEM":     {write([]byte("-----BEGIN ODD PRIVATE KEY-----\nAAAA\n-----END ODD PRIVATE KEY-----\n")), `PEM block of unknown type "ODD PRIVATE KEY"`},
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},
 		"tpm":             {"tpm:0x81000001", "tpm keys are not supported"},
-		"pkcs11":          {"pkcs11:token=x", "pkcs11 keys are not supported"},
+		"pkcs11":          {"pkcs11:colour=red", `PKCS#11 URI: unknown attribute "colour"`},
 		"ML-DSA":          {keyPath(t, "mldsa65"), "ML-DSA-65 keys are not supported"},
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},
@@ -132,7 +132,11 @@ func TestOpenUnsupportedKinds(t *testing.T) {
 		}
 		crt := openssl(t, "req", "-x509", "-new", "-key", path, "-subj", "/CN=x", "-outform", "PEM")
 		_, err = OpenVerifiers(keytest.File(t, crt))
-		if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
+		if test.kind == "P-192" { // kernels take it, and their labels are verified
+			if err != nil {
+				t.Errorf("%q, certificate: %v", test.args, err)
+			}
+		} else if u, ok := errors.AsType[*keyfile.UnsupportedError](err); !ok || u.Kind != test.kind {
 			t.Errorf("%q, certificate: %v, want kind %s", test.args, err, test.kind)
 		}
 		// As the last of a chain it does no harm.

@@ -13,6 +13,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
+	"imaseal/keys/kernelkey"
 	"imaseal/keys/keyfile"
 	"imaseal/sign"
 )
@@ -23,11 +24,12 @@ type Public struct {
 	key    crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey
 	scheme sign.Scheme
 	id     imaevm.KeyID
-	hasID  bool // false if the certificate lacks what the kernel finds it by
+	hasID  bool           // false if kernels find the certificate by nothing
+	others []imaevm.KeyID // by which kernels find it too
 	sha1   [sha1.Size]byte
 	source string // the file it came from
 
-	cert       *x509.Certificate // may be nil
+	cert       *keyfile.Certificate // may be nil
 	certSource string
 }
 
@@ -47,13 +49,9 @@ func newPublic(key crypto.PublicKey, source string) (*Public, error) {
 		}
 	case *ecdsa.PublicKey:
 		p.scheme = sign.ECDSA
-		point, err := k.Bytes()
-		if err != nil {
-			return nil, fmt.Errorf("EC public key: %w", err)
-		}
-		p.sha1 = sha1.Sum(point)
+		p.sha1 = sha1.Sum(kernelkey.PointBytes(k))
 		switch k.Curve {
-		case elliptic.P256(), elliptic.P384(), elliptic.P521():
+		case elliptic.P256(), elliptic.P384(), elliptic.P521(), kernelkey.NISTP192():
 		default:
 			return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
 		}
@@ -77,7 +75,7 @@ func (p *Public) KeyID() imaevm.KeyID { return p.id }
 func (p *Public) SHA1() [sha1.Size]byte { return p.sha1 }
 
 // Certificate returns the certificate that the key came with, or nil.
-func (p *Public) Certificate() *x509.Certificate { return p.cert }
+func (p *Public) Certificate() *keyfile.Certificate { return p.cert }
 
 // PublicKey returns the *rsa.PublicKey or *ecdsa.PublicKey.
 func (p *Public) PublicKey() crypto.PublicKey { return p.key }
@@ -108,19 +106,19 @@ func (p *Public) SignatureSize() int {
 	return 2 + 2*(2+1+n)
 }
 
-// VerifyDigest checks a raw signature over d. The error is sign.ErrSignature
+// VerifyDigest checks a raw signature over d: what kernels take is right, which of
+// ECDSA is more than DER. The error is sign.ErrSignature
 // or a *sign.DigestError.
 func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
 		return err
 	}
+	h, input := p.input(d)
 	ok := false
-	switch k := p.key.(type) {
-	case *rsa.PublicKey:
-		h, input := rsaInput(d)
-		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
-	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(k, d.Bytes(), sig)
+	if k, isECDSA := p.key.(*ecdsa.PublicKey); isECDSA {
+		ok = kernelkey.VerifyECDSA(k, input, sig) == nil // more than DER, as kernels do
+	} else {
+		ok = verifies(p.key, input, h, sig)
 	}
 	if !ok {
 		return sign.ErrSignature
@@ -140,7 +138,7 @@ func (p *Public) equal(key crypto.PublicKey) bool {
 }
 
 // useCertificate gives the key that of certs which is the key's, and its id.
-func (p *Public) useCertificate(certs []*x509.Certificate, source string) error {
+func (p *Public) useCertificate(certs []*keyfile.Certificate, source string) error {
 	for _, c := range certs {
 		if !p.equal(c.PublicKey) {
 			continue
@@ -151,33 +149,39 @@ func (p *Public) useCertificate(certs []*x509.Certificate, source string) error 
 	return &MismatchError{Key: p.source, Certificate: source}
 }
 
-// setCertificate gives the key its certificate and, if that has one, its id.
-func (p *Public) setCertificate(c *x509.Certificate, source string) {
+// setCertificate gives the key its certificate and the ids by which kernels find
+// that. Without a subject key identifier they find it by the end of its issuer.
+func (p *Public) setCertificate(c *keyfile.Certificate, source string) {
 	p.cert, p.certSource = c, source
-	id, ok := certificateKeyID(c)
-	if p.hasID = ok; ok {
-		p.id = id
+	var ids []imaevm.KeyID
+	for _, id := range c.KeyIDs {
+		ids = append(ids, imaevm.KeyID(id))
 	}
+	if c.Kernel == nil && len(c.SubjectKeyID) >= 4 {
+		ids = append(ids, tail(c.SubjectKeyID))
+	}
+	if p.hasID = len(ids) > 0; p.hasID {
+		p.id, p.others = ids[0], ids[1:]
+	}
+}
+
+// ids returns those by which kernels find the key.
+func (p *Public) ids() []imaevm.KeyID {
+	if !p.hasID {
+		return nil
+	}
+	return append([]imaevm.KeyID{p.id}, p.others...)
 }
 
 // publicOf returns the key in a certificate. The error is an
 // *keyfile.UnsupportedError.
-func publicOf(c *x509.Certificate, source string) (*Public, error) {
+func publicOf(c *keyfile.Certificate, source string) (*Public, error) {
 	p, err := newPublic(c.PublicKey, source)
 	if err != nil {
 		return nil, err
 	}
 	p.setCertificate(c, source)
 	return p, nil
-}
-
-// certificateKeyID returns the id that the kernel finds a certificate by, and
-// false if it finds it by none, for want of a subject key identifier.
-func certificateKeyID(c *x509.Certificate) (imaevm.KeyID, bool) {
-	if len(c.SubjectKeyId) < 4 {
-		return 0, false
-	}
-	return tail(c.SubjectKeyId), true
 }
 
 // SubjectKeyID returns the usual subject key identifier of a public key: the

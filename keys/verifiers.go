@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"imaseal/internal/imaevm"
+	"imaseal/keys/kernelcert"
 	"imaseal/keys/keyfile"
 	"imaseal/sign"
 )
@@ -15,6 +16,7 @@ import (
 // Verifiers is a set of public keys: what a keyring of the kernel would be.
 // It is safe for concurrent use.
 type Verifiers struct {
+	all      []*Public // as they were read, but for bare keys whose certificate is there
 	keys     []*Public
 	byID     map[imaevm.KeyID][]*Public
 	old      setV1 // for version 1: all RSA keys
@@ -32,7 +34,7 @@ var errNoPublic = errors.New("neither certificate nor key in it")
 // certificate. A named file that holds nothing of use is an error; what is of
 // no use in a directory or among other keys is a warning.
 func OpenVerifiers(paths ...string) (*Verifiers, error) {
-	v := &Verifiers{byID: make(map[imaevm.KeyID][]*Public)}
+	v := &Verifiers{}
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			if err := v.addDir(path); err != nil {
@@ -47,7 +49,14 @@ func OpenVerifiers(paths ...string) (*Verifiers, error) {
 		v.warnings = append(v.warnings, left...)
 	}
 	v.indexV1()
+	all := v.keys
+	v.all = slices.DeleteFunc(slices.Clone(all), func(p *Public) bool {
+		return p.cert == nil && slices.ContainsFunc(all, func(q *Public) bool { return q.cert != nil && q.equal(p.key) })
+	})
 	v.index()
+	for _, p := range v.keys {
+		v.warnings = append(v.warnings, p.check()...)
+	}
 	return v, nil
 }
 
@@ -111,30 +120,47 @@ func (v *Verifiers) addFile(path string) ([]Warning, error) {
 	return warnings, nil
 }
 
-// index drops what is there twice, and sorts the rest by id.
+// index drops what is there twice, and sorts the rest by id. A key is found by all
+// ids of its certificates.
 func (v *Verifiers) index() {
-	all := v.keys
-	v.keys = nil
-	for _, p := range all {
-		if p.cert == nil && slices.ContainsFunc(all, func(q *Public) bool { return q.cert != nil && q.equal(p.key) }) {
-			continue
+	v.keys, v.byID = nil, make(map[imaevm.KeyID][]*Public)
+	for _, p := range v.all {
+		isSame := func(q *Public) bool { return q.hasID == p.hasID && q.id == p.id && q.equal(p.key) }
+		if !slices.ContainsFunc(v.keys, isSame) {
+			v.keys = append(v.keys, p)
 		}
-		same := func(q *Public) bool { return q.id == p.id && q.equal(p.key) }
-		if slices.ContainsFunc(v.byID[p.id], same) {
-			continue
+		for _, id := range p.ids() {
+			if !slices.ContainsFunc(v.byID[id], func(q *Public) bool { return q.equal(p.key) }) {
+				v.byID[id] = append(v.byID[id], p)
+			}
 		}
-		v.keys = append(v.keys, p)
-		if p.hasID {
-			v.byID[p.id] = append(v.byID[p.id], p)
-		}
-		v.warnings = append(v.warnings, p.check()...)
 	}
+}
+
+// For returns the keys of the set that a kernel can have: without those whose
+// certificate it does not load, or with which it cannot verify. Keys of which that
+// is not known stay. Its Warnings are about both. Keys without a certificate stay,
+// for whatever they stand for.
+func (v *Verifiers) For(k kernelcert.Kernel) *Verifiers {
+	kept := &Verifiers{old: v.old, user: v.user}
+	for _, p := range v.all {
+		w, isLeft := p.judge(k)
+		if !isLeft {
+			kept.all = append(kept.all, p)
+		}
+		if w.Kind != 0 {
+			kept.warnings = append(kept.warnings, w)
+		}
+	}
+	kept.index()
+	return kept
 }
 
 // Keys returns the keys of the set, in the order they were read.
 func (v *Verifiers) Keys() []*Public { return slices.Clone(v.keys) }
 
-// Warnings returns what is questionable about the keys, and what was left out.
+// Warnings returns what is questionable about the keys, and what was left out. Of
+// a set that For has returned it is only what the kernel makes of the certificates.
 func (v *Verifiers) Warnings() []Warning { return v.warnings }
 
 // Verifier returns the key with the id. The error is a *sign.UnknownKeyError

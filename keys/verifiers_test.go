@@ -1,11 +1,13 @@
 package keys
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"imaseal/internal/vectors"
+	"imaseal/keys/keyfile"
 	"imaseal/keys/keytest"
 	"imaseal/sign"
 )
@@ -213,9 +216,9 @@ func TestCertificateWarnings(t *testing.T) {
 	}{
 		"good": {nil, 0, ""},
 		"CA": {func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, c.KeyUsage|x509.KeyUsageCertSign }, NotForTrusted,
-			"the .ima and .evm keyrings refuse the certificate (_ima and _evm take it): it is a CA, its key usage has keyCertSign"},
+			"the .ima and .evm keyrings of Linux 6.5 and later refuse the certificate (_ima and _evm take it): it is a CA, its key usage has keyCertSign"},
 		"no key usage": {func(c *x509.Certificate) { c.KeyUsage = 0 }, NotForTrusted,
-			"the .ima and .evm keyrings refuse the certificate (_ima and _evm take it): its key usage lacks digitalSignature"},
+			"the .ima and .evm keyrings of Linux 6.5 and later refuse the certificate (_ima and _evm take it): its key usage lacks digitalSignature"},
 		"expired": {func(c *x509.Certificate) {
 			c.NotAfter = time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC)
 			c.NotBefore = c.NotAfter
@@ -224,14 +227,17 @@ func TestCertificateWarnings(t *testing.T) {
 		"future": {func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.AddDate(1, 0, 0), now.AddDate(2, 0, 0) }, NotValidNow, ""},
 		"CA:FALSE written out": {func(c *x509.Certificate) {
 			c.BasicConstraintsValid = false
-			c.ExtraExtensions = []pkix.Extension{{Id: oidBasicConstraints, Critical: true, Value: []byte{0x30, 3, 1, 1, 0}}}
-		}, NotLoadable, "no kernel loads the certificate: its basic constraints are neither empty nor CA:TRUE"},
-		"no identifier": {func(c *x509.Certificate) { c.SubjectKeyId = nil }, NoSubjectKeyID, ""},
-		"short one":     {func(c *x509.Certificate) { c.SubjectKeyId = []byte{1, 2, 3} }, NoSubjectKeyID, "the certificate has a subject key identifier of only 3 bytes, so that kernels cannot find it"},
-		"after 2050":    {func(c *x509.Certificate) { c.NotAfter = now.AddDate(100, 0, 0) }, 0, ""},
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 3, 1, 1, 0}}}
+		}, NotLoadable, "kernels 6.12 and 7.2 do not load the certificate: its basic constraints are neither empty nor CA:TRUE"},
+		"no subject": {func(c *x509.Certificate) { c.Subject = pkix.Name{} }, NotLoadable,
+			"no kernel loads the certificate: it is no certificate as kernels parse them: an empty name at byte 29"},
+		"wrong signature": {func(c *x509.Certificate) { c.Subject.CommonName = "to be changed" }, NotLoadable, "no kernel loads the certificate: its signature is wrong"},
+		"no identifier":   {func(c *x509.Certificate) { c.SubjectKeyId = nil }, NoSubjectKeyID, ""},
+		"short one":       {func(c *x509.Certificate) { c.SubjectKeyId = []byte{1, 2, 3} }, NoSubjectKeyID, "the certificate has a subject key identifier of only 3 bytes, so that labels name it by the end of its issuer's name, 74657374, as they do all certificates of that issuer"},
+		"after 2050":      {func(c *x509.Certificate) { c.NotAfter = now.AddDate(100, 0, 0) }, 0, ""},
 	} {
-		der := selfSigned(t, key, test.change)
-		c, err := x509.ParseCertificate(der)
+		der := bytes.Replace(selfSigned(t, key, test.change), []byte("to be changed"), []byte("now changed :"), 2)
+		c, err := keyfile.ParseCertificate(der)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,11 +257,11 @@ func TestCertificateWarnings(t *testing.T) {
 func TestGeneralizedTime(t *testing.T) {
 	der := selfSigned(t, newP256(t), func(c *x509.Certificate) { c.NotAfter = time.Date(2051, 1, 2, 3, 4, 5, 0, time.UTC) })
 	der = []byte(strings.Replace(string(der), "20510102030405Z", "20310102030405Z", 1))
-	c, err := x509.ParseCertificate(der)
+	c, err := keyfile.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := CheckCertificate(c, time.Now()); len(w) != 1 || w[0].Kind != NotLoadable {
+	if w := CheckCertificate(c, time.Now()); len(w) != 1 || w[0].Kind != NotLoadable || !strings.HasPrefix(w[0].Detail, "no kernel loads the certificate: the time") {
 		t.Errorf("%v", w)
 	}
 }

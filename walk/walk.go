@@ -338,18 +338,44 @@ func (w *walker) openNamed(e *Entry, flags int) {
 		if e.open(flags); e.Err != nil {
 			return
 		}
-		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
+		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.isLink(&e.Stat, -1, e.File.fd) {
 			e.Skip = reason.HardLink
 		}
 		if e.Skip != "" {
 			e.File.Close()
 			e.File = nil
 		}
-	case w.cfg.Links.visit(&e.Stat):
-		e.Skip = reason.HardLink
-	case !w.cfg.CountOnly:
-		e.open(flags)
+	case w.cfg.CountOnly:
+		if w.cfg.Links.visit(&e.Stat) {
+			e.Skip = reason.HardLink
+		}
+	default:
+		if e.open(flags); e.Err == nil && w.isLink(&e.Stat, -1, e.File.fd) {
+			e.File.Close()
+			e.File, e.Skip = nil, reason.HardLink
+		}
 	}
+}
+
+// isLink reports whether another name of the inode was visited before. The file is
+// open as fd, or, if that is -1, lies in the directory that is open as at.
+func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
+	if st.Nlink < 2 {
+		return false
+	}
+	if fd < 0 {
+		fd = at
+	}
+	return !breaksLinks(fd) && w.cfg.Links.visit(st)
+}
+
+// breaksLinks reports whether the names of an inode with several may stand for
+// several files once one of them is changed: overlayfs copies a lower file up under
+// the one name by which it is changed (without the feature index, see
+// Documentation/filesystems/overlayfs.rst). Each name then is a file of its own.
+func breaksLinks(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {

@@ -76,6 +76,8 @@ func ofFile(err error) (reason.Code, string) {
 		return "foreign-signature-file", "move that file away, or replace it with --force"
 	case errors.Is(err, label.ErrStaleEVM):
 		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm removes it"
+	case errors.Is(err, target.ErrMapped):
+		return "mapped-owners", "make EVM labels through a mount without X-mount.idmap or --map-users, where the files have the owners that they have on the disk"
 	case is[*target.NotBoundError](err):
 		return "not-bound", "--evm portable makes EVM labels that need no inode"
 	}
@@ -85,8 +87,11 @@ func ofFile(err error) (reason.Code, string) {
 // ofTree is about trees, lists, logs and reports as a whole.
 func ofTree(err error) (reason.Code, string) {
 	list, isList := errors.AsType[*mounted.ListError](err)
+	broken, isReport := errors.AsType[*run.ReportError](err)
 	switch {
-	case is[*run.ReportError](err):
+	case isReport && !broken.Last:
+		return "report", "the run ended there: run the same command again, with -q if nobody reads the report"
+	case isReport:
 		return "report", "" // what helps files does not help the report
 	case isList && list.NeedsNUL:
 		return "bad-list", "add -0"
@@ -114,7 +119,12 @@ func ofTree(err error) (reason.Code, string) {
 func ofKey(err error) (reason.Code, string) {
 	passphrase, isPassphrase := errors.AsType[*keyfile.PassphraseError](err)
 	kernel, isKernel := errors.AsType[*keyring.Error](err)
+	ring, isRing := errors.AsType[*host.KeyringError](err)
 	switch {
+	case isRing && ring.Namespaced:
+		return "not-permitted", "run as root outside containers and user namespaces"
+	case isRing:
+		return "not-permitted", Root
 	case isPassphrase && !passphrase.Wrong:
 		return "needs-passphrase", Passphrase
 	case isPassphrase:
@@ -126,7 +136,7 @@ func ofKey(err error) (reason.Code, string) {
 	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
 		return "not-trusted", "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts"
 	case isKernel && os.Geteuid() != 0:
-		return "keyring", "run as root"
+		return "keyring", Root
 	case isKernel:
 		return "keyring", "" // says itself what the error number means
 	}
@@ -163,7 +173,7 @@ func ofPolicy(err error) (reason.Code, string) {
 	case isPrivilege:
 		return "not-permitted", "run as root; --namespace user is for tests without privilege"
 	case errors.Is(err, host.ErrPolicyNotRoot):
-		return "not-permitted", "run as root"
+		return "not-permitted", Root
 	case errors.Is(err, host.ErrPolicyHidden):
 		return "hidden-policy", "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line"
 	case errors.Is(err, host.ErrNoIMA):
@@ -171,6 +181,9 @@ func ofPolicy(err error) (reason.Code, string) {
 	}
 	return "", ""
 }
+
+// Root is what helps where the kernel lets only root do something.
+const Root = "run as root"
 
 // Words for file systems that cannot be written to, or hold no attributes.
 const (
@@ -195,7 +208,7 @@ func ofSystem(err error) (reason.Code, string) {
 	case errors.Is(err, unix.EPERM) && root:
 		return "not-permitted", "EVM or a security module may refuse it, see the kernel log"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "not-permitted", "run as root"
+		return "not-permitted", Root
 	case errors.Is(err, unix.EIO):
 		return "io-error", ""
 	case is[*tree.PartialError](err):

@@ -134,15 +134,20 @@ func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (is
 	if err != nil {
 		return issuer{}, err
 	}
-	i := issuer{certificate: certificates[0], key: key.Signer(ctx), source: r.ca, opened: key}
+	own := certificates[0]
 	for _, crt := range certificates { // one of a chain
 		public, ok := crt.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if ok && public.Equal(key.PublicKey()) {
-			i.certificate = crt
+			own = crt
 			break
 		}
 	}
-	return i, nil
+	parsed, err := x509.ParseCertificate(own.Raw)
+	if err != nil {
+		key.Close()
+		return issuer{}, fmt.Errorf("CA %s: %w", report.Quote(r.ca), err)
+	}
+	return issuer{certificate: parsed, key: key.Signer(ctx), source: r.ca, opened: key}, nil
 }
 
 func certificateFiles(prefix string, der []byte) []keyfile.File {

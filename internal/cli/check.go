@@ -7,12 +7,17 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/hash"
 	"imaseal/internal/appraise"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/judge"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/keys"
+	"imaseal/keys/kernelcert"
+	"imaseal/sign"
 )
 
 // checkOptions are the options of imaseal check.
@@ -25,6 +30,7 @@ type checkOptions struct {
 	namespace namespaceOption
 	evmState  string
 	evmKey    evmKeyOption
+	loads     []string
 	view      viewOptions
 	kernel    kernelOptions
 	output    outputOptions
@@ -38,7 +44,8 @@ func (o *checkOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 		o.evmKey.flag(),
 	}
-	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag())
+	loads := &urfave.StringSliceFlag{Name: "initramfs-loads", Action: into(&o.loads), Category: kernelCategory, Usage: "a digest `ALGORITHM` that the kernel has as a module, which the initramfs loads; may be given several times"}
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads)
 	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
 }
 
@@ -49,8 +56,9 @@ type checkRequest struct {
 	host   bool // judges the host, too
 	policy policyRequest
 	use    use
-	keys   []string // files and directories
-	evmKey string   // "" for none
+	loads  []hash.Algorithm // by the initramfs
+	keys   []string         // files and directories
+	evmKey string           // "" for none
 	// target has everything but the keys, which are not opened yet.
 	target target.Options
 	// ifActive are options that count only where EVM is active.
@@ -83,6 +91,13 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	}
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
+	}
+	for _, name := range o.loads {
+		a, err := hash.Parse(name)
+		if err != nil {
+			return r, &cmdline.UsageError{Err: fmt.Errorf("--initramfs-loads: %w", err), Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
+		}
+		r.loads = append(r.loads, a)
 	}
 	r.target, err = o.target()
 	return r, firstError(err, r.checkActive())
@@ -140,14 +155,7 @@ The causes of all that is denied:
 }
 
 func (p Program) check(ctx context.Context, r checkRequest) error {
-	if len(r.keys) > 0 {
-		known, err := p.openVerifiers(r.keys)
-		if err != nil {
-			return err
-		}
-		r.target.Keys = known
-	}
-	t, err := p.openTarget(r.target, true)
+	t, err := p.openKeyedTarget(r)
 	if err != nil {
 		return err
 	}
@@ -191,15 +199,36 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	return err
 }
 
+// openKeyedTarget finds out which kernel is meant, and which of the keys it will
+// have: a key counts if the kernel loads its certificate.
+func (p Program) openKeyedTarget(r checkRequest) (*target.Target, error) {
+	if len(r.keys) == 0 {
+		return p.openTarget(r.target, true)
+	}
+	known, err := readVerifiers(r.keys)
+	if err != nil {
+		return nil, err
+	}
+	r.target.Keys = func(k kernelcert.Kernel) sign.Verifiers { return known.For(k) }
+	t, err := p.openTarget(r.target, true)
+	if err != nil {
+		return nil, err
+	}
+	// What other kernels load is of no interest here.
+	p.warnOfKeys(slices.DeleteFunc(slices.Clone(known.Warnings()), func(w keys.Warning) bool { return w.Kind == keys.NotLoadable }))
+	p.warnOfKeys(known.For(t.Certificates()).Warnings())
+	return t, nil
+}
+
 // openJudge makes ready what judges files.
 func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*judge.Judge, error) {
 	keys, state := t.Keys(), t.State()
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Paths, isRootTree),
 		Kernel: appraise.Kernel{
-			Kernel: t.Kernel, Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
+			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
 		},
 	}

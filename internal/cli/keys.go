@@ -18,9 +18,10 @@ import (
 func (p Program) keysCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "keys",
-		Usage: "make, identify and load keys and certificates",
+		Usage: "make, identify, load and list keys and certificates",
 		Subcommands: []*urfave.Command{
-			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysEVMKeyCommand(),
+			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysRemoveCommand(),
+			p.keysEVMKeyCommand(),
 		},
 	}
 }
@@ -85,7 +86,7 @@ func (p Program) writeFiles(files []keyfile.File, force bool) error {
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
 func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ctx, ref, ask, keys.Options{})
+	key, err := keys.Open(ctx, ref, ask, p.complete(keys.Options{}))
 	if err != nil {
 		return nil, err
 	}

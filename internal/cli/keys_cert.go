@@ -19,7 +19,7 @@ type keysCertOptions struct {
 
 func (o *keysCertOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private key `FILE`, PEM or DER"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, pkcs11:… in a token, SCHEME://… behind a program"},
 		o.outFlag("write PREFIX.pem and PREFIX.der, or PREFIX.csr (`PREFIX`)"),
 		&urfave.BoolFlag{Name: "request", Destination: &o.request, Usage: "make a signing request, PREFIX.csr, for a CA elsewhere"},
 	}
@@ -40,7 +40,7 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 		return r, err
 	}
 	if o.key == "" {
-		return r, conflict("no private key is given", "--key FILE")
+		return r, conflict("no private key is given", "--key KEY")
 	}
 	if o.request {
 		return r, refuseWith("request", given{"ca", o.ca != ""}, given{"ca-key", o.caKey != ""}, given{"days", o.days != nil})
@@ -51,8 +51,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 func (p Program) keysCertCommand() *urfave.Command {
 	o := new(keysCertOptions)
 	return &urfave.Command{
-		Name:  "cert",
-		Usage: "make a certificate or a signing request for a key",
+		Name:      "cert",
+		Usage:     "make a certificate or a signing request for a key",
+		UsageText: "--key KEY --out PREFIX",
 		Description: `Makes a certificate, as generate does, for a private key that is there: signed
 by itself or by a CA, or a request that a CA elsewhere makes one of.
 

@@ -154,6 +154,10 @@ func (p Program) keysEVMKeyCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "evm-key",
 		Usage: "make an EVM HMAC key and the blob that a kernel loads",
+		UsageText: `--out FILE
+--out FILE --blob FILE --new-master FILE
+--from FILE --blob FILE --master FILE
+--open FILE --master FILE --out FILE`,
 		Description: `Makes the key for --evm-key, or takes one with --from, and encrypts it with a
 master key of type user to the blob that keyctl loads; nothing of this needs the
 target's kernel. With --open it takes the key out of a blob instead.

@@ -67,8 +67,9 @@ func (o *keysGenerateOptions) plan(args []string) (keysGenerateRequest, error) {
 func (p Program) keysGenerateCommand() *urfave.Command {
 	o := new(keysGenerateOptions)
 	return &urfave.Command{
-		Name:  "generate",
-		Usage: "make a private key and its certificate",
+		Name:      "generate",
+		Usage:     "make a private key and its certificate",
+		UsageText: "--out PREFIX",
 		Description: `Makes a private key (PKCS#8, mode 0600) and a certificate as the kernel's
 keyrings want it, self-signed or issued by a CA. The .ima and .evm keyrings only
 take certificates whose CA the kernel trusts.

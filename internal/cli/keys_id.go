@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -28,6 +29,13 @@ type keysIDRequest struct {
 func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if len(files) == 0 {
 		return keysIDRequest{}, conflict("no FILE is given", "name keys or certificates")
+	}
+	stdin := slices.Index(files, "-")
+	if stdin >= 0 && slices.Contains(files[stdin+1:], "-") {
+		return keysIDRequest{}, conflict("standard input is given twice", "give one of the keys a file")
+	}
+	if stdin >= 0 && o.passphrase.file == "-" {
+		return keysIDRequest{}, conflict("a key and --passphrase-file both are standard input", "name a file for one of them")
 	}
 	return keysIDRequest{files, o.passphrase}, nil
 }
@@ -63,11 +71,17 @@ func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	return nil
 }
 
-// publicKeys returns the keys in a file; an encrypted one is opened.
+// publicKeys returns the keys in a file, or the one that another reference names;
+// an encrypted one is opened.
 func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
-	known, err := keys.OpenVerifiers(name)
-	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, keys.Options{})
+	var known *keys.Verifiers
+	var err error
+	isFile := keys.IsFile(name)
+	if isFile {
+		known, err = keys.OpenVerifiers(name)
+	}
+	if !isFile || is[*keyfile.PassphraseError](err) {
+		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{}))
 		if err != nil {
 			return nil, err
 		}

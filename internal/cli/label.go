@@ -39,7 +39,7 @@ type labelOptions struct {
 func (o *labelOptions) classFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
-		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip; - is standard input"},
 	}
 }
 
@@ -70,6 +70,7 @@ type labelRequest struct {
 	trust   []string    // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
+	inFlight     int // files at once that keep the key busy
 	sigFile      bool
 	evm          evmRequest
 	target       target.Options
@@ -150,7 +151,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	rules := r.classes.rules
 	var err error
 	if r.classes.file != "" {
-		if rules, err = openRules(r.classes.file); err != nil {
+		if rules, err = p.openRules(r.classes.file); err != nil {
 			return err
 		}
 	}
@@ -171,20 +172,9 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	if l.Trust, err = p.openTrust(r, t); err != nil {
 		return err
 	}
-	if r.policy != nil {
-		if l.Policy, err = choosePolicy(r, t); err != nil {
-			return err
-		}
-		if r.Algo == 0 {
-			if r.Algo, err = l.Policy.Algorithm(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.checkDigest(r, t); err != nil {
+	if err := p.chooseAlgorithm(&r, l, t); err != nil {
 		return err
 	}
-	l.Algo = r.Algo
 	signature := 0 // bytes of a label
 	if r.key != nil {
 		key, err := p.openKey(ctx, r.key)
@@ -195,6 +185,9 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		if err := key.Scheme().Check(r.Algo); err != nil {
 			return conflict(err.Error(), "")
 		}
+		if !r.output.inOrder {
+			r.inFlight = key.Parallel()
+		}
 		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
@@ -204,6 +197,24 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
+}
+
+// chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
+// asked for, or that the policy allows.
+func (p Program) chooseAlgorithm(r *labelRequest, l *label.Labeller, t *target.Target) error {
+	if r.policy != nil {
+		var err error
+		if l.Policy, err = choosePolicy(*r, t); err != nil {
+			return err
+		}
+		if r.Algo == 0 {
+			if r.Algo, err = l.Policy.Algorithm(); err != nil {
+				return err
+			}
+		}
+	}
+	l.Algo = r.Algo
+	return p.checkDigest(*r, t)
 }
 
 // stale says what becomes of files that have an EVM label and get no new one.
@@ -271,7 +282,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	o := sessionOptions{output: r.output, oneFinder: r.sigFile}
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}
@@ -335,13 +346,18 @@ func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[p
 	return err
 }
 
-func openRules(file string) (plan.Rules, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+// openRules reads rules from a file, or from standard input.
+func (p Program) openRules(file string) (plan.Rules, error) {
+	from := p.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
 	}
-	defer f.Close()
-	rules, err := plan.ParseRules(f)
+	rules, err := plan.ParseRules(from)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
 	}

@@ -1,18 +1,21 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
 	"imaseal/internal/policy"
 	"imaseal/internal/readiness"
 	"imaseal/internal/target"
+	"imaseal/keys/kernelcert"
 )
 
 // checkHost prints the table of check --host, and reports whether the host is
@@ -20,7 +23,7 @@ import (
 func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy) (bool, error) {
 	findings := readiness.Ask(readiness.Question{
 		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
-		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels,
+		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
 	})
 	count := make(map[readiness.Level]int)
 	for _, f := range findings {
@@ -41,13 +44,9 @@ func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy)
 
 func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
 	if asJSON {
-		b, err := json.Marshal(struct {
+		return p.printJSON(struct {
 			Host readiness.Finding `json:"host"`
 		}{f})
-		if err != nil {
-			return err
-		}
-		return p.print(string(b) + "\n")
 	}
 	const indent = 21
 	width := p.width() - indent
@@ -83,6 +82,29 @@ func describeKeys(name string) []string {
 		}
 	}
 	return names
+}
+
+// unloadable judges certificates as the target loads them from a file: all of the
+// file, and not in PEM.
+func unloadable(t *target.Target, h host.Host) func(path string) string {
+	k := t.Certificates()
+	return func(path string) string {
+		der, err := os.ReadFile(filepath.Join(h.Root, path))
+		if err != nil {
+			return ""
+		}
+		if j := k.Judge(der); j.Verdict == kernelcert.Refused {
+			return j.Reason.Error()
+		}
+		c, err := kernelcert.Parse(der)
+		if err != nil {
+			return err.Error()
+		}
+		if why := k.Usage(c); len(why) > 0 {
+			return why[0].Error()
+		}
+		return ""
+	}
 }
 
 // refusesLabels asks a file system by its top directory.

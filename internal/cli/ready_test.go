@@ -2,11 +2,16 @@ package cli
 
 import (
 	"context"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
+	"imaseal/internal/target"
+	"imaseal/internal/vectors"
 )
 
 // TestHostTableOnTerminal: lines of the table fit on a terminal, and are whole
@@ -70,4 +75,33 @@ func TestRemedyOnTerminal(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	term.slave.Close()
+}
+
+// TestUnloadable: the kernel takes the file as it is, in DER.
+func TestUnloadable(t *testing.T) {
+	root := t.TempDir()
+	for name, content := range map[string][]byte{
+		"good": vectors.Read(t, "keys/rsa2048.cert.der"), "pem": vectors.Read(t, "keys/ca.cert.pem"), "cut": vectors.Read(t, "keys/rsa2048.cert.der")[:100],
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	block, _ := pem.Decode(vectors.Read(t, "keys/ca.cert.pem"))
+	if err := os.WriteFile(filepath.Join(root, "ca"), block.Bytes, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := host.Host{Root: root}
+	k, err := target.Open(target.Options{Version: "6.12"}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"good": "", "none": "", "ca": "its key usage lacks digitalSignature",
+		"pem": "it is no certificate as kernels parse them: ", "cut": "it is no certificate as kernels parse them: ",
+	} {
+		if got := unloadable(k, h)("/" + name); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
 }

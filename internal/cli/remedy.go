@@ -9,6 +9,7 @@ import (
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -57,6 +58,9 @@ func (r remedy) fix(g report.Group) []string {
 	case appraise.MissingHash:
 		return r.relabel(g, "they have no label:")
 	case appraise.InvalidHash:
+		if g.Reasons.Has(appraise.UnknownAlgorithm) {
+			return r.relabel(g, "this kernel does not know the digest of their labels:", "--force")
+		}
 		return r.relabel(g, "their content is not what it was when they were labelled; if it is right now:")
 	case appraise.UnknownData:
 		return r.relabel(g, "their label is of a type that the kernel does not know there:", "--force")
@@ -87,6 +91,8 @@ func (r remedy) silent(g report.Group) []string {
 	case g.Reasons.Has(appraise.NoXattrs):
 		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
 		return append(lines, r.exclusions(g)...)
+	case g.Reasons.Has(appraise.CrashesKernel):
+		return r.relabel(g, "before a kernel with the key sees them:", "--replace-signatures")
 	case g.Reasons.Has(appraise.NotWritable):
 		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
 	}
@@ -172,8 +178,10 @@ func (r remedy) learn(g report.Group) []string {
 		return []string{"--key CERT names the certificates that the kernel will have"}
 	case g.Reasons.Has(appraise.NoHMACKey):
 		return []string{"--evm-key FILE is the plain HMAC key"}
-	case g.Reasons.Has(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash):
+	case g.Reasons.Has(appraise.NoHMACAttrs, appraise.NoSignatureAttrs, appraise.NoDefaultHash, appraise.UnknownDigest):
 		return []string{"--kernel-config FILE is the configuration of the kernel"}
+	case g.Reasons.Has(reason.ModularDigest, appraise.UnloadedDigest):
+		return []string{"have the initramfs load the module, which --initramfs-loads ALGORITHM says here, or label with another digest; --kernel-config FILE tells which are built in"}
 	case g.Reasons.Has(appraise.NotBound):
 		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
 	}

@@ -37,6 +37,9 @@ type sessionOptions struct {
 	bare bool
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
+	// inFlight is how many files are worked on at once if that is more than there
+	// are workers: while a key is slow, others are read.
+	inFlight int
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 }
@@ -133,7 +136,7 @@ func (s *session) open() error {
 // walking says which files of mounted trees are visited.
 func (s *session) walking() walk.Config {
 	cfg := walk.Config{
-		Workers: s.plan.Jobs, CrossFilesystems: s.plan.CrossFilesystems,
+		Workers: max(s.plan.Jobs, s.options.inFlight), CrossFilesystems: s.plan.CrossFilesystems,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
 	if s.options.oneFinder {
@@ -256,6 +259,9 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
+	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
+		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it", report.Quote(root.Path()), what)
+	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
 	}
@@ -281,8 +287,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
-	s.header.Notes = s.program.notes()
-	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes}
 	if s.bar != nil {
 		r.Progress = s.bar
 	}
@@ -293,7 +298,17 @@ func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) 
 		}
 		s.log = nil
 	}
-	return sum, err
+	return sum, s.unread(err)
+}
+
+// unread tells a report that nobody reads any more from other errors, unless that
+// ended a run which changes files, of which users must know.
+func (s *session) unread(err error) error {
+	broken, ok := errors.AsType[*run.ReportError](err)
+	if ok && errors.Is(err, unix.EPIPE) && (broken.Last || !s.plan.Writes()) {
+		return errUnread
+	}
+	return err
 }
 
 func (s *session) close() {

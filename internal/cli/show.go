@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -17,7 +15,6 @@ import (
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/report"
-	"imaseal/internal/run"
 	"imaseal/internal/tree"
 	"imaseal/walk"
 )
@@ -78,14 +75,12 @@ func (p Program) show(_ context.Context, r showRequest) error {
 			continue
 		}
 		if r.json {
-			enc := json.NewEncoder(p.Stdout)
-			enc.SetEscapeHTML(false)
-			err = enc.Encode(shown)
+			err = p.printJSON(shown)
 		} else {
-			err = shown.print(p.Stdout)
+			err = p.print(shown.text())
 		}
 		if err != nil {
-			return &run.ReportError{Err: pathless(err)}
+			return err
 		}
 	}
 	if failed {
@@ -190,9 +185,9 @@ func decodeLabel(value []byte) *shownLabel {
 	return s
 }
 
-func (s shownFile) print(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n%s%s", report.Quote(s.Path), s.IMA.text(imaevm.AttrIMA), s.EVM.text(imaevm.AttrEVM))
-	return err
+// text prints the labels for people.
+func (s shownFile) text() string {
+	return fmt.Sprintf("%s\n%s%s", report.Quote(s.Path), s.IMA.text(imaevm.AttrIMA), s.EVM.text(imaevm.AttrEVM))
 }
 
 // text prints a label as an indented paragraph.

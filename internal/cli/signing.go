@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -16,15 +17,19 @@ import (
 type keyOptions struct {
 	key, cert, id string
 	passphrase    passphraseOption
-	version       *int // of signatures
+	jobs          *int           // signatures at once
+	timeout       *time.Duration // for one
+	version       *int           // of signatures
 }
 
 func (o *keyOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private key `FILE`, PEM or DER"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, SCHEME://… behind a program"},
 		&urfave.StringFlag{Name: "cert", Destination: &o.cert, Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&urfave.StringFlag{Name: "keyid", Destination: &o.id, Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		o.passphrase.flag(labels, "an encrypted key"),
+		&urfave.IntFlag{Name: "key-jobs", Action: noted(&o.jobs), Category: labels, DefaultText: "as many as it wants", Usage: "`NUMBER` of signatures that a device or program is asked for at once"},
+		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
 		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
 	}
 }
@@ -52,6 +57,9 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 		}
 		r.version = uint8(*o.version)
 	}
+	if err := o.device(&r.options); err != nil {
+		return nil, err
+	}
 	if o.id != "" {
 		id, err := imaevm.ParseKeyID(o.id)
 		switch {
@@ -64,15 +72,43 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	}
 	if o.key == "" {
 		return nil, refuseUnused("--key", given{"cert", o.cert != ""}, given{"keyid", o.id != ""},
-			given{"passphrase-file", o.passphrase.file != ""}, given{"sig-version", o.version != nil})
+			given{"passphrase-file", o.passphrase.file != ""}, given{"key-jobs", o.jobs != nil}, given{"key-timeout", o.timeout != nil},
+			given{"sig-version", o.version != nil})
 	}
 	return r, nil
+}
+
+// device says how a key is used that is not in a file.
+func (o *keyOptions) device(to *keys.Options) error {
+	if o.jobs != nil {
+		if *o.jobs < 1 {
+			return conflict(fmt.Sprintf("--key-jobs %d: at least one signature at a time is needed", *o.jobs), "")
+		}
+		to.Jobs = *o.jobs
+	}
+	if o.timeout != nil {
+		if *o.timeout <= 0 {
+			return conflict(fmt.Sprintf("--key-timeout %s: no signature is made in no time", *o.timeout), "90s is a minute and a half")
+		}
+		to.Timeout = *o.timeout
+	}
+	return nil
+}
+
+// notice says what happens to a key during a run.
+func (p Program) notice(text string) { p.warn(reason.Key, "%s", text) }
+
+// complete adds where keys come from that are in no file, and who is told about
+// them.
+func (p Program) complete(o keys.Options) keys.Options {
+	o.Stdin, o.Getenv, o.Notice = p.Stdin, p.getenv, p.notice
+	return o
 }
 
 // openKey opens the private key, and prints what is questionable about it. The
 // caller closes it.
 func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) {
-	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), r.options)
+	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), p.complete(r.options))
 	if err != nil {
 		return nil, err
 	}

@@ -35,12 +35,15 @@ var needed = map[string]string{
 	"keys id":        "DIR/key",
 	"keys cert":      "--key DIR/key --out DIR/new",
 	"keys import":    "DIR/key",
+	"keys list":      "imaseal-none",
+	"keys remove":    "DIR/key",
 	"keys evm-key":   "--from DIR/key --master DIR/key --blob DIR/new",
 }
 
 // wrong are values that an option does not take, by its name or by command and
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
+	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
@@ -52,6 +55,7 @@ var wrong = map[string][]string{
 	"evm":                     {"bogus", ",", "portable,signature", "hmac,hmac", "none,hmac"},
 	"evm-uuid":                {"bogus", "1122"},
 	"evm-xattr":               {"bogus", "user.x", "security.evm"},
+	"initramfs-loads":         {"sha265", "sha256,sha512"},
 	"evm-state":               {"bogus", "hmac,hmac", "none,hmac", "sigv3"},
 	"kernel-version":          {"bogus", "6", "six.one"},
 	"target-arch":             {"bogus", "AMD64"},

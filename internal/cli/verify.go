@@ -185,15 +185,24 @@ func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
 // openVerifiers opens the keys that check signatures, and prints what is
 // questionable about them. Nobody is asked for passphrases: what checks is public.
 func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
+	known, err := readVerifiers(paths)
+	if err != nil {
+		return nil, err
+	}
+	p.warnOfKeys(known.Warnings())
+	return known, nil
+}
+
+func readVerifiers(paths []string) (*keys.Verifiers, error) {
 	known, err := keys.OpenVerifiers(paths...)
 	if is[*keyfile.PassphraseError](err) {
 		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range known.Warnings() {
+	return known, err
+}
+
+func (p Program) warnOfKeys(warnings []keys.Warning) {
+	for _, w := range warnings {
 		p.warn(reason.Key, "%s", w)
 	}
-	return known, nil
 }

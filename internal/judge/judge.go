@@ -39,6 +39,9 @@ type Judge struct {
 	Covers target.EVM
 	// Moves says that the files will be copied: their inodes will be others.
 	Moves bool
+	// IsRoot says that they are those of a root file system, of which some are
+	// used before the kernel can load modules from it.
+	IsRoot bool
 }
 
 // Decide implements run.Job. It changes nothing.
@@ -92,7 +95,7 @@ func (j *Judge) mayTake(uses []match.Operation, facts match.File) bool {
 // file gathers what the kernel looks at in a file.
 func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise.File, error) {
 	meta := f.Meta()
-	a := &appraise.File{File: facts, Regular: true, Mode: meta.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
+	a := &appraise.File{File: facts, Regular: true, Mode: meta.Mode, UserMount: policy.False, AtBoot: j.IsRoot, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
 		if facts.Magic.Value == policy.MagicFUSE {
 			a.UserMount = policy.Unknown
@@ -115,6 +118,9 @@ func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise
 	}
 	if a.EVM, err = tree.Value(f, imaevm.AttrEVM); err != nil || !j.Kernel.EVM.IsActive() {
 		return a, err
+	}
+	if err := target.CheckOwner(f); err != nil {
+		return nil, err
 	}
 	if a.Attrs, err = j.attrs(f); err != nil {
 		return nil, err

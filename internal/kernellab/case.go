@@ -14,6 +14,9 @@ type (
 	Probe   = wire.Probe
 	Verdict = wire.Verdict
 	Key     = wire.Key
+
+	Offer     = wire.Offer
+	Signature = wire.Signature
 )
 
 // The operations of a probe; see package wire.
@@ -33,6 +36,7 @@ const (
 	Tree    = wire.Tree
 	Rule    = wire.Rule
 	Remount = wire.Remount
+	AddKey  = wire.AddKey
 )
 
 // EnforceTCB boots with the built-in appraisal policy: whatever root owns.
@@ -45,6 +49,8 @@ type Case struct {
 	Image  Image  // root filesystem
 	Keep   bool   // write changes made in the guest to the image
 	Append string // to the kernel command line
+
+	Without []string // modules that are not loaded, of those that are otherwise
 
 	Keys   []Key             // added first
 	Setup  string            // then this script, by busybox sh -e in the initramfs

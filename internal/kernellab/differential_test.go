@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"imaseal/hash"
 	"imaseal/internal/host"
+	"imaseal/internal/policy"
 	"imaseal/internal/vectors"
 )
 
@@ -106,6 +108,7 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 		d.policy = filepath.Join(t.TempDir(), "policy")
 		check(t, os.WriteFile(d.policy, []byte(strings.Join(d.boot.Policy, "\n")+"\n"), 0o600))
 	}
+	user := userKeys(t, w)
 	for i, name := range knownKeys {
 		if strings.HasPrefix(name, "p") && !hasECDSA(series) || i > 0 && random.IntN(4) == 0 {
 			continue
@@ -113,6 +116,10 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 		cert := "keys/" + name + ".cert.der"
 		d.boot.Keys = append(d.boot.Keys, IMAKey(vectors.Read(t, cert)), EVMKey(vectors.Read(t, cert)))
 		d.args = append(d.args, "--key", vectors.Path(t, cert))
+		if k, ok := user[name]; ok && random.IntN(3) > 0 {
+			d.boot.Keys = append(d.boot.Keys, k.in("_ima"), k.in("_evm"))
+			d.args = append(d.args, "--key", k.public)
+		}
 	}
 	values := evmValues
 	if series == "7.x" {
@@ -126,7 +133,24 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 func openDuel(t *testing.T, l *Lab, w *world, series string) *duel {
 	t.Helper()
 	k := l.Kernel(t, series)
-	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: target(k)}
+	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: slices.Concat(target(k), loads(t, k))}
+}
+
+// loads are the options of imaseal check that name the digests whose modules the
+// guest has loaded.
+func loads(t *testing.T, k Kernel) []string {
+	t.Helper()
+	config, err := host.OpenConfig(k.Config())
+	check(t, err)
+	var args []string
+	for _, name := range hash.Names() {
+		a, err := hash.Parse(name)
+		check(t, err)
+		if config.Digest(a) == policy.Module {
+			args = append(args, "--initramfs-loads", name)
+		}
+	}
+	return args
 }
 
 // target are the options that describe a kernel to imaseal.
@@ -200,7 +224,11 @@ var uses = []use{
 }
 
 // A prediction is what imaseal check says of one use of a file.
-type prediction struct{ Operation, Access, Verdict, Cause, Reason, Rule string }
+type prediction struct {
+	Operation, Access, Verdict, Cause, Reason, Code, Rule string
+
+	Causes []string // several, or of what is undecided
+}
 
 // A trialOf is a use of one file, with the numbers of its probes.
 type trialOf struct {
@@ -319,14 +347,20 @@ func (d *duel) predict(t *testing.T, img Image) predictions {
 	return all
 }
 
-// expect returns the prediction for a use. A script needs its interpreter too.
+// expect returns the prediction for a use. A script needs its interpreter too,
+// which the scripts of a round share: the kernel keeps that its label is right, and
+// only the first script is denied for the algorithm of that.
 func (d *duel) expect(all predictions, f *leaf, u use) prediction {
 	p := all.of(f, u)
 	if u.operation != "script" || p.Verdict == "denied" {
 		return p
 	}
 	u.operation = "exec"
-	if next := all.of(&d.world.files[0], u); p.Verdict == "allowed" || next.Verdict == "denied" {
+	next := all.of(&d.world.files[0], u)
+	if next.Cause == "denied-hash-algorithm" || slices.Contains(next.Causes, "denied-hash-algorithm") {
+		next.Verdict, next.Reason = "undecided", "the algorithm of the interpreter's label counts once"
+	}
+	if p.Verdict == "allowed" || next.Verdict == "denied" {
 		return next
 	}
 	return p

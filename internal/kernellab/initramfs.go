@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"imaseal/internal/kernellab/wire"
@@ -40,6 +41,9 @@ func (l *Lab) writeInitramfs(path string, c Case) (err error) {
 	}
 	job := c.job()
 	for _, m := range modules {
+		if slices.Contains(c.Without, m.name) {
+			continue
+		}
 		name := "/modules/" + m.name + ".ko"
 		w.file(name, 0o644, m.content)
 		job.Modules = append(job.Modules, name)

@@ -95,6 +95,15 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		{1, "signature, version 4", shape(func(b []byte) []byte { b[1] = 4; return b })},
 		{2, "verity signature over the content", verity},
 		{1, "verity signature, version 2", func() []byte { return changed(verity(), func(b []byte) []byte { b[1] = 2; return b }) }},
+		{5, "signature of version 1", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil) }},
+		{1, "signature of version 1 over sha1", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA1, content), nil) }},
+		{1, "signature of version 1 by a stranger", func() []byte { return w.version1(t, w.strangers, digest(t, hash.SHA256, content), nil) }},
+		{1, "signature of version 1, another algorithm", func() []byte {
+			return w.version1(t, w.known, digest(t, hash.SHA256, content), func(s *imaevm.SignatureV1) { s.Algorithm = 1 })
+		}},
+		{1, "signature of version 1 and a byte", func() []byte { return append(w.version1(t, w.known, digest(t, hash.SHA256, content), nil), 0) }},
+		{1, "signature of version 1, header alone", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil)[:18] }},
+		{6, "right signature, encoded oddly", func() []byte { return w.reencoded(t, right()) }},
 		{1, "an HMAC", func() []byte { return append([]byte{2}, sha1sum...) }},
 		{1, "a portable signature", shape(func(b []byte) []byte { b[0] = 5; return b })},
 		{1, "type 7", func() []byte { return append([]byte{7}, sha1sum...) }},
@@ -165,6 +174,18 @@ func (w *world) evm(t *testing.T, f *leaf, meta imaevm.Meta) ([]byte, string) {
 		{2, "portable signature of another owner", func() []byte { return signed(w.known, portable, 2, all, chowned) }},
 		{1, "portable signature of fewer attributes", func() []byte { return signed(w.known, portable, 2, bound(all), meta) }},
 		{2, "bound signature of another inode", func() []byte { return signed(w.known, host, 2, bound(all), elsewhere) }},
+		{2, "portable signature, encoded oddly", func() []byte { return w.reencoded(t, signed(w.known, portable, 2, all, meta)) }},
+		{3, "signature of version 1", func() []byte {
+			kind, attrs := host, bound(all)
+			if w.chance(2) {
+				kind, attrs = portable, all
+			}
+			input, err := imaevm.Input(kind, attrs, meta, imaevm.Target{})
+			if err != nil {
+				input = nil
+			}
+			return w.evmVersion1(t, kind, input)
+		}},
 		{2, "portable signature by a stranger", func() []byte { return signed(w.strangers, portable, 2, all, meta) }},
 		{2, "bound signature by a stranger", func() []byte { return signed(w.strangers, host, 2, bound(all), meta) }},
 	}

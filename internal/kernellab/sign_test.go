@@ -78,8 +78,8 @@ func judgeSigned(t *testing.T, l *Lab, series string, fs FS, keys map[string]sig
 			args = append(args, "--key", key.cert)
 		}
 	}
-	user := newUserKey(t, keys["rsa2048"].private, "_ima")
-	c.Keys = append(c.Keys, user.key)
+	user := newUserKey(t, keys["rsa2048"].rsa(t))
+	c.Keys = append(c.Keys, user.in("_ima"))
 	args = append(args, "--key", user.public)
 	res := tr.judge(t, c, []string{"--require", "imasig,evm"}, args)
 	expectAllowed(t, res, "programs run")

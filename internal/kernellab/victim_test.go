@@ -21,8 +21,8 @@ type victim struct {
 	name    string
 	content string
 	mode    uint32
-	uid     int
-	gid     int
+	uid     uint32
+	gid     uint32
 	attrs   map[string]string
 	spoil   func(t *testing.T, path string) // nil for nothing
 	cause   string                          // of the denial; one of the words below, or the kernel's

@@ -15,10 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
+	"imaseal/internal/host"
+	"imaseal/internal/policy"
 	"imaseal/internal/vectors"
 	"imaseal/keys"
 	"imaseal/keys/cert"
 	"imaseal/keys/evmkey"
+	"imaseal/keys/kernelcert"
+	"imaseal/keys/kernelkey"
+	"imaseal/keys/keyfile"
 	"imaseal/sign"
 )
 
@@ -156,8 +161,13 @@ func kernelTakesCertificate(t *testing.T, trusted ID, ca *x509.Certificate, caKe
 	mustImport(t, trusted, self) // an unrestricted keyring takes it
 }
 
-// What keys.CheckCertificate calls not loadable is not.
+// What package kernelcert says of this kernel is so, and is warned of.
 func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
+	version, err := policy.ParseKernel(host.Host{}.Release())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kernelcert.Kernel{Kernel: kernelkey.Kernel{Major: version.Major, Minor: version.Minor}}
 	ring := private(t)
 	key := generate(t, "rsa2048")
 	id, err := keys.SubjectKeyID(key.Public())
@@ -168,26 +178,27 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, SubjectKeyId: id,
 		NotBefore: time.Now(), NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 	}
-	for value, want := range map[string]bool{"\x30\x00": true, "\x30\x03\x01\x01\xff": true, "\x30\x03\x01\x01\x00": false} {
+	for _, value := range []string{"\x30\x00", "\x30\x03\x01\x01\xff", "\x30\x03\x01\x01\x00", "\x30\x03\x02\x01\x00"} {
 		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: []byte(value)}}
 		der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := x509.ParseCertificate(der)
+		c, err := keyfile.ParseCertificate(der)
 		if err != nil {
 			t.Fatal(err)
 		}
 		loadable := true
-		for _, w := range keys.CheckCertificate(c, time.Now()) {
+		for _, w := range keys.CheckCertificate(c, time.Now(), k) {
 			loadable = loadable && w.Kind != keys.NotLoadable
 		}
+		want := k.Judge(der).Verdict
 		_, err = Import(ring, der)
 		if cannot(err) {
 			t.Skip(err)
 		}
-		if (err == nil) != want || loadable != want {
-			t.Errorf("basic constraints %x: the kernel says %v, the check %v", value, err, loadable)
+		if want != kernelcert.Undecided && ((err == nil) != (want == kernelcert.Loaded) || loadable != (want == kernelcert.Loaded)) {
+			t.Errorf("basic constraints %x: the kernel says %v, the package %s, the check %v", value, err, want, loadable)
 		}
 	}
 }

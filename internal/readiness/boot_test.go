@@ -75,6 +75,19 @@ func TestRules(t *testing.T) {
 			t.Errorf("no line %q in\n%s", line, got)
 		}
 	}
+	got = tableOf(t, nil, debian+" IMA_LOAD_X509 EVM_LOAD_X509", func(q *Question) {
+		q.Config["CONFIG_IMA_X509_PATH"], q.Config["CONFIG_EVM_X509_PATH"] = `"/etc/keys/x509_ima.der"`, `"/etc/keys/x509_evm.der"`
+		q.Unloadable = func(path string) string { return map[string]string{"/etc/keys/x509_evm.der": "it is a CA"}[path] }
+		parse(q, "appraise appraise_type=imasig\n")
+	})
+	for _, line := range []string{
+		`pass initramfs: the kernel loads the certificate "/etc/keys/x509_ima.der" from it`,
+		`fail initramfs: the kernel loads the certificate "/etc/keys/x509_evm.der" from it, and this one it would not: it is a CA`,
+	} {
+		if !strings.Contains(got, line+"\n") {
+			t.Errorf("no line %q in\n%s", line, got)
+		}
+	}
 	got = tableOf(t, nil, debian, func(q *Question) { parse(q, "appraise func=BPRM_CHECK appraise_type=imasig\n") })
 	if !strings.Contains(got, "warn initramfs: the policy demands signatures: their keys must be loaded there") || strings.Contains(got, "certificates") {
 		t.Errorf("got\n%s", got)
@@ -159,7 +172,7 @@ func TestDirectIO(t *testing.T) {
 func TestHostFunctions(t *testing.T) {
 	got := tableOf(t, map[string]string{
 		"sys/kernel/security/ima/violations": "0\n",
-		"proc/keys":                          "0a 1f I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
+		"proc/keys":                          "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
 		"proc/self/mountinfo":                "1 0 8:1 / / rw - newfs /dev/vda rw\n2 1 8:2 / /old rw - otherfs /dev/vdb rw\n",
 	}, "", func(q *Question) {
 		q.Keys = func(name string) []string { return []string{name + " one", "two"} }

@@ -48,6 +48,10 @@ type Question struct {
 	// Keys describes the keys in one of the running kernel's keyrings, as far
 	// as they can be seen. Nil stands for a function that sees none.
 	Keys func(keyring string) []string
+	// Unloadable says why the kernel does not load the certificate in a file of the
+	// host into .ima or .evm, whoever signed it; nothing if it does, or if there is no
+	// such file. Nil stands for a function that does not know.
+	Unloadable func(path string) string
 	// Refuses reports whether the file system of a mount refuses security
 	// attributes. Nil stands for a function that does not know.
 	Refuses func(point string) bool

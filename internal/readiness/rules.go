@@ -50,12 +50,28 @@ func (t *table) initramfs() {
 	if !t.signs() {
 		return
 	}
-	if t.Config != nil && t.Config.Enabled("CONFIG_IMA_LOAD_X509") {
-		t.add(Pass, "initramfs", "make it anew after changing it", "the kernel loads the certificate %s from it", t.Config["CONFIG_IMA_X509_PATH"])
+	if t.Config == nil || !t.Config.Enabled("CONFIG_IMA_LOAD_X509") {
+		t.add(Warn, "initramfs", "imaseal keys import in a script of the initramfs; make it anew after changing it (update-initramfs -u, dracut -f)",
+			"the policy demands signatures: their keys must be loaded there, before the root file system is used")
 		return
 	}
-	t.add(Warn, "initramfs", "imaseal keys import in a script of the initramfs; make it anew after changing it (update-initramfs -u, dracut -f)",
-		"the policy demands signatures: their keys must be loaded there, before the root file system is used")
+	t.atBoot(t.Config["CONFIG_IMA_X509_PATH"])
+	if t.Config.Enabled("CONFIG_EVM_LOAD_X509") {
+		t.atBoot(t.Config["CONFIG_EVM_X509_PATH"])
+	}
+}
+
+// atBoot looks at a certificate that the kernel loads from the initramfs by itself,
+// which comes there from the same place here.
+func (t *table) atBoot(quoted string) {
+	path := strings.Trim(quoted, `"`)
+	if t.Unloadable != nil {
+		if why := t.Unloadable(path); why != "" {
+			t.add(Fail, "initramfs", "imaseal keys cert makes one that it loads", "the kernel loads the certificate %s from it, and this one it would not: %s", quoted, why)
+			return
+		}
+	}
+	t.add(Pass, "initramfs", "make it anew after changing it", "the kernel loads the certificate %s from it", quoted)
 }
 
 // appraises reports whether built-in policies of these names appraise files.

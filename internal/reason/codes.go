@@ -91,6 +91,7 @@ const (
 	EVMActive       Code = "evm-active" // on the running kernel
 	NothingSelected Code = "nothing-selected"
 	TornLog         Code = "torn-log"
+	Archive         Code = "archive"  // that is labelled itself
 	SomeEVM         Code = "some-evm" // labels, but not on all files
 )
 

@@ -21,8 +21,9 @@ type Keys struct {
 // keyrings say at least which keys there are, if that kernel is meant.
 func (t *Target) Keys() Keys {
 	k := Keys{Platform: unknownKeys{}}
-	switch named := t.options.Keys; {
-	case named != nil:
+	switch {
+	case t.options.Keys != nil:
+		named := t.options.Keys(t.Certificates())
 		k.IMA, k.EVM = named, named
 		if with, ok := named.(UserKeys); ok {
 			k.IMAV1, k.EVMV1 = with.UserKeys(), with.UserKeys()

@@ -20,6 +20,7 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
+	"imaseal/keys/kernelcert"
 	"imaseal/sign"
 )
 
@@ -55,9 +56,9 @@ type Options struct {
 	// Attrs are attributes that EVM covers besides those it was built for.
 	Attrs []string
 
-	// Keys are the keys that the kernel will have in its keyrings, nil if
-	// nobody says.
-	Keys sign.Verifiers
+	// Keys returns the keys that a kernel will have in its keyrings: those of the
+	// named ones whose certificates it loads. Nil if nobody names any.
+	Keys func(kernelcert.Kernel) sign.Verifiers
 }
 
 // An OptionError says that an option has no meaning, or contradicts another

@@ -45,6 +45,16 @@ func parse(t *testing.T, der []byte, err error) *x509.Certificate {
 	return c
 }
 
+// forKernels returns the certificate as keys read it.
+func forKernels(t *testing.T, c *x509.Certificate) *keyfile.Certificate {
+	t.Helper()
+	k, err := keyfile.ParseCertificate(c.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // extension returns an extension in hexadecimal, with an exclamation mark if
 // it is critical.
 func extension(c *x509.Certificate, id string) string {
@@ -62,7 +72,7 @@ func extension(c *x509.Certificate, id string) string {
 
 func checkLeaf(t *testing.T, c *x509.Certificate, key crypto.PublicKey, issuerID []byte) {
 	t.Helper()
-	if w := keys.CheckCertificate(c, time.Now()); len(w) != 0 {
+	if w := keys.CheckCertificate(forKernels(t, c), time.Now()); len(w) != 0 {
 		t.Errorf("warnings %v", w)
 	}
 	if got := extension(c, "2.5.29.19"); got != "3000!" {
@@ -202,7 +212,7 @@ func TestRequestSignedByOpenSSL(t *testing.T) {
 	if err != nil || !bytes.Equal(c.SubjectKeyId, id) {
 		t.Errorf("identifier %x, want %x, %v", c.SubjectKeyId, id, err)
 	}
-	if w := keys.CheckCertificate(c, time.Now()); len(w) != 0 {
+	if w := keys.CheckCertificate(forKernels(t, c), time.Now()); len(w) != 0 {
 		t.Errorf("warnings %v", w)
 	}
 }

@@ -3,14 +3,12 @@
 // Private keys are PKCS#8 (plain, or encrypted as package pbes2 says), PKCS#1
 // or SEC 1; public ones PKIX or PKCS#1; certificates X.509; each in DER, or in
 // PEM with text around it. PEM files may hold several things, DER files one.
-// The encryption inside of PEM that OpenSSL had before PKCS#8 is read, not
-// written. Which kinds of keys are good for signatures is not decided here.
+// PKCS#12 files hold a key and certificates. They are read, not written, and so
+// is the encryption inside of PEM that OpenSSL had before PKCS#8. Which kinds of keys are good for signatures is not decided here.
 package keyfile
 
 import (
-	"cmp"
 	"crypto"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -47,17 +45,22 @@ func Read(path string) ([]byte, fs.FileMode, error) {
 	case !mode.IsRegular() && mode.Type() != fs.ModeNamedPipe:
 		return nil, 0, inFile(path, errors.New("is not a regular file"))
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, 0, pathError(path, err)
-	}
+	data, err := ReadAll(f, path)
+	return data, info.Mode(), err
+}
+
+// ReadAll is Read for what is open already and has the name.
+func ReadAll(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	switch {
+	case err != nil:
+		return nil, pathError(name, err)
 	case len(data) == 0:
-		return nil, 0, inFile(path, errors.New("is empty"))
+		return nil, inFile(name, errors.New("is empty"))
 	case len(data) > maxFile:
-		return nil, 0, inFile(path, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
+		return nil, inFile(name, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
 	}
-	return data, info.Mode(), nil
+	return data, nil
 }
 
 // ReadableBy says who else than its owner can read a file of the mode: "its
@@ -85,7 +88,7 @@ func pathError(path string, err error) error {
 // A Private is a file with a private key.
 type Private struct {
 	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey
-	Certificates []*x509.Certificate
+	Certificates []*Certificate
 	Mode         fs.FileMode
 }
 
@@ -98,22 +101,37 @@ func OpenPrivate(path string, ask Ask) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(data)
-	key, certs, err := parsePrivateFile(data, path, ask)
+	p, err := ParsePrivate(data, path, ask)
 	if err != nil {
-		return nil, inFile(path, err)
+		return nil, err
 	}
-	return &Private{Key: key, Certificates: certs, Mode: mode}, nil
+	p.Mode = mode
+	return p, nil
+}
+
+// ParsePrivate is OpenPrivate for the content of a file or what stands for one,
+// which the errors name. The content is cleared.
+func ParsePrivate(data []byte, name string, ask Ask) (*Private, error) {
+	defer clear(data)
+	key, certs, err := parsePrivateFile(data, name, ask)
+	if err != nil {
+		return nil, inFile(name, err)
+	}
+	return &Private{Key: key, Certificates: certs}, nil
 }
 
 // parsePrivateFile returns the one private key in a file, and the certificates.
-func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*x509.Certificate, error) {
+func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Certificate, error) {
 	blocks, err := split(data)
 	if err != nil {
 		return nil, nil, err
 	}
+	if blocks[0].Type == typePKCS12 {
+		defer clear(blocks[0].Bytes)
+		return parsePKCS12(blocks[0], path, ask)
+	}
 	var private *pem.Block
-	var certs []*x509.Certificate
+	var certs []*Certificate
 	for _, b := range blocks {
 		switch {
 		case isPrivate(b.Type):
@@ -123,7 +141,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*x509
 			}
 			private = b
 		case b.Type == typeCertificate:
-			c, err := parseCertificate(b.Bytes)
+			c, err := ParseCertificate(b.Bytes)
 			if _, isOther := errors.AsType[*UnsupportedError](err); isOther {
 				continue // of its CA, perhaps: not the key's
 			}
@@ -142,7 +160,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*x509
 
 // A Public is what is public in a file.
 type Public struct {
-	Certificates []*x509.Certificate
+	Certificates []*Certificate
 	Keys         []crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey; also of private keys
 	Left         []error            // why others are left out; not an encrypted key beside certificates
 }
@@ -162,7 +180,7 @@ func OpenPublic(path string) (*Public, error) {
 }
 
 // OpenCertificates reads the certificates in a file, at least one.
-func OpenCertificates(path string) ([]*x509.Certificate, error) {
+func OpenCertificates(path string) ([]*Certificate, error) {
 	p, err := OpenPublic(path)
 	switch {
 	case err != nil:
@@ -198,11 +216,18 @@ func parsePublicFile(data []byte, path string) (*Public, error) {
 func (p *Public) add(b *pem.Block, path string) error {
 	switch {
 	case b.Type == typeCertificate:
-		c, err := parseCertificate(b.Bytes)
+		c, err := ParseCertificate(b.Bytes)
 		if err != nil {
 			return err
 		}
 		p.Certificates = append(p.Certificates, c)
+	case b.Type == typePKCS12:
+		k, certs, err := parsePKCS12(b, path, nil)
+		if err != nil {
+			return err
+		}
+		p.Certificates = certs
+		p.Keys = append(p.Keys, k.Public())
 	case isPrivate(b.Type):
 		k, err := parsePrivate(b, path, nil)
 		if err != nil {
@@ -217,19 +242,4 @@ func (p *Public) add(b *pem.Block, path string) error {
 		p.Keys = append(p.Keys, k)
 	}
 	return nil
-}
-
-// parseCertificate returns a certificate with a key that Go can parse.
-func parseCertificate(der []byte) (*x509.Certificate, error) {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		if kind := certificateKind(der); kind != "" { // a curve that Go does not know
-			return nil, &UnsupportedError{Kind: kind}
-		}
-		return nil, err
-	}
-	if c.PublicKey == nil {
-		return nil, &UnsupportedError{Kind: cmp.Or(publicKind(c.RawSubjectPublicKeyInfo), "unknown")}
-	}
-	return c, nil
 }

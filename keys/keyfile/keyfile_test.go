@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -174,6 +175,61 @@ func TestRenameNew(t *testing.T) {
 
 // Whatever is in a file, reading it as key or as certificates does not panic,
 // and gives either something or an error.
+// TestPKCS12 reads files of openssl with ciphers of today and of long ago.
+func TestPKCS12(t *testing.T) {
+	key, cert := "../../testdata/vectors/keys/p256.key.pem", filepath.Join(t.TempDir(), "p256.cert.pem")
+	keytest.Run(t, "openssl", "x509", "-in", "../../testdata/vectors/keys/p256.cert.der", "-out", cert)
+	want, err := OpenPrivate(key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{"", "-legacy"} {
+		for _, passphrase := range []string{"", "secret"} {
+			path := filepath.Join(t.TempDir(), "p256.p12")
+			args := []string{"pkcs12", "-export", "-inkey", key, "-in", cert, "-certfile", "../../testdata/vectors/keys/ca.cert.pem", "-passout", "pass:" + passphrase, "-out", path}
+			if old != "" {
+				args = append(args, old)
+			}
+			keytest.Run(t, "openssl", args...)
+			asked := 0
+			answer := func(text string) Ask {
+				return func(prompt string) ([]byte, error) {
+					if asked++; prompt != fmt.Sprintf("passphrase of %q", path) {
+						t.Errorf("prompt %q", prompt)
+					}
+					return []byte(text), nil
+				}
+			}
+			p, err := OpenPrivate(path, answer(passphrase))
+			if err != nil || !want.Key.(*ecdsa.PrivateKey).Equal(p.Key) || len(p.Certificates) != 2 {
+				t.Errorf("%s, passphrase %q: %v", old, passphrase, err)
+				continue
+			}
+			if !p.Certificates[0].PublicKey.(*ecdsa.PublicKey).Equal(want.Key.Public()) {
+				t.Errorf("%s, passphrase %q: the first certificate is another key's", old, passphrase)
+			}
+			public, err := OpenPublic(path)
+			if passphrase == "" {
+				if asked != 0 || err != nil || len(public.Certificates) != 2 {
+					t.Errorf("%s: asked %d times, %v", old, asked, err)
+				}
+				continue
+			}
+			if asked != 1 || err != nil || len(public.Left) != 1 || len(public.Certificates) != 0 {
+				t.Errorf("%s: asked %d times, %v, %v", old, asked, public, err)
+			}
+			_, err = OpenPrivate(path, answer("wrong"))
+			if e, ok := errors.AsType[*PassphraseError](err); !ok || !e.Wrong {
+				t.Errorf("%s, a wrong passphrase: %v", old, err)
+			}
+			_, err = OpenPrivate(path, nil)
+			if e, ok := errors.AsType[*PassphraseError](err); !ok || e.Wrong {
+				t.Errorf("%s, no passphrase: %v", old, err)
+			}
+		}
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	for _, pattern := range []string{"../testdata/*.*", "../../testdata/vectors/keys/*"} {
 		paths, err := filepath.Glob(pattern)

@@ -53,7 +53,7 @@ var oidECPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 // nothing.
 func algorithmKind(a pkix.AlgorithmIdentifier) string {
 	if a.Algorithm.Equal(oidECPublicKey) {
-		return curveKind(a.Parameters.FullBytes)
+		return CurveKind(a.Parameters.FullBytes)
 	}
 	for _, k := range kinds {
 		if k.oid.Equal(a.Algorithm) {
@@ -63,8 +63,8 @@ func algorithmKind(a pkix.AlgorithmIdentifier) string {
 	return ""
 }
 
-// curveKind names the curve in EC parameters if Go does not know it.
-func curveKind(params []byte) string {
+// CurveKind names the curve in EC parameters if Go does not know it.
+func CurveKind(params []byte) string {
 	var oid asn1.ObjectIdentifier
 	if _, err := asn1.Unmarshal(params, &oid); err != nil {
 		if len(params) > 0 && params[0] == 0x30 {
@@ -102,7 +102,7 @@ func sec1Kind(der []byte) string {
 	if _, err := asn1.Unmarshal(der, &key); err != nil || key.Params.Tag != 0 {
 		return ""
 	}
-	return curveKind(key.Params.Bytes)
+	return CurveKind(key.Params.Bytes)
 }
 
 func publicKind(spki []byte) string {

@@ -1,3 +1,5 @@
+//go:build amd64
+
 package main
 
 import (
@@ -48,6 +50,8 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 		return offerRule(p.Script)
 	case wire.Remount:
 		return remount(job)
+	case wire.AddKey:
+		return addKey(p.Offer)
 	case wire.Sh:
 		return script(exec.Command(busybox, "sh", "-c", p.Script))
 	case wire.Tree:

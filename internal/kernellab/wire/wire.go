@@ -26,8 +26,8 @@ const (
 // An Op is what a probe does with its file.
 type Op string
 
-// The operations. All but Sh, Tree, Rule and Remount take Probe.Path, resolved
-// inside the root filesystem, symbolic links included.
+// The operations. All but Sh, Tree, Rule, Remount and AddKey take Probe.Path,
+// resolved inside the root filesystem, symbolic links included.
 const (
 	Read    Op = "read"    // open for reading
 	Direct  Op = "direct"  // open for reading with O_DIRECT
@@ -44,6 +44,7 @@ const (
 	Tree    Op = "tree"    // run Probe.Script by the root filesystem's own /bin/sh, in a chroot
 	Rule    Op = "rule"    // write Probe.Script to the policy file, and have nothing loaded
 	Remount Op = "remount" // mount the root filesystem anew: nothing of its files is cached then
+	AddKey  Op = "addkey"  // add Probe.Offer to a keyring that is made for it
 )
 
 // A Probe is one thing to try. Names are for the caller alone.
@@ -55,6 +56,33 @@ type Probe struct {
 	// User opens the path instead of root, with a group of the same number and
 	// no capability but those to open what belongs to others. Only for Read.
 	User uint32
+	// Offer is what AddKey adds.
+	Offer *Offer
+}
+
+// An Offer is a certificate, or something like it, for a keyring.
+type Offer struct {
+	Certificate []byte
+	// Issuer restricts the keyring to what this certificate signed, if there is one.
+	Issuer []byte
+	// Find are searches for keys in the keyring, such as id:01234567.
+	Find []string
+	// Signature is checked with the key, if there is one.
+	Signature *Signature
+}
+
+// A Signature is one for KEYCTL_PKEY_VERIFY.
+type Signature struct {
+	Info   string // such as "enc=pkcs1 hash=sha256"
+	Digest []byte
+	Raw    []byte
+}
+
+// An Added is what became of an Offer that was taken.
+type Added struct {
+	Description []byte // of the key
+	Found       []bool // by Find
+	Verify      string // empty if Signature is right or there is none, else the error
 }
 
 // A Verdict is what became of a probe.
@@ -70,6 +98,8 @@ type Verdict struct {
 	// kernel wrote meanwhile, and Records are all integrity records, raw.
 	Cause   string   `json:"cause,omitempty"`
 	Records []string `json:"records,omitempty"`
+	// Added is set by AddKey where it succeeds.
+	Added *Added `json:"added,omitempty"`
 }
 
 // Allowed says whether the kernel let the operation through.

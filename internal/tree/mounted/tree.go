@@ -57,13 +57,15 @@ type Tree struct {
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
+	// mapped says which mounts map owners, by their numbers.
+	mapped map[uint64]bool
 }
 
 // Open opens the paths as roots, and returns the error of the first that cannot be
 // opened, an *fs.PathError; of a Lenient tree only if there is no other. The caller
 // closes the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
-	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem)}
+	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem), mapped: make(map[uint64]bool)}
 	var err error
 	if t.wd, err = os.Getwd(); err != nil {
 		t.wd = ""
