@@ -94,15 +94,18 @@ func (f *File) Close() error { return nil }
 // include/uapi/linux/limits.h).
 const maxAttr = 64 << 10
 
-// apply makes changes of attributes: all, or none.
+// apply makes changes of attributes, up to one that cannot be made.
 func (f *File) apply(changes []tree.Change) error {
 	set := slices.Clone(f.set)
-	for _, c := range changes {
-		if c.Attr == tree.SidecarAttr {
-			return fmt.Errorf("a file beside another one in an archive: %w", errors.ErrUnsupported)
-		}
-		if len(c.New) > maxAttr {
-			return &tarfile.LimitError{What: "the value of " + c.Attr, Size: int64(len(c.New)), Max: maxAttr}
+	for i, c := range changes {
+		if err := check(c); err != nil {
+			if i == 0 {
+				return err
+			}
+			if err := f.apply(changes[:i]); err != nil {
+				return err
+			}
+			return &tree.PartialError{Done: changes[:i], Err: err}
 		}
 		change := pax.Change{Attr: c.Attr, New: c.New}
 		if i := index(set, c.Attr); i >= 0 {
@@ -116,5 +119,16 @@ func (f *File) apply(changes []tree.Change) error {
 		return err
 	}
 	f.set, f.head = set, head
+	return nil
+}
+
+// check refuses a change that no archive can hold.
+func check(c tree.Change) error {
+	switch {
+	case c.Attr == tree.SidecarAttr:
+		return fmt.Errorf("a file beside another one in an archive: %w", errors.ErrUnsupported)
+	case len(c.New) > maxAttr:
+		return &tarfile.LimitError{What: "the value of " + c.Attr, Size: int64(len(c.New)), Max: maxAttr}
+	}
 	return nil
 }
