@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
@@ -68,7 +69,8 @@ FILE, and prints what each rule answers.
 
    imaseal policy explain /usr/bin/passwd
    imaseal policy explain --policy /etc/ima/ima-policy /mnt/root/etc/shadow
-   imaseal policy explain --policy secure_boot --operation module e1000.ko`,
+   imaseal policy explain --policy secure_boot --operation module e1000.ko
+   imaseal policy explain --target-fs squashfs tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.policyExplain),
 	}
@@ -82,7 +84,7 @@ type explainer struct {
 	operations []match.Operation // nil for those that each file seems to be for
 }
 
-func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error {
+func (p Program) policyExplain(ctx context.Context, r policyExplainRequest) error {
 	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
@@ -97,34 +99,37 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	}
 	e := explainer{files: files, place: placeOf(r.policy.targetFS, r.target), operations: r.use.operations}
 	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
-	failed, hinted := false, make(map[string]bool)
-	for _, name := range r.files {
-		text, err := e.file(name)
-		if err != nil {
-			failed = true
-			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
-			continue
-		}
-		if err := p.print(p.fit(text)); err != nil {
-			return err
-		}
-	}
-	if failed {
-		return &verdictError{status: exitFiles}
-	}
-	return nil
+	return p.each(ctx, r.files,
+		func(name string) (string, error) {
+			f, err := e.open(name)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+			}
+			defer f.Close()
+			return p.explain(&e, name, f)
+		},
+		func(f tree.File) (string, error) { return p.explain(&e, f.Name(), f) })
 }
 
-// file explains what is done with a file.
-func (e *explainer) file(name string) (string, error) {
+// explain explains what is done with a file.
+func (p Program) explain(e *explainer, name string, f tree.File) (string, error) {
+	text, err := e.file(name, f)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+	}
+	return p.fit(text), nil
+}
+
+// open opens a file by its path.
+func (e *explainer) open(name string) (tree.File, error) {
 	f, err := e.files.OpenPath(name)
 	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
-		return "", errNotRegular
+		return nil, errNotRegular
 	}
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
+	return f, err
+}
+
+func (e *explainer) file(name string, f tree.File) (string, error) {
 	facts, err := e.place.Facts(f)
 	if err != nil {
 		return "", err

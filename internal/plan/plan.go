@@ -55,6 +55,7 @@ type Writing struct {
 	LiftImmutable bool
 	// Namespace of the attributes: "security" or "user".
 	Namespace string
+	Archiving
 }
 
 // A ConflictError says that parts of a request do not go together.
@@ -75,6 +76,9 @@ func (p Plan) Validate() (Plan, error) {
 	}
 	if p.NUL && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"-0 is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input"}
+	}
+	if err := p.checkArchive(); err != nil {
+		return Plan{}, err
 	}
 	if p.DryRun && p.UndoLog != "" {
 		return Plan{}, &ConflictError{"a dry run changes nothing, so there is nothing to log", "leave out --undo-log or --dry-run"}

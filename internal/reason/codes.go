@@ -70,6 +70,7 @@ const (
 	SELinuxRecord     Code = "selinux-record"     // of an archive, of which image makers know nothing
 	AfterEnd          Code = "after-end"          // of an archive, where most programs do not look
 	GlobalHeader      Code = "global-header"      // of an archive, which some programs do not read
+	NothingWritten    Code = "nothing-written"    // of a new archive
 )
 
 // What is to be known of the kernel that a run is for.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,17 +37,14 @@ type Out struct {
 	was    os.FileInfo // of the file that is replaced, nil for none
 	isPipe bool
 	isOurs bool // opened here
-
-	written, started int64 // bytes: all, and those whose way to the disk has begun
 }
 
 const (
 	newMode = 0o666 // less what umask(2) takes
-	// startEvery is how many bytes are written before their way to the disk
-	// begins, so that little is left to do for Commit.
-	startEvery = 8 << 20
 	// openEvery is how long one waits to see whether a pipe has got a reader.
 	openEvery = 100 * time.Millisecond
+	// copySize is how much is copied before one looks for an interruption.
+	copySize = 64 << 20
 )
 
 // Stdout returns an Out that is open already.
@@ -162,15 +160,44 @@ func (o *Out) Write(b []byte) (int, error) {
 	} else {
 		n, err = o.f.Write(b)
 	}
-	o.written += int64(n)
-	if !o.isPipe && o.written-o.started >= startEvery {
-		unix.SyncFileRange(int(o.f.Fd()), o.started, o.written-o.started, unix.SYNC_FILE_RANGE_WRITE) // Commit does it for certain
-		o.started = o.written
-	}
+	return n, o.error(err)
+}
+
+// error says that an error is one of writing, and not the end of the context.
+func (o *Out) error(err error) error {
 	if err != nil && o.ctx.Err() == nil {
 		err = &OutputError{o.path, pathless(err)}
 	}
-	return n, err
+	return err
+}
+
+// Copy writes a part of a file, in the kernel where that can be. The error is that
+// of Write, or of reading: io.ErrUnexpectedEOF if the file has less.
+func (o *Out) Copy(f *os.File, at, n int64) error {
+	for n > 0 && !o.isPipe {
+		done, err := unix.CopyFileRange(int(f.Fd()), &at, int(o.f.Fd()), nil, int(min(n, copySize)), 0)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.ENOSPC, err == unix.EDQUOT, err == unix.EFBIG:
+			return o.error(err)
+		case err != nil: // not between these file systems, or not at all: read and write tell what is wrong, if something is
+			return o.copy(f, at, n)
+		case done == 0:
+			return io.ErrUnexpectedEOF
+		case o.ctx.Err() != nil:
+			return context.Cause(o.ctx)
+		}
+		n -= int64(done)
+	}
+	return o.copy(f, at, n)
+}
+
+func (o *Out) copy(f *os.File, at, n int64) error {
+	done, err := io.Copy(o, io.NewSectionReader(f, at, n))
+	if err == nil && done < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Commit brings what was written to the disk, and gives it its name. The error is

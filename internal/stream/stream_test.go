@@ -248,6 +248,49 @@ func TestCreateFails(t *testing.T) {
 	}
 }
 
+// TestCopy copies parts of a file into a file, a pipe and a full disk.
+func TestCopy(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 50<<10)
+	from, err := os.Open(filepath.Join(treetest.Make(t, "file f content="+string(content)), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	path := filepath.Join(t.TempDir(), "out")
+	outs(t, path, func(t *testing.T, o *Out) {
+		_, err := o.Write([]byte("<"))
+		if err := errors.Join(err, o.Copy(from, 3, 400<<10), o.Copy(from, 1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = o.Write([]byte(">")); err != nil {
+			t.Error(err)
+		}
+		if err := o.Copy(from, 1, int64(len(content))); err != io.ErrUnexpectedEOF {
+			t.Errorf("more than there is: %v", err)
+		}
+		if err := o.Commit(); err != nil {
+			t.Error(err)
+		}
+		want := "<" + string(content[3:3+400<<10]) + ">" + string(content[1:])
+		if read(t, path) != want {
+			t.Error("something else was written")
+		}
+	})
+	r, w := pipe(t)
+	var wg sync.WaitGroup
+	var got []byte
+	wg.Go(func() { got, _ = io.ReadAll(r) })
+	o, err := Stdout(t.Context(), w)
+	if err == nil {
+		err = o.Copy(from, 3, 400<<10)
+	}
+	w.Close()
+	wg.Wait()
+	if err != nil || !bytes.Equal(got, content[3:3+400<<10]) {
+		t.Errorf("%d bytes through a pipe, %v", len(got), err)
+	}
+}
+
 // TestDevice writes into a device, and does not replace it.
 func TestDevice(t *testing.T) {
 	o, err := Create(t.Context(), "/dev/null")
@@ -278,6 +321,20 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("left are %s", names(t, dir))
 		}
 	})
+	o, err := Create(t.Context(), filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	big, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer big.Close()
+	err = o.Copy(big, 0, 2<<20)
+	if _, ok := errors.AsType[*OutputError](err); !ok || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	o.Abort()
 	p, err := NewPool(chunkSize*4, dir)
 	if err != nil {
 		t.Fatal(err)

@@ -98,9 +98,9 @@ func (r *Reader) Next() (*Entry, error) {
 	case n < BlockSize && n > 0:
 		return nil, e.fail(&TruncatedError{What: "in a header"})
 	case n == 0 && r.zeros:
-		return nil, e.fail(&TruncatedError{What: "after one block of zeros, and two end an archive"})
+		return nil, e.fail(&TruncatedError{What: "after one block of zeros, and two end an archive", NoEnd: true})
 	case n == 0:
-		return nil, e.fail(&TruncatedError{What: "without the two blocks of zeros that end one"})
+		return nil, e.fail(&TruncatedError{What: "without the two blocks of zeros that end one", NoEnd: true})
 	case isZero(r.block[:]):
 		return e, r.zeroBlocks(e)
 	}

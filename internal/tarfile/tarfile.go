@@ -153,7 +153,11 @@ func short(name string) string {
 }
 
 // A TruncatedError says that an archive ends too early.
-type TruncatedError struct{ What string }
+type TruncatedError struct {
+	What string
+	// NoEnd says that nothing is missing but the end, as far as one can tell.
+	NoEnd bool
+}
 
 func (e *TruncatedError) Error() string { return "the archive ends " + e.What }
 

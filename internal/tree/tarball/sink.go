@@ -36,8 +36,14 @@ var (
 	ErrUnread = errors.New("the archive was not read to its end")
 )
 
-// writeSize is how much is written at a time.
-const writeSize = 512 << 10
+const (
+	// writeSize is how much is written at a time: what a core's own cache
+	// holds.
+	writeSize = 128 << 10
+	// copySize is what is worth a call of its own to copy it from file to file
+	// in the kernel.
+	copySize = 64 << 10
+)
 
 // A Sink writes a new archive behind the walk of the old one. Its Apply is safe
 // for concurrent use.
@@ -163,6 +169,12 @@ func (s *Sink) write(w *walker, it *item) error {
 	if size == 0 {
 		return nil
 	}
+	if size >= copySize && s.header.Format == compress.None && w.isInFile(it) {
+		if err := s.buf.Flush(); err != nil {
+			return err
+		}
+		return s.out.Copy(s.a.f, it.at, size)
+	}
 	_, err := io.CopyN(s.buf, w.bytes(it), size)
 	return err
 }
@@ -180,7 +192,7 @@ func (s *Sink) finish() error {
 		s.zip = nil
 	case s.o.InPlace:
 	default:
-		if _, err := io.Copy(s.out, io.NewSectionReader(s.a.f, 0, s.a.stat.Size)); err != nil {
+		if err := s.out.Copy(s.a.f, 0, s.a.stat.Size); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -132,14 +133,24 @@ func (a *Archive) start() int64 {
 // ErrWritten says that an archive was written to while it was read, or still is.
 var ErrWritten = errors.New("somebody writes to the archive while it is read")
 
+// A writer is given a moment to be done: a program that starts another one leaves
+// it its descriptors until that one runs.
+const (
+	guards    = 5
+	guardWait = 20 * time.Millisecond
+)
+
 // guard asks the kernel to let nobody write to the archive: see
 // mounted.File.Begin. It returns ErrWritten if somebody has it open for writing.
 func (a *Archive) guard() error {
-	_, err := unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == unix.EAGAIN {
-		return ErrWritten
+	for range guards {
+		_, err := unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if err != unix.EAGAIN {
+			return nil // or there are no leases, or not for this user: unchanged looks at the times
+		}
+		time.Sleep(guardWait)
 	}
-	return nil // there may be no leases, or not for this user: unchanged looks at the times
+	return ErrWritten
 }
 
 // unchanged returns ErrWritten if the archive is not what it was when it was
@@ -158,6 +169,9 @@ func (a *Archive) unchanged() error {
 // Notes implements tree.Noter.
 func (a *Archive) Notes() reason.List {
 	var notes reason.List
+	if a.sink != nil && !a.sink.done {
+		return append(notes, reason.New(reason.NothingWritten, "the run was broken off, and no archive written: none of these labels is anywhere"))
+	}
 	if n := a.rht.Load(); n > 0 {
 		notes = append(notes, reason.New(reason.SELinuxRecord,
 			"%d files had their SELinux label in a record that GNU tar alone reads (RHT.security.selinux), and have it now where tools that make images look (SCHILY.xattr.security.selinux): EVM covers it", n))
@@ -203,7 +217,7 @@ func (a *Archive) writeError(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*stream.OutputError](err); ok {
 		return err
 	}
-	if err == io.EOF {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = ErrWritten // there was more when the headers were read
 	}
 	return a.error(ctx, err)
@@ -220,15 +234,21 @@ func (e *NestedError) Error() string {
 	return "it was compressed with " + e.Outer.String() + ", and holds no archive, but something in the format " + e.Inner
 }
 
-// Count implements tree.Counter, for an archive that need not be unpacked.
-func (a *Archive) Count(ctx context.Context, each func(size int64)) error {
+// Countable reports whether Count counts: the archive need not be unpacked.
+func (a *Archive) Countable() bool {
 	if !a.isFile() {
+		return false
+	}
+	format, err := newSeeker(context.Background(), a.f, a.stat.Size).format()
+	return format == compress.None && err == nil // what cannot be read, the walk reports
+}
+
+// Count implements tree.Counter.
+func (a *Archive) Count(ctx context.Context, each func(size int64)) error {
+	if !a.Countable() {
 		return nil
 	}
 	in := newSeeker(ctx, a.f, a.stat.Size)
-	if format, err := in.format(); format != compress.None || err != nil {
-		return nil // what cannot be read, the walk reports
-	}
 	s := selection{cfg: &a.cfg}
 	for r := tarfile.NewReader(in); ; {
 		e, err := r.Next()

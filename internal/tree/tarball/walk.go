@@ -289,6 +289,12 @@ func (w *walker) stored(it *item) io.ReaderAt {
 	return io.NewSectionReader(w.a.f, it.at, it.entry.Stored)
 }
 
+// isInFile reports whether what stands behind an entry's headers can be read from
+// the archive by its offset.
+func (w *walker) isInFile(it *item) bool {
+	return !w.stream && it.entry.Kind != tarfile.Zeros
+}
+
 // bytes reads what stands behind an entry's headers in the archive.
 func (w *walker) bytes(it *item) io.Reader {
 	size := it.entry.Padded()
