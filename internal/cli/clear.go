@@ -65,7 +65,8 @@ file below each PATH. No content is read.
 A way back is kept, or only labels of EVM are removed:
 
    imaseal clear --undo-log /root/labels.undo /mnt/root
-   imaseal clear --label evm /mnt/root`,
+   imaseal clear --label evm /mnt/root
+   imaseal clear --in-place tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.clear),
 	}
