@@ -44,6 +44,7 @@ var needed = map[string]string{
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
+	"compress": {"bogus", "xz"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
@@ -106,7 +107,7 @@ var wrong = map[string][]string{
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not
