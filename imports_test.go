@@ -84,6 +84,7 @@ var importTable = map[string]row{
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/selinux":   {own: "internal/tree"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},
