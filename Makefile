@@ -20,7 +20,14 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
-.PHONY: all build install uninstall demo test check lint test-unit fuzz test-root test-kernel differential bench clean help
+# Architectures that the program is built and vetted for, and those whose tests of
+# formats run under emulation: one with 32 bits, one of big endian order.
+ARCHES = amd64 arm64 arm 386 riscv64 s390x ppc64le mips
+EMULATED = s390x arm
+FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
+NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
+
+.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential bench clean help
 
 all: build
 
@@ -45,7 +52,7 @@ demo: build ## label, verify and tamper with a real tree in a loop-mounted image
 	@.ci/need $(NEED_DEMO)
 	@internal/demo/demo.sh ./imaseal
 
-test: lint test-unit fuzz test-root test-kernel ## run everything; needs root, installs what is missing
+test: lint cross test-unit fuzz test-root test-kernel ## run everything; needs root, installs what is missing
 
 check: lint test-unit ## what needs no privilege
 
@@ -55,6 +62,17 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	shellcheck .ci/need .ci/run internal/demo/demo.sh
+
+cross: ## build and vet for other architectures, run the tests of formats on two of them
+	@.ci/need $(NEED_EMULATED)
+	@set -e; for arch in $(ARCHES); do \
+		echo "build and vet for $$arch"; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null . ; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./...; \
+	done
+	@set -e; for arch in $(EMULATED); do \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) test -exec "qemu-$$arch-static" $(FORMATS); \
+	done
 
 test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)

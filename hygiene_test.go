@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"imaseal/internal/command"
+	"imaseal/internal/cli"
 	"imaseal/internal/treetest"
 )
 
@@ -267,8 +267,8 @@ func has(text, words string) bool {
 // helpOf runs the program for its help.
 func helpOf(t *testing.T, path string) string {
 	var out, errs bytes.Buffer
-	p := command.Program{Args: append(strings.Fields(path), "--help"), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
-	if status := command.Main(context.Background(), p); status != 0 || errs.Len() > 0 {
+	p := cli.Program{Args: append(strings.Fields(path), "--help"), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
+	if status := cli.Main(context.Background(), p); status != 0 || errs.Len() > 0 {
 		t.Fatalf("imaseal %s --help: status %d: %s", path, status, &errs)
 	}
 	return out.String()
@@ -321,7 +321,7 @@ func TestHelpIsUnderstood(t *testing.T) {
 func TestManualHasFields(t *testing.T) {
 	text := manualText(t)
 	for _, file := range sources(t) {
-		if file.name != "internal/report/json.go" && file.name != "internal/command/show.go" {
+		if file.name != "internal/report/json.go" && file.name != "internal/cli/show.go" {
 			continue
 		}
 		ast.Inspect(file.tree, func(n ast.Node) bool {
@@ -352,7 +352,7 @@ func TestManualHasStatuses(t *testing.T) {
 	section, _, _ = strings.Cut(section, "\n.SH ")
 	found := 0
 	for _, file := range sources(t) {
-		if file.name != "internal/command/command.go" {
+		if file.name != "internal/cli/cli.go" {
 			continue
 		}
 		ast.Inspect(file.tree, func(n ast.Node) bool {

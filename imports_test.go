@@ -19,17 +19,12 @@ type row struct {
 // importTable is the shape of the program. An import that it does not have
 // needs a change here, in the same commit.
 var importTable = map[string]row{
-	"":                 {own: "internal/command"},
+	"":                 {own: "internal/cli"},
 	"internal/cmdline": {outside: "github.com/urfave/cli/v2"},
-	"internal/command": {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
+	"internal/cli":     {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
-	"internal/plan": {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
-	"internal/relabel": {
-		own: "hash sign walk internal/appraise internal/attr internal/imaevm internal/inode internal/plan internal/policy" +
-			" internal/policy/inspect internal/policy/match internal/reason internal/report internal/undo",
-		outside: "golang.org/x/sys",
-	},
+	"internal/plan":   {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
 	"walk":            {own: "internal/reason", outside: "golang.org/x/sys"},
 	"internal/reason": {},
 	"internal/tree":   {own: "internal/reason"},
@@ -51,11 +46,16 @@ var importTable = map[string]row{
 		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/target internal/tree",
 	},
-	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
 	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
+
+	"internal/advice": {
+		own: "walk internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/target" +
+			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+		outside: "golang.org/x/sys",
+	},
 
 	// The formats, and what they are made of.
 	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
@@ -78,10 +78,12 @@ var importTable = map[string]row{
 	"internal/policy":         {own: "hash"},
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
-	"internal/policy/inspect": {own: "hash internal/inode internal/plan internal/policy internal/policy/match internal/tree", outside: "golang.org/x/sys"},
+	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
 	"internal/policy/lint":    {own: "internal/policy"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match"},
+
+	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
 	"internal/selinux":   {own: "internal/tree"},

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"imaseal/internal/command"
+	"imaseal/internal/cli"
 )
 
 func main() { os.Exit(run()) }
@@ -24,11 +24,11 @@ func run() int {
 	}
 	go func() {
 		s := <-signals
-		stop(&command.InterruptedError{Signal: s})
+		stop(&cli.InterruptedError{Signal: s})
 		time.Sleep(time.Second) // timeout(1) sends its signal twice in a row
 		signal.Stop(signals)    // the next one ends the process at once
 	}()
-	return command.Main(ctx, command.Program{
+	return cli.Main(ctx, cli.Program{
 		Args:   os.Args[1:],
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,

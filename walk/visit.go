@@ -98,7 +98,7 @@ func (r *reader) skipFile(e *Entry, d *dir, at, fd int) reason.Code {
 	switch {
 	case r.otherOwner(st):
 		return reason.OtherOwner
-	case st.Dev != d.id.Dev && !w.cfg.CrossFilesystems && !sameMount(at, fd, filepath.Base(e.Rel)):
+	case InodeOf(st).Dev != d.id.Dev && !w.cfg.CrossFilesystems && !sameMount(at, fd, filepath.Base(e.Rel)):
 		return reason.OtherFilesystem
 	case w.isOwn(st):
 		return reason.OwnOutput

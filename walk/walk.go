@@ -65,7 +65,7 @@ type Config struct {
 type Inode struct{ Dev, Ino uint64 }
 
 // InodeOf returns the identity of what st describes.
-func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: st.Dev, Ino: st.Ino} }
+func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: uint64(st.Dev), Ino: st.Ino} }
 
 // An Entry is one thing the walk came upon: an open file, a skipped one, or a
 // failure. Exactly one of File, Skip and Err is set; with Config.CountOnly,

@@ -15,8 +15,6 @@ import (
 	"imaseal/internal/treetest"
 )
 
-var _ = []Store{FS{}, DryRun{}, Renamed{}}
-
 func file(t *testing.T, dir string) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "file"))
@@ -28,36 +26,36 @@ func file(t *testing.T, dir string) *os.File {
 }
 
 // roundTrip sets, reads, lists and removes values of every size that matters.
-func roundTrip(t *testing.T, s Store, f File, name string, sizes ...int) {
+func roundTrip(t *testing.T, f File, name string, sizes ...int) {
 	t.Helper()
-	if v, err := s.Get(f, name); v != nil || err != ErrNotSet {
+	if v, err := Get(f, name); v != nil || err != ErrNotSet {
 		t.Errorf("before: %v, %v", v, err)
 	}
 	for _, size := range sizes {
 		want := bytes.Repeat([]byte{0x5a}, size)
-		if err := s.Set(f, name, want); err != nil {
+		if err := Set(f, name, want); err != nil {
 			t.Errorf("setting %d bytes: %v", size, err)
 			continue
 		}
-		got, err := s.Get(f, name)
+		got, err := Get(f, name)
 		if err != nil || got == nil || !bytes.Equal(got, want) {
 			t.Errorf("%d bytes became %d, nil %v, %v", size, len(got), got == nil, err)
 		}
-		names, err := s.List(f)
+		names, err := List(f)
 		if err != nil || !slices.Contains(names, name) {
 			t.Errorf("list %q, %v", names, err)
 		}
 	}
-	if err := s.Remove(f, name); err != nil {
+	if err := Remove(f, name); err != nil {
 		t.Error(err)
 	}
-	if v, err := s.Get(f, name); v != nil || err != ErrNotSet {
+	if v, err := Get(f, name); v != nil || err != ErrNotSet {
 		t.Errorf("after: %v, %v", v, err)
 	}
-	if err := s.Remove(f, name); err != ErrNotSet {
+	if err := Remove(f, name); err != ErrNotSet {
 		t.Errorf("removing again: %v", err)
 	}
-	if names, err := s.List(f); err != nil || slices.Contains(names, name) {
+	if names, err := List(f); err != nil || slices.Contains(names, name) {
 		t.Errorf("list %q, %v", names, err)
 	}
 }
@@ -66,7 +64,7 @@ func TestFS(t *testing.T) {
 	treetest.Leaks(t)
 	dir := t.TempDir()
 	treetest.UserAttrs(t, dir)
-	roundTrip(t, FS{}, file(t, dir), "user.imaseal", 1, 0, usualSize-1, usualSize, usualSize+1, 1024, 2000)
+	roundTrip(t, file(t, dir), "user.imaseal", 1, 0, usualSize-1, usualSize, usualSize+1, 1024, 2000)
 }
 
 // The kernel allows 64 KiB, which not every file system can hold.
@@ -76,7 +74,7 @@ func TestFSBigValues(t *testing.T) {
 		t.Run(fstype, func(t *testing.T) {
 			options := map[string][]string{"ext4": {"-O ea_inode -b 4096"}}[fstype]
 			dir := treetest.Mount(t, fstype, map[string]int{"xfs": 320, "ext4": 32}[fstype], options...)
-			roundTrip(t, FS{}, file(t, dir), "security.imaseal", 0, 1, 4096, 64<<10-1, 64<<10)
+			roundTrip(t, file(t, dir), "security.imaseal", 0, 1, 4096, 64<<10-1, 64<<10)
 		})
 	}
 }
@@ -88,12 +86,12 @@ func TestFSManyNames(t *testing.T) {
 	var want []string
 	for i := range 20 {
 		name := fmt.Sprintf("user.%02d%s", i, strings.Repeat("n", 100)) // more than the first buffer
-		if err := (FS{}).Set(f, name, nil); err != nil {
+		if err := Set(f, name, nil); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, name)
 	}
-	names, err := FS{}.List(f)
+	names, err := List(f)
 	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "user.") })
 	slices.Sort(names)
 	if err != nil || !slices.Equal(names, want) {
@@ -106,7 +104,7 @@ func TestFSSecurity(t *testing.T) {
 	for _, fstype := range []string{"ext4", "xfs", "tmpfs"} {
 		t.Run(fstype, func(t *testing.T) {
 			dir := treetest.Mount(t, fstype, map[string]int{"xfs": 320, "ext4": 16, "tmpfs": 1}[fstype])
-			roundTrip(t, FS{}, file(t, dir), "security.imaseal", 34, 600)
+			roundTrip(t, file(t, dir), "security.imaseal", 34, 600)
 		})
 	}
 }
@@ -124,15 +122,11 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %q", what, err, text)
 		}
 	}
-	_, err := FS{}.Get(f, name)
+	_, err := Get(f, name)
 	check("get", err, "reading nonsense.imaseal: operation not supported")
-	check("set", FS{}.Set(f, name, nil), "writing nonsense.imaseal: ")
-	check("remove", FS{}.Remove(f, name), "removing nonsense.imaseal: ")
-	_, err = DryRun{FS{}}.Get(f, name)
-	check("dry run", err, "reading ")
-	_, err = Renamed{FS{}, "security.", "nonsense."}.Get(f, "security.ima")
-	check("renamed", err, "reading nonsense.ima: ")
-	if err := (FS{}).Set(f, "user."+strings.Repeat("n", 300), nil); err == nil {
+	check("set", Set(f, name, nil), "writing nonsense.imaseal: ")
+	check("remove", Remove(f, name), "removing nonsense.imaseal: ")
+	if err := Set(f, "user."+strings.Repeat("n", 300), nil); err == nil {
 		t.Error("a name that is too long is no error")
 	}
 }
@@ -141,7 +135,7 @@ func TestByPath(t *testing.T) {
 	dir := t.TempDir()
 	treetest.UserAttrs(t, dir)
 	f := file(t, dir)
-	if err := (FS{}).Set(f, "user.imaseal", []byte("x")); err != nil {
+	if err := Set(f, "user.imaseal", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	fd, err := unix.Open(f.Name(), unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -158,64 +152,5 @@ func TestByPath(t *testing.T) {
 	}
 	if _, err := ByPath(path, f.Name(), "user.none"); err != ErrNotSet {
 		t.Error(err)
-	}
-}
-
-func TestDryRun(t *testing.T) {
-	dir := t.TempDir()
-	treetest.UserAttrs(t, dir)
-	f := file(t, dir)
-	if err := (FS{}).Set(f, "user.there", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	s := DryRun{FS{}}
-	if err := errors.Join(s.Set(f, "user.new", nil), s.Set(f, "user.there", nil), s.Remove(f, "user.there")); err != nil {
-		t.Error(err)
-	}
-	if err := s.Remove(f, "user.new"); err != ErrNotSet {
-		t.Error(err)
-	}
-	if v, err := s.Get(f, "user.there"); string(v) != "x" || err != nil {
-		t.Errorf("%q, %v", v, err)
-	}
-	if names, err := s.List(f); err != nil || slices.Contains(names, "user.new") {
-		t.Errorf("%q, %v", names, err)
-	}
-}
-
-func TestRenamed(t *testing.T) {
-	dir := t.TempDir()
-	treetest.UserAttrs(t, dir)
-	f := file(t, dir)
-	s := Renamed{Store: FS{}, From: "security.", To: "user."}
-	roundTrip(t, s, f, "security.ima", 34, 0)
-	if err := s.Set(f, "security.ima", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	if v, err := (FS{}).Get(f, "user.ima"); string(v) != "x" || err != nil {
-		t.Errorf("kept as %q, %v", v, err)
-	}
-	for name, want := range map[string]string{"security.ima": "user.ima", "user.x": "user.x", "trusted.x": "trusted.x", "security": "security"} {
-		if got := s.Name(name); got != want {
-			t.Errorf("%s is kept as %s, want %s", name, got, want)
-		}
-	}
-}
-
-// listed is a Store of a fixed list.
-type listed struct {
-	Store
-	names []string
-	err   error
-}
-
-func (l listed) List(File) ([]string, error) { return l.names, l.err }
-
-func TestRenamedList(t *testing.T) {
-	broken := errors.New("broken")
-	s := Renamed{Store: listed{names: []string{"security.selinux", "user.ima", "trusted.x", "user."}, err: broken}, From: "security.", To: "user."}
-	names, err := s.List(nil)
-	if want := []string{"security.ima", "trusted.x", "security."}; !slices.Equal(names, want) || err != broken {
-		t.Errorf("%q, %v", names, err)
 	}
 }

@@ -48,7 +48,7 @@ func run(b *testing.B, argv []string) sample {
 		b.Fatalf("%q: %v", argv, err)
 	}
 	s := cmd.ProcessState
-	return sample{wall: wall, cpu: s.UserTime() + s.SystemTime(), peak: s.SysUsage().(*syscall.Rusage).Maxrss}
+	return sample{wall: wall, cpu: s.UserTime() + s.SystemTime(), peak: int64(s.SysUsage().(*syscall.Rusage).Maxrss)}
 }
 
 // compare runs the contenders in turn and prints a row for each, with its

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 )
@@ -50,8 +52,9 @@ func (e *UsageError) Unwrap() error { return e.Err }
 
 // Parse reads the arguments, without the program's name. Flags may stand among
 // the paths and combine, "--" ends them. The error is a *UsageError: about what
-// looks like a flag and is none, a command that there is not, or a value that
-// cannot be meant.
+// looks like a flag and is none, a command that there is not, a value that cannot
+// be meant, or a flag with a value that counts once and is given twice, whatever
+// names it is given by. A flag without a value says the same twice, and may.
 func (g Grammar) Parse(args []string) (Invocation, error) {
 	inv := Invocation{program: g.App.Name}
 	i := slices.IndexFunc(args, func(arg string) bool { return !isFlag(arg) })
@@ -117,6 +120,7 @@ func (inv Invocation) named(commands []*cli.Command, args []string) (Invocation,
 // split tells the flags of the command from its paths.
 func (inv Invocation) split(args []string) (Invocation, error) {
 	defined := inv.Command.Flags
+	seen := make(map[cli.Flag]string) // by which name
 	var paths []string
 	for len(args) > 0 {
 		arg := args[0]
@@ -138,9 +142,12 @@ func (inv Invocation) split(args []string) (Invocation, error) {
 				return Invocation{Command: inv.Command, Path: inv.Path, Help: true}, nil
 			}
 			if f == nil || f == cli.VersionFlag {
-				return inv, unknownFlag(defined, one, inv.full())
+				return inv, unknownFlag(defined, blamed(defined, arg, one), inv.full())
 			}
 			inv.Args = append(inv.Args, one)
+			if err := checkOnce(seen, f, one); err != nil {
+				return inv, err
+			}
 			rest, err := checkValue(defined, f, one, args)
 			if err != nil {
 				return inv, err
@@ -151,6 +158,24 @@ func (inv Invocation) split(args []string) (Invocation, error) {
 	}
 	inv.Args = append(append(inv.Args, "--"), paths...)
 	return inv, nil
+}
+
+// checkOnce refuses a flag that has a value, and had one before: nobody could say
+// which of the two is meant. seen has the names of those before.
+func checkOnce(seen map[cli.Flag]string, f cli.Flag, one string) error {
+	if _, many := f.(*cli.StringSliceFlag); many || !takesValue(f) {
+		return nil
+	}
+	name, _, _ := strings.Cut(one, "=")
+	before, twice := seen[f]
+	seen[f] = name
+	switch {
+	case !twice:
+		return nil
+	case before != name:
+		return &UsageError{Err: fmt.Errorf("%s and %s are the same option, and it counts once", before, name), Advice: "leave out one of them"}
+	}
+	return &UsageError{Err: fmt.Errorf("%s is given twice, and counts once", name), Advice: "leave out one of them"}
 }
 
 // checkValue refuses a value that is missing or cannot be meant, and returns
@@ -189,21 +214,30 @@ func checkValue(defined []cli.Flag, f cli.Flag, one string, args []string) ([]st
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
 
 // separate takes combined short flags apart: -nv becomes -n -v, and -nj4
-// becomes -n -j=4. What contains an unknown letter stays as it is.
+// becomes -n -j=4. What begins with an unknown letter stays as it is, as a long
+// name with one dash may; a later one becomes a flag of its own, -z of -nz, and
+// nothing is told of what is behind it.
 func separate(defined []cli.Flag, arg string) []string {
 	if strings.HasPrefix(arg, "--") || len(arg) == 2 || arg[2] == '=' {
 		return []string{arg}
 	}
 	var out []string
-	for i := 1; i < len(arg); i++ {
-		f := find(defined, "-"+arg[i:i+1])
-		if f == nil {
+	for i, letter := range arg[1:] {
+		_, size := utf8.DecodeRuneInString(arg[1+i:])
+		rest := arg[1+i+size:]
+		f := find(defined, "-"+string(letter))
+		switch {
+		case letter == '=' && out != nil:
+			out[len(out)-1] += "=" + rest
+			return out
+		case f == nil && (out == nil || !unicode.IsLetter(letter) && !unicode.IsDigit(letter)):
 			return []string{arg}
+		case f == nil:
+			return append(out, "-"+string(letter))
+		case takesValue(f) && rest != "":
+			return append(out, "-"+string(letter)+"="+strings.TrimPrefix(rest, "="))
 		}
-		if takesValue(f) && i+1 < len(arg) {
-			return append(out, "-"+arg[i:i+1]+"="+strings.TrimPrefix(arg[i+1:], "="))
-		}
-		out = append(out, "-"+arg[i:i+1])
+		out = append(out, "-"+string(letter))
 	}
 	return out
 }
@@ -230,6 +264,15 @@ func takesValue(f cli.Flag) bool {
 	return ok && d.TakesValue()
 }
 
+// blamed is what is wrong about an argument, of which one is a part: that, unless
+// the whole is nearly a long name.
+func blamed(defined []cli.Flag, arg, one string) string {
+	if Nearest("-"+arg, longNames(defined)) != "" {
+		return arg
+	}
+	return one
+}
+
 // misplaced is about a flag in front of the command.
 func (g Grammar) misplaced(arg string) error {
 	name, _, _ := strings.Cut(arg, "=")
@@ -248,6 +291,18 @@ func (g Grammar) misplaced(arg string) error {
 // whose full name is given.
 func unknownFlag(defined []cli.Flag, arg, command string) error {
 	name, _, _ := strings.Cut(arg, "=")
+	near := ""
+	if len(name) > 2 { // of short ones all are equally near
+		near = Nearest("--"+strings.TrimLeft(name, "-"), longNames(defined))
+	}
+	return &UsageError{
+		Err:    fmt.Errorf("there is no option %s", name),
+		Advice: DidYouMean(near, command+" --help lists the options; -- ends them"),
+	}
+}
+
+// longNames are the names of flags that are written with two dashes.
+func longNames(defined []cli.Flag) []string {
 	var names []string
 	for _, f := range append(slices.Clone(defined), cli.HelpFlag) {
 		for _, n := range f.Names() {
@@ -256,14 +311,7 @@ func unknownFlag(defined []cli.Flag, arg, command string) error {
 			}
 		}
 	}
-	near := ""
-	if len(name) > 2 { // of short ones all are equally near
-		near = Nearest("--"+strings.TrimLeft(name, "-"), names)
-	}
-	return &UsageError{
-		Err:    fmt.Errorf("there is no option %s", name),
-		Advice: DidYouMean(near, command+" --help lists the options; -- ends them"),
-	}
+	return names
 }
 
 func commandNames(commands []*cli.Command) []string {

@@ -95,21 +95,79 @@ func TestSubcommands(t *testing.T) {
 	}
 }
 
+// What counts once is not given twice, whatever it is called. What says the same
+// twice may.
+func TestGivenTwice(t *testing.T) {
+	g := example()
+	tests := []struct{ in, err string }{
+		{"hash --owner 1 --owner 2", "--owner is given twice, and counts once"},
+		{"hash --owner=1 --owner=1", "--owner is given twice, and counts once"},
+		{"hash -j 2 --jobs 3", "-j and --jobs are the same option, and it counts once"},
+		{"hash --jobs=3 x -nj2", "--jobs and -j are the same option, and it counts once"},
+		{"hash -j2 -j3", "-j is given twice, and counts once"},
+		{"hash --files-from a x --files-from b", "--files-from is given twice, and counts once"},
+		{"hash -n -n --dry-run -nv", ""},
+		{"hash --algo sha1 --algo sha1 --algo x", ""},
+		{"hash --owner 1 -- --owner 2", ""},
+	}
+	for _, tt := range tests {
+		_, err := g.Parse(strings.Fields(tt.in))
+		if tt.err == "" && err != nil || tt.err != "" && (err == nil || err.Error() != tt.err) {
+			t.Errorf("%s: %v, want %q", tt.in, err, tt.err)
+		}
+		if usage, ok := err.(*UsageError); tt.err != "" && (!ok || usage.Advice == "") {
+			t.Errorf("%s: %T without advice", tt.in, err)
+		}
+	}
+}
+
+// The letter that is wrong is the one that is told, unless the whole is a long
+// name with one dash.
+func TestBlame(t *testing.T) {
+	g := example()
+	for arg, want := range map[string]string{
+		"-nz": "there is no option -z", "-nvzx": "there is no option -z", "-zn": "there is no option -zn", "-né": "there is no option -é",
+		"-vxyzzy": "there is no option -x", "-nv=1": "-v takes no value", "-n-n": "there is no option -n-n", "-n\xff": "there is no option -n\xff",
+		"-verbos": "there is no option -verbos", "-json": "there is no option -json", "-nz=4": "there is no option -z",
+	} {
+		if _, err := g.Parse([]string{"hash", arg}); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %q", arg, err, want)
+		}
+	}
+}
+
 func TestParserGetsOnlyKnownFlags(t *testing.T) {
 	g := example()
 	for _, arg := range []string{"-", "--", "---", "-=", "--=", "-n=", "-n=1", "--dry-run=", "-nn", "-n-n", "--=x", "-\x00", "-é"} {
-		inv, err := g.Parse([]string{"hash", arg, "/x"})
-		if err != nil {
-			continue
+		checkArgs(t, g, []string{"hash", arg, "/x"})
+	}
+}
+
+// FuzzParse: whatever is typed, the flag parser gets only flags that there are.
+func FuzzParse(f *testing.F) {
+	for _, words := range []string{"hash -nj4 x --owner=any", "verify -v=1 -nz", "help hash", "hash -- -n", "hash -n\xff"} {
+		f.Add(words)
+	}
+	f.Fuzz(func(t *testing.T, words string) {
+		checkArgs(t, example(), strings.Split(words, " "))
+	})
+}
+
+func checkArgs(t *testing.T, g Grammar, args []string) {
+	inv, err := g.Parse(args)
+	if err != nil || inv.Command == nil {
+		return
+	}
+	takes := false
+	for _, a := range inv.Args[min(1, len(inv.Args)):] {
+		if a == "--" {
+			break
 		}
-		for _, a := range inv.Args[1:] {
-			if a == "--" {
-				break
-			}
-			if find(inv.Command.Flags, a) == nil {
-				t.Errorf("%q: %q is handed on", arg, inv.Args)
-			}
+		f := find(inv.Command.Flags, a)
+		if f == nil && !takes {
+			t.Errorf("%q: %q is handed on", args, inv.Args)
 		}
+		takes = !takes && f != nil && takesValue(f) && !strings.Contains(a, "=")
 	}
 }
 

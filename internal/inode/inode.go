@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"unsafe"
 
@@ -22,13 +23,37 @@ const (
 
 // Requests that x/sys lacks, include/uapi/linux/fs.h, include/uapi/linux/ext4.h,
 // fs/xfs/libxfs/xfs_fs.h and include/uapi/linux/fsverity.h.
-const (
-	fsIocGetVersion    = 0x80087601 // _IOR('v', 1, long); the kernel writes an int
-	fsIocGetFSUUID     = 0x80111500 // _IOR(0x15, 0, struct fsuuid2)
-	ext4IocGetFSUUID   = 0x8008662c // _IOR('f', 44, struct fsuuid)
-	xfsIocFSGeometryV1 = 0x80705864 // _IOR('X', 100, struct xfs_fsop_geom_v1)
-	fsIocMeasureVerity = 0xc0046686 // _IOWR('f', 134, struct fsverity_digest)
+var (
+	fsIocGetVersion    = ior('v', 1, longSize) // the kernel writes an int
+	fsIocGetFSUUID     = ior(0x15, 0, 17)      // struct fsuuid2
+	ext4IocGetFSUUID   = ior('f', 44, 8)       // struct fsuuid
+	xfsIocFSGeometryV1 = ior('X', 100, geometrySize())
 )
+
+// fsIocMeasureVerity is _IOWR('f', 134, struct fsverity_digest), where reading and
+// writing are the upper two bits on every architecture.
+const fsIocMeasureVerity = 0xc0046686
+
+// Architectures differ in the size of long, and in the bits that say that a
+// request reads: the value of FS_IOC_GETFLAGS, which is _IOR('f', 1, long), has
+// both. Kernel: include/uapi/asm-generic/ioctl.h, arch/*/include/uapi/asm/ioctl.h.
+const (
+	longSize = uintptr(unix.FS_IOC_GETFLAGS>>16) & 0xff
+	reads    = uintptr(unix.FS_IOC_GETFLAGS) &^ (longSize<<16 | 0xffff)
+)
+
+// ior is _IOR: a request that reads size bytes.
+func ior(group, number, size uintptr) uintptr { return reads | size<<16 | group<<8 | number }
+
+// geometrySize is the size of struct xfs_fsop_geom_v1, whose padding at the end
+// i386 does not have.
+func geometrySize() uintptr {
+	const padded, plain = 112, 108
+	if runtime.GOARCH == "386" {
+		return plain
+	}
+	return padded
+}
 
 // A File is an open file.
 type File interface{ Fd() uintptr }
@@ -46,7 +71,7 @@ func SetFlags(f File, flags uint32) error {
 // Generation returns the inode's generation, i_generation. File systems
 // without one give unix.ENOTTY.
 func Generation(f File) (uint32, error) {
-	n, err := unix.IoctlGetUint32(int(f.Fd()), fsIocGetVersion)
+	n, err := unix.IoctlGetUint32(int(f.Fd()), uint(fsIocGetVersion))
 	if err != nil {
 		return 0, fmt.Errorf("asking for the inode's generation: %w", err)
 	}

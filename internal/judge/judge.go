@@ -50,7 +50,7 @@ func (j *Judge) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.De
 	}
 	uses := j.Operations
 	if uses == nil {
-		if uses, err = inspect.UsesOf(f); err != nil {
+		if uses, err = inspect.Uses(f); err != nil {
 			return run.Decision{}, err
 		}
 	}

@@ -64,7 +64,7 @@ func (p *Policy) demand(f tree.File) (match.Demands, bool, error) {
 	if err != nil {
 		return strictest, false, err
 	}
-	uses, err := inspect.UsesOf(f)
+	uses, err := inspect.Uses(f)
 	if err != nil {
 		return strictest, false, err
 	}

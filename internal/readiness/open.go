@@ -69,14 +69,14 @@ func (t *table) descriptors() (links []string, hidden bool) {
 // appraised with such demands and not among those seen.
 func (t *table) note(names []string, seen map[inode]bool, link string, some func(match.Demands) bool) []string {
 	st, f, ok := t.fileAt(link)
-	if !ok || st.Nlink == 0 || seen[inode{st.Dev, st.Ino}] || !t.demands(f, some) {
+	if !ok || st.Nlink == 0 || seen[inode{uint64(st.Dev), st.Ino}] || !t.demands(f, some) {
 		return names
 	}
 	target, err := os.Readlink(link)
 	if err != nil {
 		return names
 	}
-	seen[inode{st.Dev, st.Ino}] = true
+	seen[inode{uint64(st.Dev), st.Ino}] = true
 	return append(names, target)
 }
 

@@ -18,8 +18,8 @@ import (
 type JSON struct {
 	Out     io.Writer
 	Verbose bool
-	// Hint returns advice on an error, or nothing.
-	Hint func(error) string
+	// Hint returns the code of an error and advice on it, or nothing.
+	Hint func(error) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 
@@ -92,7 +92,7 @@ func (j *JSON) Result(r Result) error {
 	if r.Err != nil {
 		o.Reason = oneLine(r.Err)
 		if j.Hint != nil {
-			o.Hint = j.Hint(r.Err)
+			o.Code, o.Hint = j.Hint(r.Err)
 		}
 	}
 	return j.enc.Encode(o)

@@ -52,11 +52,11 @@ func run(t *testing.T) ([]Result, Summary) {
 	return results, sum
 }
 
-func hint(err error) string {
+func hint(err error) (reason.Code, string) {
 	if strings.Contains(err.Error(), "not permitted") {
-		return "run as root"
+		return "not-permitted", "run as root"
 	}
-	return ""
+	return "", ""
 }
 
 func play(t *testing.T, h Handler, results []Result, sum Summary) {
@@ -134,7 +134,7 @@ func TestReplay(t *testing.T) {
 	play(t, &Text{Out: &wantOut, Err: &wantErr, Verbose: true, Hint: hint}, results, sum)
 	play(t, &JSON{Out: &recorded, Verbose: true, Hint: hint}, results, sum)
 	replayed, replayedSum, hints := replay(t, recorded.Bytes())
-	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(err error) string { return hints[err.Error()] }}
+	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(err error) (reason.Code, string) { return "", hints[err.Error()] }}
 	play(t, text, replayed, replayedSum)
 	if out.String() != wantOut.String() {
 		t.Errorf("output:\n%s\nwant:\n%s", &out, &wantOut)

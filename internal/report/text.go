@@ -20,9 +20,9 @@ type Text struct {
 	Out, Err io.Writer
 	Verbose  bool
 	Quiet    bool // no summary
-	// Hint returns advice on an error, or nothing. Each advice is printed
-	// once.
-	Hint func(error) string
+	// Hint returns the code of an error and advice on it, or nothing. Each
+	// advice is printed once.
+	Hint func(error) (reason.Code, string)
 	// Bar is moved with each result, if there is one.
 	Bar *Bar
 	// Groups are printed before the summary; nil for none.
@@ -111,7 +111,7 @@ func (t *Text) hint(err error) string {
 	if err == nil || t.Hint == nil {
 		return ""
 	}
-	hint := t.Hint(err)
+	_, hint := t.Hint(err)
 	if t.hinted[hint] {
 		return ""
 	}

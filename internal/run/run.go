@@ -12,7 +12,6 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"time"
@@ -215,7 +214,7 @@ func (r *Run) one(ctx context.Context, w *worker, found tree.Found) (report.Resu
 		res.Outcome = report.Vanished
 		return res, true
 	case found.Err != nil:
-		res.Outcome, res.Err = report.Failed, fmt.Errorf("opening: %w", found.Err)
+		res.Outcome, res.Err = report.Failed, found.Err
 		return res, true
 	}
 	defer found.File.Close()

@@ -24,8 +24,8 @@ func (DryRun) Abort() error { return nil }
 // pass. It makes decorators.
 type Namespace struct{ From, To string } // with the dot
 
-// kept returns the name under which an attribute is kept.
-func (n Namespace) kept(name string) string {
+// Kept returns the name under which an attribute is kept.
+func (n Namespace) Kept(name string) string {
 	if rest, ok := strings.CutPrefix(name, n.From); ok {
 		return n.To + rest
 	}
@@ -80,7 +80,7 @@ type renamedFile struct {
 // Unwrap returns the file that is renamed.
 func (f renamedFile) Unwrap() File { return f.File }
 
-func (f renamedFile) Attr(name string) ([]byte, error) { return f.File.Attr(f.names.kept(name)) }
+func (f renamedFile) Attr(name string) ([]byte, error) { return f.File.Attr(f.names.Kept(name)) }
 
 // Attrs leaves out attributes that are really of the namespace From.
 func (f renamedFile) Attrs() ([]string, error) {
@@ -108,7 +108,7 @@ func (s renamedSink) Apply(f File, changes []Change) error {
 	kept := make([]Change, len(changes))
 	for i, c := range changes {
 		kept[i] = c
-		kept[i].Attr = s.names.kept(c.Attr)
+		kept[i].Attr = s.names.Kept(c.Attr)
 	}
 	return s.Sink.Apply(f, kept)
 }

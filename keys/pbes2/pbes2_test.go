@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
+	"math"
 	"testing"
 
 	"imaseal/keys/keytest"
@@ -158,7 +159,7 @@ func TestDecryptMalformed(t *testing.T) {
 	}
 	for _, p := range []scryptParameters{
 		{N: 3, R: 8, P: 1}, {N: 0, R: 8, P: 1}, {N: 1 << 14, R: 0, P: 1}, {N: 1 << 14, R: 8, P: 0}, {N: 1 << 14, R: 8, P: 17},
-		{N: 1 << 19, R: 8, P: 1}, {N: 1 << 62, R: 8, P: 1}, {N: 2, R: 1 << 62, P: 1}, {N: 1 << 14, R: 8, P: 1, KeyLength: 16},
+		{N: 1 << 19, R: 8, P: 1}, {N: math.MaxInt/2 + 1, R: 8, P: 1}, {N: 2, R: math.MaxInt/2 + 1, P: 1}, {N: 1 << 14, R: 8, P: 1, KeyLength: 16},
 	} {
 		if key, err := deriveScrypt(marshal(t, p), nil, 32); err == nil {
 			t.Errorf("%+v: %x", p, key)

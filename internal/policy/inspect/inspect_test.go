@@ -1,15 +1,26 @@
 package inspect
 
 import (
-	"bytes"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"imaseal/internal/policy/match"
+	"imaseal/internal/tree"
 )
+
+// memory is a file without attributes, and with no more than that.
+type memory struct {
+	tree.File
+	io.ReaderAt
+	full string
+	meta tree.Meta
+}
+
+func (m memory) Full() string                            { return m.full }
+func (m memory) Meta() tree.Meta                         { return m.meta }
+func (m memory) ReadAt(b []byte, off int64) (int, error) { return m.ReaderAt.ReadAt(b, off) }
 
 // elf is the beginning of an ELF file of a type, in either byte order.
 func elf(typ byte, bigEndian bool) string {
@@ -45,8 +56,8 @@ func TestUses(t *testing.T) {
 		{"certificate", "etc/keys/x509_ima.der", "", 0o644, []match.Operation{match.LoadCertificate}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			st := unix.Stat_t{Mode: unix.S_IFREG | c.mode, Size: int64(len(c.content))}
-			got, err := Uses(bytes.NewReader([]byte(c.content)), &st, c.path)
+			meta := tree.Meta{Mode: 0o100000 | c.mode, Size: int64(len(c.content))}
+			got, err := Uses(memory{ReaderAt: strings.NewReader(c.content), full: c.path, meta: meta})
 			if err != nil || !slices.Equal(got, append([]match.Operation{match.Read}, c.want...)) {
 				t.Errorf("got %v, %v", got, err)
 			}
@@ -54,25 +65,21 @@ func TestUses(t *testing.T) {
 	}
 }
 
-func TestTypeOfMount(t *testing.T) {
-	const mounts = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-23 22 0:20 / /proc rw - proc proc rw
-230 22 0:41 / /mnt/a\040b rw,user_id=0 shared:2 master:1 - fuse.sshfs host: rw
-`
-	for id, want := range map[uint64]string{22: "ext4", 23: "proc", 230: "fuse.sshfs", 2: ""} {
-		got, err := typeOfMount(strings.NewReader(mounts), id)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("mount %d is of type %q, %v", id, got, err)
-		}
+func TestFactsOfPlace(t *testing.T) {
+	uuid := [16]byte{1, 2}
+	p := Place{Type: "ext4", UUID: &uuid}
+	got, err := p.Facts(memory{meta: tree.Meta{UID: 3, GID: 4}})
+	if err != nil || got.Magic != match.Is[uint32](0xef53) || got.FSName != match.Is("ext4") || got.Subtype != match.Is("") ||
+		got.UUID.Value != uuid || got.Owner != match.Is[uint32](3) || got.Group != match.Is[uint32](4) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
-func TestFileOfTarget(t *testing.T) {
-	uuid := [16]byte{1, 2}
-	f := &Inspector{Type: "ext4", UUID: &uuid}
-	got, err := f.File(nil, &unix.Stat_t{Uid: 3, Gid: 4})
-	if err != nil || got.Magic != match.Is[uint32](0xef53) || got.FSName != match.Is("ext4") || got.Subtype != match.Is("") ||
-		got.UUID.Value != uuid || got.Owner != match.Is[uint32](3) || got.Group != match.Is[uint32](4) {
+// Of a file that lies in no file system, and will lie in none that is named,
+// nothing is known but its owner.
+func TestFactsOfNoPlace(t *testing.T) {
+	got, err := Place{}.Facts(memory{meta: tree.Meta{UID: 3}})
+	if err != nil || got.Magic.Known || got.FSName.Known || got.Subtype.Known || got.UUID.Known || got.Owner != match.Is[uint32](3) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"imaseal/internal/plan"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/tree"
 )
 
 // elfHeader is where an ELF file tells its type.
@@ -20,27 +18,20 @@ const elfHeader = 18
 
 // Uses returns what a file is for, as far as its path, its mode and its first
 // bytes tell: any file is read, only some are executed, mapped, or loaded by the
-// kernel. A path that is not absolute stands for one below /. An error of reading
-// comes without the file's name.
-func Uses(file io.ReaderAt, st *unix.Stat_t, name string) ([]match.Operation, error) {
-	return uses(file, st.Mode, st.Size, name)
-}
-
-func uses(file io.ReaderAt, mode uint32, size int64, name string) ([]match.Operation, error) {
+// kernel. A path that is not absolute stands for one below /.
+func Uses(f tree.File) ([]match.Operation, error) {
+	meta, name := f.Meta(), f.Full()
 	uses := []match.Operation{match.Read}
 	header := make([]byte, elfHeader)
-	if size > 0 {
-		n, err := file.ReadAt(header, 0)
+	if meta.Size > 0 {
+		n, err := f.ReadAt(header, 0)
 		if err != nil && !errors.Is(err, io.EOF) {
-			if p, ok := errors.AsType[*fs.PathError](err); ok {
-				err = p.Err
-			}
 			return nil, fmt.Errorf("reading: %w", err)
 		}
 		header = header[:n]
 	}
-	isELF := size > 0 && strings.HasPrefix(string(header), "\x7fELF")
-	switch isExec := mode&0o111 != 0; {
+	isELF := meta.Size > 0 && strings.HasPrefix(string(header), "\x7fELF")
+	switch isExec := meta.Executable(); {
 	case isExec && isELF:
 		uses = append(uses, match.Exec)
 	case isExec:

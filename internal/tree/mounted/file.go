@@ -28,6 +28,8 @@ type File struct {
 
 func (f *File) fd() int { return int(f.entry.File.Fd()) }
 
+func (f *File) dev() uint64 { return walk.InodeOf(&f.entry.Stat).Dev }
+
 // Name implements tree.File.
 func (f *File) Name() string { return f.entry.Path }
 

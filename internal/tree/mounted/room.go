@@ -51,7 +51,7 @@ func need(l tree.Labels, fs *unix.Statfs_t) uint64 {
 		beside = block
 	}
 	switch {
-	case fs.Type == unix.BTRFS_SUPER_MAGIC:
+	case uint32(fs.Type) == unix.BTRFS_SUPER_MAGIC: // signed in 32 bits
 		return uint64(l.IMA+l.EVM+2*btrfsEntry)*btrfsCopies + beside
 	case fit(l, fs):
 		return beside

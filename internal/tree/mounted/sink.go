@@ -100,7 +100,7 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 // toSync remembers that the file's file system has to be synced, by a descriptor
 // of the file's directory.
 func (s *Sink) toSync(f *File) error {
-	dev := f.entry.Stat.Dev
+	dev := f.dev()
 	if s.last.Load() == dev+1 {
 		return nil
 	}

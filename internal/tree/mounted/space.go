@@ -133,13 +133,14 @@ func newSurvey() *survey { return &survey{used: make(map[uint64]*usage)} }
 func (s *survey) add(e *walk.Entry, need func(*usage) uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.used[e.Stat.Dev]
+	dev := walk.InodeOf(&e.Stat).Dev
+	u := s.used[dev]
 	if u == nil {
-		u = &usage{path: e.Path, dev: e.Stat.Dev}
+		u = &usage{path: e.Path, dev: dev}
 		if unix.Statfs(e.Path, &u.fs) != nil {
 			return
 		}
-		s.used[e.Stat.Dev] = u
+		s.used[dev] = u
 	}
 	if n := need(u); n > 0 {
 		u.files++
@@ -179,7 +180,7 @@ func (u *usage) takes(q *Space) bool {
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Dev != u.dev {
+	if unix.Fstat(fd, &st) != nil || walk.InodeOf(&st).Dev != u.dev {
 		return true
 	}
 	for _, label := range []struct {

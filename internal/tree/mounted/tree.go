@@ -12,7 +12,9 @@ package mounted
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -32,6 +34,11 @@ type Config struct {
 	walk.Config // without Leave and Links, which are the Tree's
 	// List are files besides the roots; nil for none.
 	List *List
+	// Check returns an error for a root that is not to be walked; nil checks none.
+	Check func(*walk.Root) error
+	// Lenient makes roots that cannot be opened, or are not to be walked, failures
+	// of the walk, unless there are no others.
+	Lenient bool
 	// Leave returns a reason to leave a file out under this name, or nothing:
 	// another name of it may still be visited. Nil leaves out none.
 	Leave func(tree.File) reason.Code
@@ -52,9 +59,9 @@ type Tree struct {
 	known map[uint64]*filesystem // by device
 }
 
-// Open opens the paths as roots. Those that cannot be opened are failures of the
-// walk, if any can; the error is that of the first if none can. The caller closes
-// the tree.
+// Open opens the paths as roots, and returns the error of the first that cannot be
+// opened, an *fs.PathError; of a Lenient tree only if there is no other. The caller
+// closes the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
 	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem)}
 	var err error
@@ -63,10 +70,14 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 	}
 	var first error
 	for _, name := range paths {
-		root, err := walk.Open(name)
+		root, err := t.open(name)
 		if err == nil {
 			t.roots = append(t.roots, root)
 			continue
+		}
+		if !cfg.Lenient {
+			t.Close()
+			return nil, err
 		}
 		if first == nil {
 			first = err
@@ -79,16 +90,30 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// unnamed drops the name of a root that cannot be opened from the error. What
-// was asked for by its name has not vanished, it is not there.
-func unnamed(err error) error {
-	return &RootError{Err: pathless(err)}
+// open opens a root and checks it.
+func (t *Tree) open(name string) (*walk.Root, error) {
+	root, err := walk.Open(name)
+	if err != nil || t.cfg.Check == nil {
+		return root, err
+	}
+	if err := t.cfg.Check(root); err != nil {
+		root.Close()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return root, nil
 }
 
-// A RootError says that a path that was given cannot be opened.
-type RootError struct{ Err error }
+// ErrNoPath says that a path that was given is not there. It is no fs.ErrNotExist:
+// nothing vanished.
+var ErrNoPath = errors.New("no such file or directory")
 
-func (e *RootError) Error() string { return e.Err.Error() }
+// unnamed drops the name of a root that cannot be opened from the error.
+func unnamed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoPath
+	}
+	return pathless(err)
+}
 
 // Roots returns the roots that could be opened. They belong to the tree.
 func (t *Tree) Roots() []*walk.Root { return t.roots }
@@ -121,12 +146,20 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
 		}
 	}
 	return t.find(ctx, t.walkConfig(), func(e walk.Entry) error {
-		found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-		if e.File != nil {
-			found.File = &File{tree: t, entry: e}
-		}
-		return visit(found)
+		return visit(t.found(e))
 	})
+}
+
+// found returns an entry of a walk as what it is to a run.
+func (t *Tree) found(e walk.Entry) tree.Found {
+	found := tree.Found{Path: e.Path, Skip: e.Skip}
+	if e.Err != nil {
+		found.Err = fmt.Errorf("opening: %w", e.Err)
+	}
+	if e.File != nil {
+		found.File = &File{tree: t, entry: e}
+	}
+	return found
 }
 
 func (t *Tree) walkConfig() walk.Config {
@@ -173,12 +206,25 @@ func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) er
 // OpenFile opens one file by its path, as walk.OpenFile does. What is not there
 // gives an Err that is fs.ErrNotExist.
 func (t *Tree) OpenFile(name string) tree.Found {
-	e := walk.OpenFile(name)
-	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: e.Err}
-	if e.File != nil {
-		found.File = &File{tree: t, entry: e}
+	return t.found(walk.OpenFile(name))
+}
+
+// OpenPath opens one regular file by its path, of which a symbolic link is
+// followed. The errors are of type *fs.PathError.
+func (t *Tree) OpenPath(name string) (tree.File, error) {
+	root, err := walk.Open(name)
+	if err != nil {
+		return nil, err
 	}
-	return found
+	defer root.Close()
+	if root.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: unix.EISDIR}
+	}
+	file, err := root.Reopen()
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: pathless(err)}
+	}
+	return &File{tree: t, entry: walk.Entry{Path: root.Path(), Rel: path.Base(root.Path()), File: file, Stat: root.Stat()}}, nil
 }
 
 // full returns the absolute path of a name. It does not clean it: behind a link,
@@ -203,10 +249,10 @@ type filesystem struct {
 // filesystem returns what is known of a file's file system, which is asked once.
 func (t *Tree) filesystem(f *File) *filesystem {
 	t.mu.Lock()
-	known := t.known[f.entry.Stat.Dev]
+	known := t.known[f.dev()]
 	if known == nil {
 		known = new(filesystem)
-		t.known[f.entry.Stat.Dev] = known
+		t.known[f.dev()] = known
 	}
 	t.mu.Unlock()
 	known.once.Do(func() { known.ask(f) })

@@ -1,0 +1,192 @@
+// Package advice knows what users can do about errors, and the codes of errors.
+// Errors are known by type and value, never by a piece of their text; codes are
+// stable, and programs go by them.
+package advice
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/host"
+	"imaseal/internal/inode"
+	"imaseal/internal/keyring"
+	"imaseal/internal/label"
+	"imaseal/internal/plan"
+	"imaseal/internal/reason"
+	"imaseal/internal/run"
+	"imaseal/internal/target"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
+	"imaseal/internal/undo"
+	"imaseal/keys"
+	"imaseal/keys/evmkey"
+	"imaseal/keys/keyfile"
+	"imaseal/walk"
+)
+
+// Of returns the code of an error, and what the user can do about it in a line.
+// Either is empty if there is none.
+func Of(err error) (reason.Code, string) {
+	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofKey, ofEVM, ofPolicy, ofSystem} {
+		if code, text := find(err); code != "" {
+			return code, text
+		}
+	}
+	return "", ""
+}
+
+// is reports whether err wraps an error of type E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// ofFile is about files that cannot be labelled as they are.
+func ofFile(err error) (reason.Code, string) {
+	if demand, ok := errors.AsType[*label.DemandError](err); ok {
+		return demand.Code, demand.Advice
+	}
+	switch {
+	case is[*mounted.ImmutableError](err):
+		return "immutable", "--immutable lift lifts the flag, writes the label and puts the flag back"
+	case errors.Is(err, run.ErrWriter):
+		return "open-for-writing", "stop what has it open (fuser FILE names it) and run the same command again; or --allow-writers labels it as it is now"
+	case errors.Is(err, run.ErrChanging):
+		return "changing", "stop what writes to the file, and run the same command again"
+	case errors.Is(err, label.ErrUnknownLabel):
+		return "unknown-label", "look at it with imaseal show; --force replaces it"
+	case errors.Is(err, label.ErrBrokenSignature):
+		return "broken-signature", "look at it with imaseal show; --replace-signatures replaces it by a hash"
+	case errors.Is(err, label.ErrForeignSigFile):
+		return "foreign-signature-file", "move that file away, or replace it with --force"
+	case errors.Is(err, label.ErrStaleEVM):
+		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm removes it"
+	case is[*target.NotBoundError](err):
+		return "not-bound", "--evm portable makes EVM labels that need no inode"
+	}
+	return "", ""
+}
+
+// ofTree is about trees, lists, logs and reports as a whole.
+func ofTree(err error) (reason.Code, string) {
+	list, isList := errors.AsType[*mounted.ListError](err)
+	switch {
+	case is[*run.ReportError](err):
+		return "report", "" // what helps files does not help the report
+	case isList && list.NeedsNUL:
+		return "bad-list", "add -0"
+	case isList:
+		return "bad-list", ""
+	case is[*walk.ChangedTypeError](err), errors.Is(err, walk.ErrMoved):
+		return "replaced", "somebody is changing the tree; run the same command again"
+	case errors.Is(err, walk.ErrNotListed):
+		return "not-listed", "make the list anew, or leave the name out"
+	case errors.Is(err, mounted.ErrNoPath):
+		return "no-such-path", ""
+	case is[*undo.LineError](err):
+		return "damaged-log", "the log was changed or damaged; what its other lines tell is undone"
+	case is[*mounted.SpaceError](err):
+		return "no-space", "free some space, make the file system larger, or sign fewer files with --rules"
+	case is[*mounted.BlockError](err):
+		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
+	case is[*plan.RuleError](err):
+		return "bad-rules", "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any"
+	}
+	return "", ""
+}
+
+// ofKey is about keys, certificates and keyrings.
+func ofKey(err error) (reason.Code, string) {
+	passphrase, isPassphrase := errors.AsType[*keyfile.PassphraseError](err)
+	kernel, isKernel := errors.AsType[*keyring.Error](err)
+	switch {
+	case isPassphrase && !passphrase.Wrong:
+		return "needs-passphrase", Passphrase
+	case isPassphrase:
+		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
+	case is[*keyfile.UnsupportedError](err):
+		return "unsupported-key", "imaseal keys generate makes a key that kernels take"
+	case is[*keys.MismatchError](err):
+		return "key-mismatch", "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key"
+	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
+		return "not-trusted", "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts"
+	case isKernel && os.Geteuid() != 0:
+		return "keyring", "run as root"
+	case isKernel:
+		return "keyring", "" // says itself what the error number means
+	}
+	return "", ""
+}
+
+// Passphrase says where the passphrase of a private key may come from.
+const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+
+// ofEVM is about EVM labels, their keys and their target.
+func ofEVM(err error) (reason.Code, string) {
+	trusted, isTrusted := errors.AsType[*evmkey.TrustedMasterError](err)
+	switch {
+	case errors.Is(err, inode.ErrNoUUID):
+		return "no-uuid", "--evm-uuid UUID tells the UUID that the file system has on the target; --evm portable needs none"
+	case errors.Is(err, unix.ENOTTY):
+		return "no-generation", "HMACs and inode-bound signatures need a file system that numbers the generations of its inodes, as ext4, xfs, btrfs and f2fs do; --evm portable does not"
+	case errors.Is(err, evmkey.ErrMaster):
+		return "wrong-master", "give the file that was loaded as master key, byte by byte"
+	case isTrusted:
+		return "trusted-master", "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u"
+	case errors.Is(err, target.ErrNoEVM), errors.Is(err, host.ErrNoConfig):
+		return "no-config", "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz"
+	}
+	return "", ""
+}
+
+// ofPolicy is about the running kernel: its policy, and what it lets one do.
+func ofPolicy(err error) (reason.Code, string) {
+	privilege, isPrivilege := errors.AsType[*host.PrivilegeError](err)
+	switch {
+	case isPrivilege && privilege.Namespaced:
+		return "not-permitted", "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
+	case isPrivilege:
+		return "not-permitted", "run as root; --namespace user is for tests without privilege"
+	case errors.Is(err, host.ErrPolicyNotRoot):
+		return "not-permitted", "run as root"
+	case errors.Is(err, host.ErrPolicyHidden):
+		return "hidden-policy", "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line"
+	case errors.Is(err, host.ErrNoIMA):
+		return "no-ima", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has IMA"
+	}
+	return "", ""
+}
+
+// Words for file systems that cannot be written to, or hold no attributes.
+const (
+	ReadOnly     = "mount it read-write (mount -o remount,rw), or use --dry-run"
+	NoAttributes = "ext4, xfs, btrfs and f2fs hold security.* attributes; vfat and iso9660 do not"
+)
+
+// ofSystem is about what the system refuses.
+func ofSystem(err error) (reason.Code, string) {
+	root := os.Geteuid() == 0
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return "read-only", ReadOnly
+	case errors.Is(err, errors.ErrUnsupported):
+		return "no-attributes", NoAttributes
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "no-space", "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
+	case errors.Is(err, unix.EMFILE):
+		return "too-many-open-files", "raise the limit of open files (ulimit -n), or name the files in a list: --files-from"
+	case errors.Is(err, unix.EACCES) && root:
+		return "not-permitted", "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
+	case errors.Is(err, unix.EPERM) && root:
+		return "not-permitted", "EVM or a security module may refuse it, see the kernel log"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "not-permitted", "run as root"
+	case errors.Is(err, unix.EIO):
+		return "io-error", ""
+	case is[*tree.PartialError](err):
+		return "half-done", ""
+	}
+	return "", ""
+}

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/internal/appraise"
+	"imaseal/internal/judge"
+	"imaseal/internal/plan"
+	"imaseal/internal/policy"
+	"imaseal/internal/report"
+	"imaseal/internal/target"
+)
+
+// checkOptions are the options of imaseal check.
+type checkOptions struct {
+	policy    policyOptions
+	files     selectionOptions
+	host      bool
+	use       useOptions
+	keys      []string
+	namespace namespaceOption
+	evmState  string
+	evmKey    evmKeyOption
+	view      viewOptions
+	kernel    kernelOptions
+	output    outputOptions
+}
+
+func (o *checkOptions) flags() []urfave.Flag {
+	host := &urfave.BoolFlag{Name: "host", Destination: &o.host, Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"}
+	own := []urfave.Flag{
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys that the kernel will have: a `FILE`, or a directory of them"},
+		o.namespace.flag(labels),
+		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
+		o.evmKey.flag(),
+	}
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag())
+	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
+}
+
+// A checkRequest is what check is asked for.
+type checkRequest struct {
+	plan.Plan
+	output outputOptions
+	host   bool // judges the host, too
+	policy policyRequest
+	use    use
+	keys   []string // files and directories
+	evmKey string   // "" for none
+	// target has everything but the keys, which are not opened yet.
+	target target.Options
+	// ifActive are options that count only where EVM is active.
+	ifActive []given
+	// mend are the options that commands that mend something need, too.
+	mend []mendOption
+}
+
+// judgesFiles reports whether there is more to judge than the host.
+func (r *checkRequest) judgesFiles() bool { return !r.host || len(r.Paths) > 0 || r.FilesFrom != "" }
+
+func (o *checkOptions) plan(paths []string) (checkRequest, error) {
+	r := checkRequest{output: o.output, host: o.host, keys: o.keys, evmKey: o.evmKey.file, mend: o.mendOptions()}
+	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
+	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
+	err := firstError(o.namespace.check(), o.output.check(), o.policy.check())
+	if err != nil {
+		return r, err
+	}
+	r.Plan = plan.Plan{
+		Command: "check", ReadOnly: true, Selection: o.files.plan(paths, nil), // the policy decides about files of all owners
+		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+	}
+	if r.judgesFiles() {
+		if r.Plan, err = r.Plan.Validate(); err != nil {
+			return r, err
+		}
+	}
+	if r.use, err = o.use.plan(); err != nil {
+		return r, err
+	}
+	r.target, err = o.target()
+	return r, firstError(err, r.checkActive())
+}
+
+func (o *checkOptions) target() (target.Options, error) {
+	t, err := o.kernel.plan()
+	if err != nil {
+		return t, err
+	}
+	t.HasHMACKey = o.evmKey.file != ""
+	if o.evmState != "" {
+		state, err := target.ParseState(o.evmState)
+		if err != nil {
+			return t, err
+		}
+		t.EVM = &state
+	}
+	return t, firstError(o.view.plan(&t), t.Check())
+}
+
+// checkActive refuses options that only count where EVM is active, if it is
+// known not to be.
+func (r *checkRequest) checkActive() error {
+	if r.target.EVM == nil || r.target.EVM.IsActive() {
+		return nil
+	}
+	return refuseUnused("--evm-state hmac or x509", r.ifActive...)
+}
+
+func (p Program) checkCommand() *urfave.Command {
+	o := new(checkOptions)
+	return &urfave.Command{
+		Name:      "check",
+		Usage:     "say what an enforcing kernel would deny",
+		ArgsUsage: "PATH...",
+		Description: `Judges every file below each PATH that a rule of the policy can take: would
+a kernel that enforces the policy let root use it for what it seems to be for?
+Denied files are grouped by the kernel's own cause and by directory, with
+what to do. What hangs on things that a file at rest does not show is called
+undecided. The exit status is 4 if anything would be denied.
+
+Before the reboot into ima_policy=appraise_tcb ima_appraise=enforce:
+   imaseal check --host /
+
+An image, under a policy of its own, with the keys of its kernel:
+   imaseal check --policy ima-policy --key keys/ --kernel-version 6.12 \
+      --kernel-config config-6.12 --evm-state x509 /mnt/root
+
+The causes of all that is denied:
+   imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.check),
+	}
+}
+
+func (p Program) check(ctx context.Context, r checkRequest) error {
+	if len(r.keys) > 0 {
+		known, err := p.openVerifiers(r.keys)
+		if err != nil {
+			return err
+		}
+		r.target.Keys = known
+	}
+	t, err := p.openTarget(r.target, true)
+	if err != nil {
+		return err
+	}
+	pol, err := openPolicy(t, r.policy.name)
+	if err != nil {
+		return err
+	}
+	job, err := p.openJudge(r, t, pol.Policy)
+	if err != nil {
+		return err
+	}
+	var unready error
+	if r.host {
+		ready, err := p.checkHost(r.output, t, pol.Policy)
+		if err != nil {
+			return err
+		}
+		if !ready {
+			unready = &verdictError{status: exitVerdict}
+		}
+	}
+	if !r.judgesFiles() {
+		return unready
+	}
+	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, bare: true})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if text, ok := s.report.(*report.Text); ok {
+		advice := remedy{options: r.mend, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(advice.fix(g)) }}
+	}
+	if !r.output.silent() {
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
+	}
+	err = s.do(ctx, job)
+	if unready != nil && (err == nil || is[*verdictError](err)) {
+		return unready
+	}
+	return err
+}
+
+// openJudge makes ready what judges files.
+func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*judge.Judge, error) {
+	keys, state := t.Keys(), t.State()
+	j := &judge.Judge{
+		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
+		Operations: r.use.operations, Subject: r.use.subject,
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
+		Kernel: appraise.Kernel{
+			Kernel: t.Kernel, Keys: keys.IMA, Platform: keys.Platform,
+			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, Target: t.Layout()},
+		},
+	}
+	if r.evmKey != "" {
+		var err error
+		if j.Kernel.EVM.Key, err = p.openHMAC(r.evmKey); err != nil {
+			return nil, err
+		}
+	}
+	if !state.IsActive() {
+		return j, refuseUnused("--evm-state hmac or x509", r.ifActive...)
+	}
+	var err error
+	j.Covers, err = t.EVM()
+	return j, err
+}
+
+func evmWord(s target.State) string {
+	if !s.IsActive() {
+		return "not active"
+	}
+	return "active (" + s.String() + ")"
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"imaseal/internal/target"
+)
+
+// checkDigest refuses labels that the target's kernel cannot check, or not from
+// the first file on. Of the running kernel it is not said that it is the target:
+// where nothing tells that it is, there is only a warning.
+func (p Program) checkDigest(r labelRequest, t *target.Target) error {
+	has, isRoot := t.Digest(r.Algo), slices.ContainsFunc(r.Paths, isRootTree)
+	isMeant := !t.Running || isRoot
+	switch {
+	case has == target.Absent && (isMeant || r.policy != nil):
+		return &advisedError{
+			err:    fmt.Errorf("%s has no %s, and would deny every file with such a label", describe(t), r.Algo),
+			advice: "--algo names another digest, --kernel-version or --kernel-config another kernel",
+		}
+	case has == target.Module && isRoot && !r.Force:
+		return &advisedError{
+			err:    fmt.Errorf("%s is a module in %s: the files that are used before it is loaded, the programs that load it among them, would be denied", r.Algo, describe(t)),
+			advice: "--algo names another digest; or have the initramfs load the module, and add --force",
+		}
+	case has == target.Absent && r.Namespace == "security":
+		p.warn("%s has no %s: it denies files with such labels (--kernel-version or --kernel-config names the kernel that the tree is for)", describe(t), r.Algo)
+	case has == target.Module && (isMeant || r.Namespace == "security"):
+		p.warn("%s is a module in %s: files that are used before it is loaded are denied", r.Algo, describe(t))
+	}
+	return nil
+}
+
+// isRootTree reports whether a tree holds what a kernel starts when it has
+// mounted its root file system. Kernel: kernel_init(), init/main.c.
+func isRootTree(path string) bool {
+	return slices.ContainsFunc([]string{"sbin/init", "etc/init", "bin/init", "bin/sh"}, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(path, name))
+		return err == nil
+	})
+}

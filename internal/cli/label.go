@@ -1,0 +1,347 @@
+package cli
+
+import (
+	"context"
+	"os"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/host"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/label"
+	"imaseal/internal/plan"
+	"imaseal/internal/run"
+	"imaseal/internal/target"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
+	"imaseal/sign"
+)
+
+// labelOptions are what the commands that write labels have in common.
+type labelOptions struct {
+	files   selectionOptions
+	key     keyOptions
+	trust   []string
+	writers bool
+	sigFile bool
+	rules   string
+	evm     evmOptions
+	view    viewOptions
+	kernel  kernelOptions
+	rewrite rewriteOptions
+	writing writingOptions
+	output  outputOptions
+}
+
+// classFlags are for commands that sign some files and hash others.
+func (o *labelOptions) classFlags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
+		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+	}
+}
+
+// trustFlag is for commands that may find signatures of other keys.
+func (o *labelOptions) trustFlag() urfave.Flag {
+	return &urfave.StringSliceFlag{Name: "trust", Action: into(&o.trust), Category: labels, Usage: "keep signatures that these certificates or public keys verify: a `FILE`, or a directory of them"}
+}
+
+// writersFlag is for commands that label contents.
+func (o *labelOptions) writersFlag() urfave.Flag {
+	return &urfave.BoolFlag{Name: "allow-writers", Destination: &o.writers, Category: writing, Usage: "label files that somebody has open for writing, too"}
+}
+
+// kernelFlags are those about the target's kernel.
+func (o *labelOptions) kernelFlags() []urfave.Flag {
+	return append(o.kernel.flags(), o.kernel.archFlag())
+}
+
+// evmFlags are those about EVM labels.
+func (o *labelOptions) evmFlags() []urfave.Flag { return append(o.evm.flags(), o.view.flags()...) }
+
+// A labelRequest is what a command that writes labels is asked for.
+type labelRequest struct {
+	plan.Plan
+	output  outputOptions
+	classes classes
+	key     *keyRequest // nil for none
+	trust   []string    // files and directories of certificates
+	// allowWriters labels files that somebody has open for writing.
+	allowWriters bool
+	sigFile      bool
+	evm          evmRequest
+	target       target.Options
+	policy       *policyRequest // nil: the selection decides which files are labelled
+}
+
+// classes say where the rules come from that give files their class.
+type classes struct {
+	file  string     // of rules; "" for none
+	rules plan.Rules // without a file
+}
+
+// A policyRequest names the policy that says which files are labelled, and how.
+type policyRequest struct{ name, targetFS string }
+
+// plan checks what all these commands take. The command's name is for reports;
+// algo is zero if the policy chooses; rules are those without --rules.
+func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algorithm, rules plan.Rules) (labelRequest, error) {
+	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile}
+	w, err := o.writing.plan()
+	if err := firstError(err, o.output.check()); err != nil {
+		return r, err
+	}
+	w.Force = o.rewrite.force
+	r.Plan, err = plan.Plan{
+		Command: command, Selection: files, Writing: w, Algo: algo, ReplaceSignatures: o.rewrite.signatures, Jobs: o.output.jobs,
+	}.Validate()
+	if err != nil {
+		return r, err
+	}
+	if r.key, err = o.key.plan(); err != nil {
+		return r, err
+	}
+	if r.evm, err = o.evm.plan(); err != nil {
+		return r, err
+	}
+	if r.target, err = o.kernel.plan(); err != nil {
+		return r, err
+	}
+	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.checkKinds())
+}
+
+// checkKinds refuses kinds of EVM labels that nothing can be made for.
+func (r *labelRequest) checkKinds() error {
+	if r.key == nil && r.evm.signature != 0 {
+		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate makes one")
+	}
+	if r.classes.file != "" {
+		return nil // the rules decide
+	}
+	_, err := r.evm.kinds(r.classes.rules)
+	return err
+}
+
+// checkView refuses options about EVM that the kinds of labels do not need. Where
+// there is a policy the UUID counts for that, too.
+func (o *labelOptions) checkView(r evmRequest, hasPolicy bool) error {
+	unneeded := []given{o.view.givenNoUUID()}
+	if !hasPolicy {
+		unneeded = append(unneeded, o.view.givenUUID())
+	}
+	switch {
+	case r.isNone():
+		return refuseUnused("--evm", append(unneeded, o.view.givenXattr(), o.kernel.givenArch())...)
+	case r.isBound():
+		return nil
+	}
+	for _, g := range unneeded {
+		if g.is {
+			return conflict("--"+g.name+" is of no use: a portable signature holds on every file system", "leave it out, or add --evm signature or hmac")
+		}
+	}
+	return nil
+}
+
+// label runs a request: it writes hashes, signatures, and labels of EVM.
+func (p Program) label(ctx context.Context, r labelRequest) error {
+	rules := r.classes.rules
+	var err error
+	if r.classes.file != "" {
+		if rules, err = openRules(r.classes.file); err != nil {
+			return err
+		}
+	}
+	kinds, err := r.evm.kinds(rules)
+	if err != nil {
+		return err
+	}
+	if r.key == nil && rules.Uses(plan.Sign) {
+		return errNoKey
+	}
+	t, err := p.openTarget(r.target, r.policy != nil)
+	if err != nil {
+		return err
+	}
+	l := &label.Labeller{
+		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
+	}
+	if l.Trust, err = p.openTrust(r, t); err != nil {
+		return err
+	}
+	if r.policy != nil {
+		if l.Policy, err = choosePolicy(r, t); err != nil {
+			return err
+		}
+		if r.Algo == 0 {
+			if r.Algo, err = l.Policy.Algorithm(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.checkDigest(r, t); err != nil {
+		return err
+	}
+	l.Algo = r.Algo
+	signature := 0 // bytes of a label
+	if r.key != nil {
+		key, err := p.openKey(ctx, r.key)
+		if err != nil {
+			return err
+		}
+		defer key.Close()
+		if err := key.Scheme().Check(r.Algo); err != nil {
+			return conflict(err.Error(), "")
+		}
+		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
+		signature = imaevm.SignatureHeader + key.SignatureSize()
+	}
+	if kinds != nil {
+		if l.EVM, err = p.evmLabels(r, t, kinds, rules); err != nil {
+			return err
+		}
+	}
+	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
+}
+
+// stale says what becomes of files that have an EVM label and get no new one.
+func (p Program) stale(r labelRequest) label.Stale {
+	if r.evm.refused {
+		return label.LeaveStale
+	}
+	state, _ := p.Host.EVM()
+	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
+		return label.RenewedByKernel
+	}
+	return label.RefuseStale
+}
+
+// openTrust opens the keys whose signatures are kept. For relabel without a key
+// they are those of the running kernel, if none are named.
+func (p Program) openTrust(r labelRequest, t *target.Target) (sign.Verifiers, error) {
+	if len(r.trust) > 0 {
+		return p.openVerifiers(r.trust)
+	}
+	if r.policy != nil && r.key == nil {
+		return t.Keys().IMA, nil
+	}
+	return nil, nil
+}
+
+// choosePolicy opens the policy that selects the files.
+func choosePolicy(r labelRequest, t *target.Target) (*label.Policy, error) {
+	pol, err := openPolicy(t, r.policy.name)
+	if err != nil {
+		return nil, err
+	}
+	chosen := &label.Policy{Policy: pol.Policy, Kernel: t.Kernel, Place: placeOf(r.policy.targetFS, r.target)}
+	if r.key == nil && len(r.trust) == 0 {
+		narrowed := len(r.Include) > 0 || len(r.Exclude) > 0 || r.FilesFrom != "" || r.classes.file != ""
+		err = chosen.CheckKey(narrowed)
+	}
+	return chosen, err
+}
+
+// evmLabels makes ready what the kinds of labels need, but the private key.
+func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*label.EVM, error) {
+	m := &label.EVM{Kinds: kinds}
+	var err error
+	if r.evm.hmac != 0 {
+		if m.HMAC, err = p.openHMAC(r.evm.key); err != nil {
+			return nil, err
+		}
+		if p.Host.HMACRefused() && !r.DryRun && r.Namespace == "security" {
+			return nil, errHMACRefused
+		}
+	}
+	if rules.Uses(plan.Sign) && rules.Uses(plan.Hash) && kinds[plan.Hash] == imaevm.TypePortable {
+		p.warn("files of class hash get portable EVM signatures, too, so that a kernel with EVM active takes them: it then refuses to change them (--evm portable,hmac gives them HMACs)")
+	}
+	if m.Covers, err = t.EVM(); err != nil {
+		return nil, err
+	}
+	if r.evm.isBound() {
+		p.tellEVM(r.output, m.Covers)
+	}
+	return m, nil
+}
+
+func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
+	// With one finder the order is kept, and so which name of an inode has the
+	// file of its signature beside it.
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile}
+	if r.allowWriters {
+		o.writers = run.Allow
+	}
+	if r.classes.file != "" {
+		o.leave = l.Leave
+	}
+	s, err := p.prepare(r.Plan, o)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if l.Key != nil || l.EVM != nil {
+		if err := s.checkSpace(ctx, l, sizes); err != nil {
+			return err
+		}
+	}
+	return s.do(ctx, l)
+}
+
+// labelSizes is how many bytes of labels the files of each class get, if a
+// signature label has that many.
+func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]tree.Labels {
+	evm := func(c plan.Class) int {
+		switch kinds[c] {
+		case 0:
+			return 0
+		case imaevm.TypeHMAC:
+			return imaevm.HMACSize
+		}
+		return signature
+	}
+	return map[plan.Class]tree.Labels{
+		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
+		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
+	}
+}
+
+// checkSpace refuses a run whose labels do not fit on the file system.
+func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
+	largest := tree.Labels{Sidecar: l.SigFiles}
+	for _, labels := range sizes {
+		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
+	}
+	err := s.tree.CheckSpace(ctx, mounted.Space{
+		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
+		Labels: func(f tree.File) (has, want tree.Labels) {
+			if s.isRenamed() {
+				f = userNamespace.File(f)
+			}
+			return l.Sizes(f, sizes)
+		},
+	})
+	if err != nil && s.plan.DryRun {
+		s.program.warn("%s", printable(err))
+		return nil
+	}
+	if err != nil {
+		s.dropLog()
+	}
+	return err
+}
+
+func openRules(file string) (plan.Rules, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rules, err := plan.ParseRules(f)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
+	}
+	return rules, nil
+}

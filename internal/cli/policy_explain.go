@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/policy/explain"
+	"imaseal/internal/policy/inspect"
+	"imaseal/internal/policy/match"
+	"imaseal/internal/report"
+	"imaseal/internal/target"
+	"imaseal/internal/tree/mounted"
+	"imaseal/walk"
+)
+
+// policyExplainOptions are the options of imaseal policy explain.
+type policyExplainOptions struct {
+	policy policyOptions
+	use    useOptions
+	view   viewOptions
+	kernel kernelOptions
+}
+
+func (o *policyExplainOptions) flags() []urfave.Flag {
+	uuid := o.view.uuidFlag(policyCategory, "`UUID` that the file system will have, if it is another than now")
+	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag()})
+}
+
+// A policyExplainRequest is what policy explain is asked for.
+type policyExplainRequest struct {
+	files  []string
+	policy policyRequest
+	use    use
+	target target.Options
+}
+
+func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error) {
+	r := policyExplainRequest{files: files, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
+	if len(files) == 0 {
+		return r, conflict("no FILE is given", "name one or more files")
+	}
+	var err error
+	if r.use, err = o.use.plan(); err != nil {
+		return r, err
+	}
+	if err := o.policy.check(); err != nil {
+		return r, err
+	}
+	if r.target, err = o.kernel.plan(); err != nil {
+		return r, err
+	}
+	return r, firstError(o.view.plan(&r.target), r.target.Check())
+}
+
+func (p Program) policyExplainCommand() *urfave.Command {
+	o := new(policyExplainOptions)
+	return &urfave.Command{
+		Name:      "explain",
+		Usage:     "say which rule takes a file, and why the earlier ones did not",
+		ArgsUsage: "FILE...",
+		Description: `Asks the policy what the kernel would ask it when something is done with each
+FILE, and prints what each rule answers.
+
+   imaseal policy explain /usr/bin/passwd
+   imaseal policy explain --policy /etc/ima/ima-policy /mnt/root/etc/shadow
+   imaseal policy explain --policy secure_boot --operation module e1000.ko`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.policyExplain),
+	}
+}
+
+// An explainer is policy explain with everything opened.
+type explainer struct {
+	explain.Explainer
+	files      *mounted.Tree
+	place      inspect.Place
+	operations []match.Operation // nil for those that each file seems to be for
+}
+
+func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error {
+	t, err := p.openTarget(r.target, true)
+	if err != nil {
+		return err
+	}
+	pol, err := openPolicy(t, r.policy.name)
+	if err != nil {
+		return err
+	}
+	files, err := mounted.Open(nil, mounted.Config{})
+	if err != nil {
+		return err
+	}
+	e := explainer{files: files, place: placeOf(r.policy.targetFS, r.target), operations: r.use.operations}
+	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
+	failed, hinted := false, make(map[string]bool)
+	for _, name := range r.files {
+		text, err := e.file(name)
+		if err != nil {
+			failed = true
+			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
+			continue
+		}
+		if err := p.print(p.fit(text)); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return &verdictError{status: exitFiles}
+	}
+	return nil
+}
+
+// file explains what is done with a file.
+func (e *explainer) file(name string) (string, error) {
+	f, err := e.files.OpenPath(name)
+	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
+		return "", errNotRegular
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	facts, err := e.place.Facts(f)
+	if err != nil {
+		return "", err
+	}
+	uses := e.operations
+	if uses == nil {
+		if uses, err = inspect.Uses(f); err != nil {
+			return "", err
+		}
+	}
+	text := fmt.Sprintf("%s: %s\n", report.Quote(name), explain.File(facts))
+	for _, o := range uses {
+		text += e.Operation(o, facts, f.Meta().Mode)
+	}
+	return text, nil
+}
+
+var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/imaevm"
+	"imaseal/internal/keyring"
+	"imaseal/internal/policy"
+	"imaseal/internal/readiness"
+	"imaseal/internal/target"
+)
+
+// checkHost prints the table of check --host, and reports whether the host is
+// ready.
+func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy) (bool, error) {
+	findings := readiness.Ask(readiness.Question{
+		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
+		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels,
+	})
+	count := make(map[readiness.Level]int)
+	for _, f := range findings {
+		count[f.Level]++
+		if o.quiet && f.Level == readiness.Pass {
+			continue
+		}
+		if err := p.printFinding(f, o.json); err != nil {
+			return false, err
+		}
+	}
+	ready := count[readiness.Fail] == 0
+	if o.silent() {
+		return ready, nil
+	}
+	return ready, p.print(fmt.Sprintf("imaseal: host: %d pass, %d warn, %d fail\n", count[readiness.Pass], count[readiness.Warn], count[readiness.Fail]))
+}
+
+func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
+	if asJSON {
+		b, err := json.Marshal(struct {
+			Host readiness.Finding `json:"host"`
+		}{f})
+		if err != nil {
+			return err
+		}
+		return p.print(string(b) + "\n")
+	}
+	const indent = 21
+	width := p.width() - indent
+	text := fmt.Sprintf("%s  %-14s ", f.Level, f.Topic) + strings.Join(lines(printableText(f.Why), width), "\n"+strings.Repeat(" ", indent)) + "\n"
+	if f.Do != "" {
+		const arrow = "-> "
+		text += strings.Repeat(" ", indent) + arrow +
+			strings.Join(lines(printableText(f.Do), width-len(arrow)), "\n"+strings.Repeat(" ", indent+len(arrow))) + "\n"
+	}
+	return p.print(text)
+}
+
+func statfs(name string) (readiness.Space, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(name, &st)
+	return readiness.Space{Free: st.Bavail * uint64(st.Bsize), BlockSize: uint64(st.Bsize), Inodes: st.Files - st.Ffree}, err
+}
+
+// describeKeys names the certificates in a keyring as the kernel does.
+func describeKeys(name string) []string {
+	ring, err := keyring.Find(name)
+	if err != nil {
+		return nil
+	}
+	keys, err := keyring.List(ring)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, k := range keys {
+		if id, ok := k.KeyID(); ok {
+			names = append(names, fmt.Sprintf("%s (%s)", id, k.Description))
+		}
+	}
+	return names
+}
+
+// refusesLabels asks a file system by its top directory.
+func refusesLabels(point string) bool {
+	_, err := unix.Lgetxattr(point, imaevm.AttrIMA, nil)
+	return errors.Is(err, unix.EOPNOTSUPP)
+}

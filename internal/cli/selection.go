@@ -1,0 +1,44 @@
+package cli
+
+import (
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/internal/plan"
+)
+
+// ownerOptions say whose files a command answers for.
+type ownerOptions struct{ owner string }
+
+func (o *ownerOptions) flags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringFlag{Name: "owner", Destination: &o.owner, Category: selecting, Value: "0", Usage: "files of this `USER`, by number or name; any for all"},
+	}
+}
+
+func (o *ownerOptions) plan() (*uint32, error) { return parseUser("owner", o.owner) }
+
+// selectionOptions say which files a command answers for.
+type selectionOptions struct {
+	include, exclude []string
+	crossFilesystems bool
+	filesFrom        string
+	nul              bool
+}
+
+func (o *selectionOptions) flags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringSliceFlag{Name: "include", Action: into(&o.include), Category: selecting, Usage: "only paths that match `GLOB`, relative to the tree; ** spans directories, and a directory stands for all below it"},
+		&urfave.StringSliceFlag{Name: "exclude", Action: into(&o.exclude), Category: selecting, Usage: "no paths that match `GLOB`"},
+		&urfave.BoolFlag{Name: "cross-filesystems", Destination: &o.crossFilesystems, Category: selecting, Usage: "enter file systems that are mounted in the tree"},
+		&urfave.StringFlag{Name: "files-from", Destination: &o.filesFrom, Category: selecting, Usage: "the files that `FILE` lists, one a line; - is standard input"},
+		&urfave.BoolFlag{Name: "0", Destination: &o.nul, Category: selecting, Usage: "names in the list end in zero bytes, as find -print0 prints them"},
+	}
+}
+
+// plan returns the selection of a user's files; nil selects those of all.
+func (o *selectionOptions) plan(paths []string, owner *uint32) plan.Selection {
+	return plan.Selection{
+		Paths: paths, FilesFrom: o.filesFrom, NUL: o.nul, Owner: owner,
+		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems,
+	}
+}

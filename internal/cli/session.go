@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/advice"
+	"imaseal/internal/attr"
+	"imaseal/internal/host"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/plan"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+	"imaseal/internal/run"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
+	"imaseal/internal/undo"
+	"imaseal/walk"
+)
+
+// sessionOptions say what a walking command needs besides its plan.
+type sessionOptions struct {
+	output outputOptions
+	// leave says which names are left out; nil leaves out none.
+	leave func(tree.File) reason.Code
+	// oneFinder keeps the order of files whatever the number of workers.
+	oneFinder bool
+	// bare takes trees on file systems that hold no labels, too.
+	bare bool
+	// countFiles is for a command that reads no contents: its bar counts files.
+	countFiles bool
+	// writers says what becomes of files that somebody has open for writing.
+	writers run.Writers
+}
+
+// A session is a plan with everything opened that it needs.
+type session struct {
+	program Program
+	plan    plan.Plan
+	options sessionOptions
+	header  report.Header
+	report  report.Handler
+	bar     *report.Bar // nil for none
+	tree    *mounted.Tree
+	log     *undo.Log // nil for none
+	source  tree.Source
+	sink    tree.Sink // nil for a command that writes nothing
+}
+
+// prepare opens what a walking command needs, and refuses what could not end
+// well before anything is written.
+func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) {
+	s := p.session(request, o)
+	if err := s.open(); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.source = tree.Source(s.tree)
+	if s.bar != nil && s.tree.Countable() {
+		s.source = counted{Source: s.source, counter: s.tree, bar: s.bar}
+	}
+	if s.isRenamed() {
+		s.source = userNamespace.Source(s.source)
+	}
+	s.sink = s.newSink()
+	return s, nil
+}
+
+// session returns one with nothing opened.
+func (p Program) session(request plan.Plan, o sessionOptions) *session {
+	s := &session{program: p, plan: request, options: o}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
+	s.bar = p.bar(o.output, o.countFiles)
+	s.report = p.reporter(o.output, s.bar)
+	return s
+}
+
+// userNamespace keeps labels where no privilege is needed.
+var userNamespace = tree.Namespace{From: "security.", To: "user."}
+
+func (s *session) isRenamed() bool { return s.plan.Namespace == "user" }
+
+// newSink returns what writes as the plan says.
+func (s *session) newSink() tree.Sink {
+	if s.plan.ReadOnly {
+		return nil
+	}
+	if s.plan.DryRun {
+		return tree.DryRun{}
+	}
+	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
+	if s.isRenamed() {
+		sink = userNamespace.Sink(sink)
+	}
+	if s.log != nil {
+		sink = undo.Logged{Sink: sink, Log: s.log}
+	}
+	return sink
+}
+
+func (s *session) open() error {
+	if err := s.program.privileged(s.plan); err != nil {
+		return err
+	}
+	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
+	if s.plan.FilesFrom != "" {
+		var err error
+		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
+			return err
+		}
+	}
+	if s.plan.UndoLog != "" {
+		if err := s.createLog(); err != nil {
+			return err
+		}
+	}
+	cfg.Own = s.ownFiles()
+	var err error
+	if s.tree, err = mounted.Open(s.plan.Paths, cfg); err != nil {
+		s.dropLog()
+	}
+	return err
+}
+
+// walking says which files of mounted trees are visited.
+func (s *session) walking() walk.Config {
+	cfg := walk.Config{
+		Workers: s.plan.Jobs, CrossFilesystems: s.plan.CrossFilesystems,
+		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
+	}
+	if s.options.oneFinder {
+		cfg.Workers = 1
+	}
+	if owner := s.plan.Owner; owner != nil {
+		cfg.Owner = func(uid uint32) bool { return uid == *owner }
+	}
+	if len(s.plan.Include) > 0 {
+		cfg.Include = s.plan.Included
+	}
+	if len(s.plan.Exclude) > 0 {
+		cfg.Exclude = s.plan.Excluded
+	}
+	return cfg
+}
+
+func (s *session) createLog() error {
+	var err error
+	s.log, err = undo.Create(s.plan.UndoLog, undo.Header{
+		Namespace: s.plan.Namespace, Command: s.plan.Command, Started: time.Now().UTC().Truncate(time.Second),
+	})
+	if err == nil {
+		return nil
+	}
+	advised := &advisedError{err: fmt.Errorf("--undo-log %s: %w", report.Quote(s.plan.UndoLog), pathless(err))}
+	if errors.Is(err, fs.ErrExist) {
+		advised.advice = "an undo log is never overwritten: name another file, or move that one away"
+	}
+	return advised
+}
+
+// dropLog removes a log that nothing was written to: the next run may have its
+// name.
+func (s *session) dropLog() {
+	if s.log != nil {
+		s.log.Close()
+		os.Remove(s.plan.UndoLog)
+		s.log = nil
+	}
+}
+
+// ownFiles are the files that the run itself writes, which may be in the tree.
+func (s *session) ownFiles() []walk.Inode {
+	var own []walk.Inode
+	files := []any{s.program.Stdout, s.program.Stderr}
+	if s.log != nil {
+		files = append(files, s.log)
+	}
+	for _, f := range files {
+		statter, ok := f.(interface{ Stat() (os.FileInfo, error) })
+		if !ok {
+			continue
+		}
+		if info, err := statter.Stat(); err == nil && info.Mode().IsRegular() {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				own = append(own, walk.Inode{Dev: uint64(st.Dev), Ino: st.Ino})
+			}
+		}
+	}
+	return own
+}
+
+// privileged refuses a run that the kernel will refuse file by file.
+func (p Program) privileged(request plan.Plan) error {
+	if !request.Writes() || request.Namespace != "security" {
+		return nil
+	}
+	if err := p.Host.MayWriteSecurity(); err != nil {
+		return err
+	}
+	if state, ok := p.Host.EVM(); ok && state.Active() {
+		p.warn("EVM is active on this kernel (state %d): it refuses to change labels of files whose security.evm it does not find right", state)
+	}
+	return nil
+}
+
+// Errors about a tree as a whole.
+var (
+	errReadOnly = &advisedError{err: errors.New("file system is mounted read-only"), code: "read-only", advice: advice.ReadOnly}
+	errImage    = &advisedError{
+		err: errors.New("is on a file system that is never written to"), code: "read-only",
+		advice: "label the tree before the image is made of it, or use --dry-run",
+	}
+	errNoXattr = &advisedError{err: errors.New("file system does not hold such attributes"), code: "no-attributes", advice: advice.NoAttributes}
+	// errHMACRefused: see host.HMACRefused.
+	errHMACRefused = &advisedError{
+		err: errors.New("the running kernel takes no EVM HMACs from user space"), code: "hmac-refused",
+		advice: "before the EVM key is loaded, echo 4 >/sys/kernel/security/evm allows it; or label the file system from a kernel without EVM, or let this one make them (evm=fix)",
+	}
+)
+
+// images are file systems that are made whole, and never written to. Kernel:
+// include/uapi/linux/magic.h.
+var images = []uint32{unix.SQUASHFS_MAGIC, unix.EROFS_SUPER_MAGIC_V1, unix.ISOFS_SUPER_MAGIC, unix.CRAMFS_MAGIC}
+
+// A pseudoError says that a tree holds no files that could be labelled.
+type pseudoError struct{ name string }
+
+func (e *pseudoError) Error() string {
+	return "is on " + e.name + ", a pseudo-filesystem that no built-in policy appraises"
+}
+
+// checkRoot refuses a tree that no file of could be labelled or judged.
+func (s *session) checkRoot(root *walk.Root) error {
+	if name, ok := host.Pseudo(root.Magic()); ok {
+		if !host.InMemory(root.Magic()) {
+			return &pseudoError{name: name}
+		}
+		s.program.warn("%s is on a %s, which no built-in policy appraises: its labels count once the tree is copied with its attributes", report.Quote(root.Path()), name)
+	}
+	switch {
+	case s.plan.Writes() && slices.Contains(images, root.Magic()):
+		return errImage
+	case s.plan.Writes() && root.ReadOnly():
+		return errReadOnly
+	}
+	f, err := root.Reopen()
+	if err != nil {
+		return nil // the walk will report it
+	}
+	defer f.Close()
+	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
+		return errNoXattr
+	}
+	return nil
+}
+
+// kept returns the name under which an attribute is kept.
+func (s *session) kept(name string) string {
+	if s.isRenamed() {
+		return userNamespace.Kept(name)
+	}
+	return name
+}
+
+// do runs a job on the session's files, and returns what decides about the exit
+// status.
+func (s *session) do(ctx context.Context, job run.Job) error {
+	sum, err := s.run(ctx, job)
+	if err != nil {
+		return err
+	}
+	return status(sum)
+}
+
+func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
+	if s.bar != nil {
+		r.Progress = s.bar
+	}
+	sum, err := r.Do(ctx)
+	if s.log != nil {
+		if closeErr := s.log.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("closing the undo log: %w", closeErr)
+		}
+		s.log = nil
+	}
+	if err == nil && sum.Selected() == 0 {
+		s.program.warn("no file was selected: %s", nothing(sum))
+	}
+	return sum, err
+}
+
+// nothing says why no file was selected.
+func nothing(sum report.Summary) string {
+	if reasons := report.Skips(sum.Skipped); reasons != "" {
+		return reasons
+	}
+	return "there are no files"
+}
+
+func (s *session) close() {
+	if s.tree != nil {
+		s.tree.Close()
+	}
+	if s.log != nil {
+		s.log.Close()
+	}
+}
+
+// A counted source tells a bar how much there will be, while it is walked.
+type counted struct {
+	tree.Source
+	counter tree.Counter
+	bar     *report.Bar
+}
+
+// Walk implements tree.Source. The count runs ahead, and ends with the walk.
+func (c counted) Walk(ctx context.Context, visit func(tree.Found) error) error {
+	counting, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c.counter.Count(counting, c.bar.Expect) == nil && counting.Err() == nil {
+			c.bar.Counted()
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	return c.Source.Walk(ctx, visit)
+}
+
+// Notes implements tree.Noter, where the source does.
+func (c counted) Notes() []reason.Note {
+	if n, ok := c.Source.(tree.Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"slices"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/plan"
+)
+
+// signOptions are the options of imaseal sign.
+type signOptions struct {
+	labelOptions
+	owner ownerOptions
+	algo  string
+}
+
+func (o *signOptions) flags() []urfave.Flag {
+	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"}
+	return slices.Concat(o.owner.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{o.trustFlag(), algo}, o.classFlags(), o.evmFlags(), o.kernelFlags(),
+		o.rewrite.flags("where the rules say hash, and those that --trust verifies"), []urfave.Flag{o.writersFlag()}, o.writing.flags(), o.output.flags())
+}
+
+func (o *signOptions) plan(paths []string) (labelRequest, error) {
+	owner, err := o.owner.plan()
+	if err != nil {
+		return labelRequest{}, err
+	}
+	algo, err := parseAlgo(o.algo)
+	if err != nil {
+		return labelRequest{}, err
+	}
+	if o.key.key == "" && o.rules == "" {
+		return labelRequest{}, errNoKey
+	}
+	r, err := o.labelOptions.plan("sign", o.files.plan(paths, owner), algo, plan.Only(plan.Sign))
+	if err != nil {
+		return r, err
+	}
+	if o.rules == "" && len(o.trust) == 0 && o.rewrite.signatures {
+		return r, refuseUnused("--rules or --trust", given{"replace-signatures", true})
+	}
+	return r, o.checkView(r.evm, false)
+}
+
+func (p Program) signCommand() *urfave.Command {
+	o := new(signOptions)
+	return &urfave.Command{
+		Name:      "sign",
+		Usage:     "write IMA signature labels, and EVM ones",
+		ArgsUsage: "PATH...",
+		Description: `Signs the digest of every selected file below each PATH. A signature by the
+same key that is valid is not made again. With rules, some files are hashed
+instead.
+
+Make a key, and sign a mounted root file system:
+   imaseal keys generate --out signing
+   imaseal sign --key signing.key --cert signing.der /mnt/root
+
+With EVM signatures, which hold owner, mode and capabilities too:
+   imaseal sign --key signing.key --cert signing.der --evm portable /mnt/root
+
+Programs signed, configuration hashed, and EVM labels for all:
+   printf 'sign @executable\nhash @any\n' >rules
+   imaseal sign --key signing.key --cert signing.der --rules rules \
+      --evm portable,hmac --evm-key evm.key /mnt/root
+
+The passphrase of an encrypted key is asked for on the terminal, unless
+--passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.label),
+	}
+}

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/internal/cmdline"
+	"imaseal/internal/plan"
+	"imaseal/internal/target"
+	"imaseal/internal/verify"
+	"imaseal/keys"
+	"imaseal/keys/keyfile"
+)
+
+// verifyOptions are the options of imaseal verify.
+type verifyOptions struct {
+	owner     ownerOptions
+	files     selectionOptions
+	keys      []string
+	sigFile   bool
+	require   []string
+	namespace namespaceOption
+	evmKey    evmKeyOption
+	view      viewOptions
+	kernel    kernelOptions
+	output    outputOptions
+}
+
+func (o *verifyOptions) flags() []urfave.Flag {
+	own := []urfave.Flag{
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
+		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "check PATH.sig instead of security.ima"},
+		&urfave.StringSliceFlag{Name: "require", Action: into(&o.require), Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
+		o.namespace.flag(labels), o.evmKey.flag(),
+	}
+	kernel := []urfave.Flag{o.kernel.configFlag(), o.kernel.archFlag()}
+	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.view.flags(), kernel, o.output.flags())
+}
+
+// A verifyRequest is what verify is asked for.
+type verifyRequest struct {
+	plan.Plan
+	output                 outputOptions
+	keys                   []string // files and directories
+	evmKey                 string   // "" for none
+	sigFile                bool
+	needSignature, needEVM bool
+	target                 target.Options
+}
+
+// checksEVM reports whether there is something to check EVM labels with.
+func (r *verifyRequest) checksEVM() bool { return len(r.keys) > 0 || r.evmKey != "" }
+
+func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
+	// Who has an HMAC key has EVM active on the target.
+	r := verifyRequest{output: o.output, keys: o.keys, evmKey: o.evmKey.file, sigFile: o.sigFile, needEVM: o.evmKey.file != ""}
+	owner, err := o.owner.plan()
+	if err := firstError(err, o.namespace.check(), o.output.check(), r.demand(o.require)); err != nil {
+		return r, err
+	}
+	r.Plan, err = plan.Plan{
+		Command: "verify", ReadOnly: true, Selection: o.files.plan(paths, owner),
+		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+	}.Validate()
+	if err != nil {
+		return r, err
+	}
+	if r.target, err = o.kernel.plan(); err != nil {
+		return r, err
+	}
+	if !r.checksEVM() {
+		return r, refuseUnused("--key or --evm-key", o.view.givenUUID(), o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenConfig(), o.kernel.givenArch())
+	}
+	return r, firstError(o.view.plan(&r.target), r.target.Check())
+}
+
+// demand takes the words of --require.
+func (r *verifyRequest) demand(require []string) error {
+	if require == nil {
+		return nil
+	}
+	for word := range strings.SplitSeq(strings.Join(require, ","), ",") {
+		switch word {
+		case "imasig":
+			r.needSignature = true
+		case "evm":
+			r.needEVM = true
+		default:
+			return &cmdline.UsageError{
+				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
+				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
+			}
+		}
+	}
+	if r.sigFile {
+		return conflict("--require is about labels, and --sigfile checks none", "leave out one of them")
+	}
+	return nil
+}
+
+func (p Program) verifyCommand() *urfave.Command {
+	o := new(verifyOptions)
+	return &urfave.Command{
+		Name:      "verify",
+		Usage:     "recompute digests and check labels",
+		ArgsUsage: "PATH...",
+		Description: `Reads every selected file below each PATH and compares it with its label.
+The exit status is 0 only if every file carries a label that fits, and 4 if
+one does not. Signatures need --key: certificates or public keys, from files
+or from a directory. EVM labels are checked too, as far as there is a key
+for them; with --require evm or --evm-key every file needs one.
+
+Before the first boot under enforcement:
+   imaseal verify /mnt/root
+
+A signed tree, by all certificates in a directory:
+   imaseal verify --key /etc/keys/ima /mnt/root
+
+A tree whose target has EVM active and demands signatures:
+   imaseal verify --key /etc/keys --require imasig,evm /mnt/root
+
+HMACs of the file system as it will be on its host:
+   imaseal verify --evm-key evm.key --kernel-config config-6.12 /mnt/root
+
+Only the names of what is wrong:
+   imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.verify),
+	}
+}
+
+func (p Program) verify(ctx context.Context, r verifyRequest) error {
+	verifier, err := p.openVerifier(r)
+	if err != nil {
+		return err
+	}
+	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	err = s.do(ctx, verifier)
+	if with, without := verifier.CountEVM(); with > 0 && without > 0 && !verifier.NeedEVM {
+		p.warn("%d files have an EVM label and %d have none, which a kernel with EVM active denies (--require evm finds them)", with, without)
+	}
+	return err
+}
+
+// openVerifier opens the keys, and finds out what the target's EVM covers if
+// there is something to check that with.
+func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
+	v := &verify.Verifier{SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM}
+	if !r.checksEVM() {
+		return v, nil
+	}
+	if len(r.keys) > 0 {
+		known, err := p.openVerifiers(r.keys)
+		if err != nil {
+			return nil, err
+		}
+		v.Keys = known
+	}
+	if r.evmKey != "" {
+		var err error
+		if v.HMAC, err = p.openHMAC(r.evmKey); err != nil {
+			return nil, err
+		}
+	}
+	t, err := p.openTarget(r.target, false)
+	if err != nil {
+		return nil, err
+	}
+	covered, err := t.EVM()
+	if err != nil {
+		return nil, err
+	}
+	if v.HMAC != nil {
+		p.tellEVM(r.output, covered)
+	}
+	v.Covers = covered
+	return v, nil
+}
+
+// openVerifiers opens the keys that check signatures, and prints what is
+// questionable about them. Nobody is asked for passphrases: what checks is public.
+func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
+	known, err := keys.OpenVerifiers(paths...)
+	if is[*keyfile.PassphraseError](err) {
+		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range known.Warnings() {
+		p.warn("%s", w)
+	}
+	return known, nil
+}
