@@ -86,7 +86,9 @@ var importTable = map[string]row{
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/tree"},
 
 	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
-	"internal/selinux":   {own: "internal/tree"},
+	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+
+	"internal/selinux/pcre": {},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

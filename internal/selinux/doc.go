@@ -65,10 +65,8 @@
 //
 //	/run/lock /var/lock        /run/lock/a is looked up as /var/lock/a
 //
-// # Expressions
-//
-// They are compiled by package regexp, which does not know all of PCRE2. What
-// means the same in both is translated, everything else is a *PatternError:
-// nothing is compiled that would mean something else. Policies use literals,
-// dots, classes, groups, alternatives and quantifiers, and all of these do.
+// Expressions are those of package pcre, which package regexp matches. What
+// cannot be translated is a *pcre.Error: nothing is compiled that would mean
+// something else. Policies use literals, dots, classes, groups, alternatives and
+// quantifiers, and all of these do.
 package selinux

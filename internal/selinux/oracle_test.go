@@ -10,9 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"testing"
 
+	"imaseal/internal/selinux/pcre"
 	"imaseal/internal/treetest"
 )
 
@@ -138,37 +140,89 @@ func (o oracle) differs(c *Contexts, q question) bool {
 
 var modes = []uint32{0o100644, 0o100644, 0o100755, 0o040755, 0o120777, 0o020666, 0o060660, 0o140755, 0o010644, 0}
 
-// grow appends a text that the node matches, if it has no ^ and no $.
-func grow(r *rand.Rand, b []byte, n *node) []byte {
-	switch n.op {
-	case set:
-		const usual = "/abcxyz0189._-+ \n\xc3\xa9"
-		for range 100 {
-			c := usual[r.IntN(len(usual))]
-			if r.IntN(8) == 0 {
-				c = byte(1 + r.IntN(255))
-			}
-			if n.bytes.has(c) {
-				return append(b, c)
-			}
-		}
-		return append(b, n.bytes.only())
-	case concat:
-		for _, sub := range n.subs {
-			b = grow(r, b, sub)
-		}
-	case choice:
-		return grow(r, b, n.subs[r.IntN(len(n.subs))])
-	case repeat:
-		most := min(n.max, n.min+6)
-		if n.max == many {
-			most = n.min + 6
-		}
-		for range n.min + r.IntN(most-n.min+1) {
-			b = grow(r, b, n.subs[0])
+// grow appends a text that an expression of package regexp matches, which is over
+// texts with each byte as a character.
+func grow(r *rand.Rand, b []byte, e *syntax.Regexp) []byte {
+	few := func(low, high int) {
+		for range low + r.IntN(high-low+1) {
+			b = grow(r, b, e.Sub[0])
 		}
 	}
+	switch e.Op {
+	case syntax.OpLiteral:
+		for _, c := range e.Rune {
+			b = append(b, byte(c))
+		}
+	case syntax.OpCharClass, syntax.OpAnyChar:
+		return append(b, member(r, e))
+	case syntax.OpCapture:
+		return grow(r, b, e.Sub[0])
+	case syntax.OpConcat:
+		for _, sub := range e.Sub {
+			b = grow(r, b, sub)
+		}
+	case syntax.OpAlternate:
+		return grow(r, b, e.Sub[r.IntN(len(e.Sub))])
+	case syntax.OpQuest:
+		few(0, 1)
+	case syntax.OpStar:
+		few(0, 5)
+	case syntax.OpPlus:
+		few(1, 6)
+	case syntax.OpRepeat:
+		high := min(e.Max, e.Min+6)
+		if e.Max < 0 {
+			high = e.Min + 6
+		}
+		few(e.Min, high)
+	}
 	return b
+}
+
+// member returns a byte of a class, one of the usual ones if there is one.
+func member(r *rand.Rand, e *syntax.Regexp) byte {
+	const usual = "/abcxyz0189._-+ \n\xc3\xa9"
+	in := func(c byte) bool {
+		for i := 0; i < len(e.Rune); i += 2 {
+			if e.Rune[i] <= rune(c) && rune(c) <= e.Rune[i+1] {
+				return true
+			}
+		}
+		return e.Op == syntax.OpAnyChar
+	}
+	for range 100 {
+		c := usual[r.IntN(len(usual))]
+		if r.IntN(8) == 0 {
+			c = byte(1 + r.IntN(255))
+		}
+		if in(c) {
+			return c
+		}
+	}
+	for c := range 256 {
+		if in(byte(c)) {
+			return byte(c)
+		}
+	}
+	return 0
+}
+
+// grown returns a text that the pattern matches, and false if none was found.
+func grown(t *testing.T, r *rand.Rand, pattern string) (string, bool) {
+	t.Helper()
+	whole, err := pcre.Parse(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := syntax.Parse(whole.Compile().String(), syntax.Perl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(grow(r, nil, e))
+	if r.IntN(10) > 0 {
+		text = strings.TrimSuffix(text, "\n") // for which the $ has a place
+	}
+	return text, len(text) < 1<<12 && whole.Compile().MatchString(text)
 }
 
 // questionsFor returns paths that the patterns match, or nearly.
@@ -176,12 +230,9 @@ func questionsFor(t *testing.T, c *Contexts, r *rand.Rand, each int) []question 
 	t.Helper()
 	var all []question
 	for i := range c.specs {
-		n, err := parse(c.specs[i].Pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for range each {
-			path := spoil(r, grow(r, nil, n))
+			text, _ := grown(t, r, c.specs[i].Pattern)
+			path := spoil(r, []byte(text))
 			all = append(all, question{modes[r.IntN(len(modes))], path})
 		}
 	}
@@ -255,7 +306,7 @@ func TestRandomPatterns(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 6))
 	var all []database
 	var parsed []*Contexts
-	const patterns, paths = 5000, 30
+	const patterns, paths = 3000, 30
 	unknown, wrong := 0, 0
 	for range patterns {
 		pattern := randomPattern(r)
@@ -265,15 +316,12 @@ func TestRandomPatterns(t *testing.T) {
 		file := write(t, map[string]string{"": pattern + " u:r:t:s0\n"})
 		c, err := Load(file)
 		questions := []question{{0o100644, stem(pattern) + "/x"}}
-		var p *PatternError
+		p, isPattern := errors.AsType[*pcre.Error](err)
 		switch {
 		case err == nil:
-			n, err := parse(pattern)
-			if err != nil {
-				t.Fatal(err)
-			}
 			for i := range paths {
-				b := grow(r, nil, n)
+				text, _ := grown(t, r, pattern)
+				b := []byte(text)
 				if i%2 == 0 {
 					b = []byte("/a/"[:1+2*r.IntN(2)])
 					for range 1 + r.IntN(6) {
@@ -282,7 +330,7 @@ func TestRandomPatterns(t *testing.T) {
 				}
 				questions = append(questions, question{0o100644, spoil(r, b)})
 			}
-		case !asPattern(err, &p):
+		case !isPattern:
 			t.Fatalf("%q: %v", pattern, err)
 		case p.Unknown:
 			unknown++
@@ -315,7 +363,7 @@ func TestRandomPatterns(t *testing.T) {
 		}
 	}
 	t.Logf("%d patterns, %d wrong, %d not known; %d paths match, %d do not", patterns, wrong, unknown, matched, missed)
-	if unknown > patterns/2 || wrong < 100 || matched < 5000 || missed < 5000 {
+	if unknown > patterns/2 || wrong < 100 || matched < 3000 || missed < 5000 {
 		t.Error("the patterns are no good")
 	}
 }
@@ -327,5 +375,3 @@ func pattern(d database) string {
 	}
 	return string(bytes.Fields(text)[0])
 }
-
-func asPattern(err error, p **PatternError) bool { return errors.As(err, p) }

@@ -65,7 +65,7 @@ type Spec struct {
 }
 
 // A LineError says that a line cannot be read. Err is one of the errors below or
-// a *PatternError.
+// a *pcre.Error.
 type LineError struct {
 	File string
 	Line int // from 1

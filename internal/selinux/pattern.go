@@ -1,29 +1,11 @@
 package selinux
 
 import (
-	"fmt"
-	"regexp"
 	"strings"
 	"sync"
-	"unicode/utf8"
+
+	"imaseal/internal/selinux/pcre"
 )
-
-// A PatternError says that a pattern cannot be used.
-type PatternError struct {
-	Pattern string
-	Offset  int // of What, in bytes
-	What    string
-	// Unknown says that the pattern may be right, but has something whose
-	// meaning in PCRE2 is not that in package regexp, or not known.
-	Unknown bool
-}
-
-func (e *PatternError) Error() string {
-	if e.Unknown {
-		return fmt.Sprintf("pattern %q: %s at byte %d cannot be used here", e.Pattern, e.What, e.Offset+1)
-	}
-	return fmt.Sprintf("pattern %q: %s at byte %d", e.Pattern, e.What, e.Offset+1)
-}
 
 // maxPattern is the longest pattern that libselinux compiles (compile_regex()).
 const maxPattern = 4095
@@ -44,7 +26,7 @@ type spec struct {
 	// expr matches what is behind the prefix, if rest is not enough to know.
 	// It is compiled when it is first needed: most of a policy is about what a
 	// tree does not have.
-	expr func() *regexp.Regexp
+	expr func() *pcre.Regexp
 }
 
 // A rest is the form of what is behind the prefix of a pattern. Most have one
@@ -69,44 +51,18 @@ func (s *spec) compile() error {
 	if s.path, s.isPath = literal(s.Pattern); s.isPath {
 		return nil
 	}
-	top, err := parse(s.Pattern)
+	e, err := pcre.Parse(s.Pattern)
 	if err != nil {
 		return err
 	}
-	tail := top
-	if len(top.subs) == 1 { // several have nothing in common
-		tail = s.split(top.subs[0])
-	}
-	s.dir = s.prefix[:strings.LastIndexByte(s.prefix, '/')+1]
+	prefix, tail := e.Cut()
+	s.prefix, s.rest = prefix, rests[tail.String()]
+	s.dir = prefix[:strings.LastIndexByte(prefix, '/')+1]
 	if stem := stem(s.Pattern); !strings.HasPrefix(s.dir, stem) {
 		s.dir = stem
 	}
-	s.expr = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(tail.anchored()) })
+	s.expr = sync.OnceValue(tail.Compile)
 	return nil
-}
-
-// split takes the prefix off an expression, and returns what is left.
-func (s *spec) split(n *node) *node {
-	items := n.subs
-	for len(items) > 0 && items[0].op == begin { // as it is there already
-		items = items[1:]
-	}
-	tail := &node{op: concat, subs: items}
-	if tail.has(begin) {
-		return tail // where it looks for what a prefix would have taken
-	}
-	var prefix []byte
-	for len(items) > 0 {
-		c, ok := items[0].char()
-		if !ok {
-			s.rest = rests[s.Pattern[items[0].at:]]
-			break
-		}
-		prefix = append(prefix, c)
-		items = items[1:]
-	}
-	s.prefix = string(prefix)
-	return &node{op: concat, subs: items}
 }
 
 // matches reports whether the path, which lies in dir, matches.
@@ -123,24 +79,7 @@ func (s *spec) matches(path string) bool {
 	case someRest:
 		return tail != ""
 	}
-	return s.expr().MatchString(latin1(tail))
-}
-
-// latin1 returns the text with each byte as one character, as PCRE2 sees it
-// without PCRE2_UTF.
-func latin1(s string) string {
-	ascii := true
-	for i := range len(s) {
-		ascii = ascii && s[i] < 0x80
-	}
-	if ascii {
-		return s
-	}
-	b := make([]byte, 0, 2*len(s))
-	for i := range len(s) {
-		b = utf8.AppendRune(b, rune(s[i]))
-	}
-	return string(b)
+	return s.expr().MatchString(tail)
 }
 
 // special are the characters that make a pattern an expression, and escapable

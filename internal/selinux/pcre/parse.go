@@ -1,4 +1,4 @@
-package selinux
+package pcre
 
 import (
 	"fmt"
@@ -50,7 +50,7 @@ type parser struct {
 }
 
 // parse parses an expression. The root is a choice, perhaps of one. The error is
-// a *PatternError.
+// a *Error.
 func parse(pattern string) (*node, error) {
 	p := &parser{text: pattern}
 	root, err := p.choice()
@@ -67,11 +67,11 @@ func parse(pattern string) (*node, error) {
 }
 
 func (p *parser) wrong(at int, what string) error {
-	return &PatternError{Pattern: p.text, Offset: at, What: what}
+	return &Error{Pattern: p.text, Offset: at, What: what}
 }
 
 func (p *parser) unknown(at int, what string) error {
-	return &PatternError{Pattern: p.text, Offset: at, What: what, Unknown: true}
+	return &Error{Pattern: p.text, Offset: at, What: what, Unknown: true}
 }
 
 // next reports whether the text goes on with c, and passes it.

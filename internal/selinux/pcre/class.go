@@ -1,4 +1,4 @@
-package selinux
+package pcre
 
 import (
 	"fmt"
