@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"os"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -26,6 +27,7 @@ type labelOptions struct {
 	writers bool
 	sigFile bool
 	rules   string
+	context contextOptions
 	evm     evmOptions
 	view    viewOptions
 	kernel  kernelOptions
@@ -57,8 +59,10 @@ func (o *labelOptions) kernelFlags() []urfave.Flag {
 	return append(o.kernel.flags(), o.kernel.archFlag())
 }
 
-// evmFlags are those about EVM labels.
-func (o *labelOptions) evmFlags() []urfave.Flag { return append(o.evm.flags(), o.view.flags()...) }
+// evmFlags are those about EVM labels, and what else they cover.
+func (o *labelOptions) evmFlags() []urfave.Flag {
+	return slices.Concat(o.context.flags(), o.evm.flags(), o.view.flags())
+}
 
 // A labelRequest is what a command that writes labels is asked for.
 type labelRequest struct {
@@ -70,6 +74,7 @@ type labelRequest struct {
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
 	sigFile      bool
+	context      contextRequest
 	evm          evmRequest
 	target       target.Options
 	policy       *policyRequest // nil: the selection decides which files are labelled
@@ -100,6 +105,9 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 		return r, err
 	}
 	if r.key, err = o.key.plan(); err != nil {
+		return r, err
+	}
+	if r.context, err = o.context.plan(); err != nil {
 		return r, err
 	}
 	if r.evm, err = o.evm.plan(); err != nil {
@@ -167,7 +175,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	l := &label.Labeller{
 		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
 	}
-	if l.Trust, err = p.openTrust(r, t); err != nil {
+	if err := p.openInputs(l, r, t); err != nil {
 		return err
 	}
 	if r.policy != nil {
@@ -215,6 +223,16 @@ func (p Program) stale(r labelRequest) label.Stale {
 		return label.RenewedByKernel
 	}
 	return label.RefuseStale
+}
+
+// openInputs opens what labels depend on besides files, policy and private key.
+func (p Program) openInputs(l *label.Labeller, r labelRequest, t *target.Target) error {
+	var err error
+	if l.Contexts, err = r.context.open(); err != nil {
+		return err
+	}
+	l.Trust, err = p.openTrust(r, t)
+	return err
 }
 
 // openTrust opens the keys whose signatures are kept. For relabel without a key

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// ErrCompiled says that a file is one for libselinux, which was compiled from
-// what imaseal reads.
-var ErrCompiled = errors.New("compiled for libselinux: name the file without .bin")
+// ErrCompiled says that a file is one that libselinux's sefcontext_compile(8) made
+// of a text.
+var ErrCompiled = errors.New("is compiled for libselinux on one machine")
 
 // maxFile bounds the size of a file. Those of distributions have half a MiB.
 const maxFile = 64 << 20

@@ -1,6 +1,8 @@
 package selinux
 
 import (
+	"fmt"
+	"path"
 	"strings"
 
 	"imaseal/internal/tree"
@@ -16,12 +18,20 @@ type Files struct {
 	Root string
 }
 
-// Context returns the context that the policy has for a file of a tree, and
-// false if it has none, or if the file does not lie in Root.
-func (f Files) Context(file tree.File) (string, bool) {
-	path, ok := strings.CutPrefix(clean(file.Full()), strings.TrimSuffix(clean(f.Root), "/"))
-	if !ok || !strings.HasPrefix(path, "/") {
-		return "", false
+// An OutsideError says that a file does not lie in the root.
+type OutsideError struct{ Root string }
+
+func (e *OutsideError) Error() string {
+	return fmt.Sprintf("is not in %q, so that there is no context for it", e.Root)
+}
+
+// Context returns the context that the policy has for a file of a tree, "" if it
+// has none. The error is an *OutsideError.
+func (f Files) Context(file tree.File) (string, error) {
+	in, ok := strings.CutPrefix(path.Clean(file.Full()), strings.TrimSuffix(path.Clean("/"+f.Root), "/"))
+	if !ok || !strings.HasPrefix(in, "/") {
+		return "", &OutsideError{Root: f.Root}
 	}
-	return f.Contexts.Lookup(path, KindOf(file.Meta().Mode))
+	context, _ := f.Contexts.Lookup(in, KindOf(file.Meta().Mode))
+	return context, nil
 }

@@ -1,6 +1,7 @@
 package selinux
 
 import (
+	"errors"
 	"testing"
 
 	"imaseal/internal/tree"
@@ -30,17 +31,23 @@ func TestFiles(t *testing.T) {
 		{"", "/etc/x", 0o120777, ""},
 		{"", "/etc/none", 0o100644, ""},
 		{"", "/var/x", 0o100644, ""},
-		{"", "etc/x", 0o100644, ""},
+		{"", "etc/x", 0o100644, "outside"},
 		{"", "/mnt/etc/x", 0o100644, "u:r:mnt:s0"},
 		{"/mnt", "/mnt/etc/x", 0o100644, "u:r:etc:s0"},
 		{"/mnt/", "/mnt/etc/x", 0o100644, "u:r:etc:s0"},
-		{"/mnt", "/mnt2/etc/x", 0o100644, ""},
-		{"/mnt", "/etc/x", 0o100644, ""},
-		{"/mnt", "/mnt", 0o100644, ""},
+		{"/./mnt/..//mnt", "/root/../mnt/./etc//x", 0o100644, "u:r:etc:s0"},
+		{"/", "/etc/../../mnt/x", 0o100644, "u:r:mnt:s0"},
+		{"/mnt", "/mnt2/etc/x", 0o100644, "outside"},
+		{"/mnt", "/etc/x", 0o100644, "outside"},
+		{"/mnt", "/mnt", 0o100644, "outside"},
 	} {
-		got, ok := Files{Contexts: c, Root: test.root}.Context(file{full: test.full, mode: test.mode})
-		if got != test.want || ok != (test.want != "") {
-			t.Errorf("%s in %q: %q, want %q", test.full, test.root, got, test.want)
+		got, err := Files{Contexts: c, Root: test.root}.Context(file{full: test.full, mode: test.mode})
+		outside, is := errors.AsType[*OutsideError](err)
+		if test.want == "outside" && is && outside.Root == test.root {
+			continue
+		}
+		if got != test.want || err != nil {
+			t.Errorf("%s in %q: %q, %v, want %q", test.full, test.root, got, err, test.want)
 		}
 	}
 }
