@@ -58,7 +58,7 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run" +
+		own: "walk internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/selinux" +
 			" internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
 		outside: "golang.org/x/sys",
 	},
@@ -107,6 +107,9 @@ var importTable = map[string]row{
 		" keys/kernelcert keys/kernelkey"},
 
 	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+
+	"internal/selinux/pcre": {},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

@@ -67,6 +67,7 @@ var wrong = map[string][]string{
 	"operation":               {"bogus"},
 	"require":                 {"bogus", "imasig,bogus", ","},
 	"label":                   {"bogus"},
+	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},
 	"namespace":               {"bogus", "trusted"},
 	"progress":                {"bogus"},
@@ -105,7 +106,7 @@ var wrong = map[string][]string{
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.
 var anything = map[string]bool{
-	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
+	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
 	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }
