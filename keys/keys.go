@@ -8,6 +8,7 @@
 //	FILE           see package keyfile
 //	-, env:NAME    the same text on standard input, or in a variable
 //	pkcs11:…       in a token, see package pkcs11
+//	tpm:HANDLE     in a TPM, see package tpm; a FILE can be a key of one, too
 //	SCHEME://REST  behind a program, see package program
 //
 // A file whose name looks like another one of these is written "./env:x". A kind
@@ -50,6 +51,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -63,6 +65,7 @@ type Key struct {
 	*Public
 	backend  backend
 	warnings []Warning
+	took     time.Duration // for the signature of selfCheck
 }
 
 // newKey finds the public half, the certificate and the id of a key.
@@ -117,6 +120,9 @@ func (k *Key) Parallel() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// SignatureTime returns how long the key took for a signature when it was opened.
+func (k *Key) SignatureTime() time.Duration { return k.took }
+
 // Close releases the key. It must not be used any more.
 func (k *Key) Close() error { return k.backend.Close() }
 
@@ -143,7 +149,9 @@ func (k *Key) selfCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	begin := time.Now()
 	sig, err := k.SignDigest(ctx, d)
+	k.took = time.Since(begin)
 	if err == nil {
 		err = k.VerifyDigest(d, sig)
 	}

@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
+	"imaseal/keys"
 	"imaseal/sign"
 )
 
@@ -70,7 +71,8 @@ type labelRequest struct {
 	trust   []string    // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
-	inFlight     int // files at once that keep the key busy
+	inFlight     int   // files at once that keep the key busy
+	perFile      int64 // see report.Bar
 	sigFile      bool
 	evm          evmRequest
 	target       target.Options
@@ -107,10 +109,24 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.evm, err = o.evm.plan(); err != nil {
 		return r, err
 	}
+	if err := o.checkArchive(r); err != nil {
+		return r, err
+	}
 	if r.target, err = o.kernel.plan(); err != nil {
 		return r, err
 	}
 	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
+}
+
+// checkArchive refuses what does not go together with an archive.
+func (o *labelOptions) checkArchive(r labelRequest) error {
+	if _, ok := r.Archive(); ok && r.evm.isBound() {
+		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
+	}
+	return firstError(
+		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
+		refuseStdin(r.Selection, given{"key", o.key.key == "-"}, given{"passphrase-file", o.key.passphrase.file == "-"}, given{"rules", o.rules == "-"}),
+		checkArchiveOutput(r.Plan, o.output))
 }
 
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
@@ -188,6 +204,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		if !r.output.inOrder {
 			r.inFlight = key.Parallel()
 		}
+		r.perFile = signingCost(key, r.Jobs, kinds)
 		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
@@ -197,6 +214,20 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
+}
+
+// readRate is how many bytes a worker reads and hashes in a second, or so.
+const readRate = 500 << 20
+
+// signingCost is how many bytes so many workers could read in the time that the
+// key takes for the signatures of a file.
+func signingCost(key *keys.Key, jobs int, kinds map[plan.Class]imaevm.Type) int64 {
+	signatures := 1
+	if t := kinds[plan.Sign]; t != 0 && t != imaevm.TypeHMAC {
+		signatures++
+	}
+	each := key.SignatureTime().Seconds() / float64(key.Parallel())
+	return int64(each * float64(signatures*jobs) * readRate)
 }
 
 // chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
@@ -221,6 +252,9 @@ func (p Program) chooseAlgorithm(r *labelRequest, l *label.Labeller, t *target.T
 func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
+	}
+	if _, ok := r.Archive(); ok {
+		return label.RefuseStale
 	}
 	state, _ := p.Host.EVM()
 	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
@@ -282,19 +316,19 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight}
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight, perFile: r.perFile}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}
 	if r.classes.file != "" {
 		o.leave = l.Leave
 	}
-	s, err := p.prepare(r.Plan, o)
+	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if l.Key != nil || l.EVM != nil {
+	if (l.Key != nil || l.EVM != nil) && s.tree != nil {
 		if err := s.checkSpace(ctx, l, sizes); err != nil {
 			return err
 		}

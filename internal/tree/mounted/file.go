@@ -23,7 +23,8 @@ import (
 type File struct {
 	tree  *Tree
 	entry walk.Entry
-	lease time.Time // when it was granted; zero for none
+	lease time.Time // when it was asked for; zero for none
+	timed bool      // times have to tell of changes
 	wrote bool      // since Begin: ctime tells nothing any more
 }
 
@@ -36,7 +37,7 @@ func (f *File) Name() string { return f.entry.Path }
 
 // Rel implements tree.File.
 func (f *File) Rel() string {
-	if f.entry.Named() {
+	if f.entry.Named() && !f.entry.Below() {
 		return strings.TrimLeft(path.Clean(f.entry.Path), "/")
 	}
 	return f.entry.Rel
