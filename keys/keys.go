@@ -48,6 +48,7 @@ package keys
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -125,13 +126,26 @@ func (k *Key) Close() error { return k.backend.Close() }
 // ECDSA signature, whose nonce is that of RFC 6979 unless a device makes its
 // own. What a device has signed is checked with the public key, and a device
 // that fails for a moment is tried again. The error for a digest that the
-// kernel would not verify is a *sign.DigestError; for others see device.Sign.
+// kernel would not verify is a *sign.DigestError, that of an ML-DSA key
+// sign.ErrHashless; for others see device.Sign.
 func (k *Key) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	if k.IsHashless() {
+		return nil, sign.ErrHashless
+	}
 	if err := k.scheme.Check(d.Algorithm()); err != nil {
 		return nil, err
 	}
 	h, input := k.input(d)
 	return k.backend.Sign(ctx, input, h)
+}
+
+// SignMessage returns the raw signature of an ML-DSA key over a message: pure, with
+// an empty context and, if a device does not make it otherwise, deterministic.
+func (k *Key) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
+	if !k.IsHashless() {
+		return nil, fmt.Errorf("%s keys sign digests", k.scheme)
+	}
+	return k.backend.Sign(ctx, message, crypto.Hash(0))
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -144,11 +158,11 @@ func (k *Key) selfCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sig, err := k.SignDigest(ctx, d)
+	label, err := sign.Label(ctx, k, imaevm.TypeSignature, 3, d)
 	if err == nil {
-		err = k.VerifyDigest(d, sig)
+		err = sign.Verify(label, d, k)
 	}
-	if err == sign.ErrSignature {
+	if _, bad := errors.AsType[*sign.BadSignatureError](err); bad {
 		err = ErrOwnSignature
 	}
 	if err != nil {

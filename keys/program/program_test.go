@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/internal/treetest"
 	"imaseal/internal/vectors"
 	"imaseal/keys/child"
@@ -91,6 +93,21 @@ func TestSigns(t *testing.T) {
 	}
 	if k := open(t, "a://well", Options{Jobs: 1000}); k.Parallel() != maxParallel {
 		t.Errorf("%d at once", k.Parallel())
+	}
+}
+
+// TestMLDSA has a key that signs messages, which sigstore's programs cannot.
+func TestMLDSA(t *testing.T) {
+	install(t, "imaseal-key-a", "sigstore-kms-b")
+	treetest.Leaks(t)
+	k := open(t, "a://mldsa", Options{})
+	sig, err := k.Sign(t.Context(), []byte("message"), crypto.Hash(0))
+	if err != nil || mldsa.Verify(k.Public().(*mldsa.PublicKey), []byte("message"), sig, nil) != nil {
+		t.Errorf("%d bytes, %v", len(sig), err)
+	}
+	_, err = open(t, "b://mldsa", Options{}).Sign(t.Context(), []byte("message"), crypto.Hash(0))
+	if err == nil || !strings.Contains(err.Error(), "its protocol has no signatures over messages") {
+		t.Errorf("%v", err)
 	}
 }
 
