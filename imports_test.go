@@ -90,7 +90,7 @@ var importTable = map[string]row{
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
 	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
-	"internal/policy/lint":    {own: "internal/policy"},
+	"internal/policy/lint":    {own: "internal/policy internal/reason"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
@@ -106,7 +106,7 @@ var importTable = map[string]row{
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
 	"internal/runtest": {
-		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
 	"internal/tree/carriertest": {
 		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +

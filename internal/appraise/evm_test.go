@@ -199,7 +199,7 @@ func TestEVMModSig(t *testing.T) {
 // keyring holds the vectors' certificates that Go can verify with.
 func keyring(t *testing.T) sign.Verifiers {
 	var paths []string
-	for _, name := range []string{"rsa2048", "rsa2048-customskid", "rsa3072", "rsa4096", "p256", "p384", "p521", "mldsa44", "mldsa65"} {
+	for _, name := range []string{"rsa2048", "rsa2048-customskid", "rsa3072", "rsa4096", "p192", "p256", "p384", "p521", "mldsa44", "mldsa65"} {
 		paths = append(paths, vectors.Path(t, "keys/"+name+".cert.der"))
 	}
 	v, err := keys.OpenVerifiers(paths...)

@@ -7,7 +7,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/keys/cert"
-	"imaseal/keys/keyfile"
 )
 
 // keysCertOptions are the options of imaseal keys cert.
@@ -74,7 +73,7 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 	if r.request {
 		names = []string{r.prefix + ".csr"}
 	}
-	if err := mayWrite(names, []string{r.key, r.ca, r.caKey}, r.force); err != nil {
+	if err := mayWrite(names, []string{r.key, r.ca, r.caKey}, r.making.force); err != nil {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
@@ -89,7 +88,9 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 			return err
 		}
 		request := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
-		return p.writeFiles([]keyfile.File{{Path: names[0], Data: request, Mode: publicMode}}, r.force)
+		file := publicFile(names[0], request, "certificate-request")
+		file.Type = key.Kind()
+		return p.writeFiles("keys cert", []madeFile{file}, r.making)
 	}
 	issuer, err := p.openCA(ctx, r.certRequest, ask)
 	if err != nil {
@@ -100,5 +101,9 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 	if err != nil {
 		return err
 	}
-	return p.writeFiles(certificateFiles(r.prefix, der), r.force)
+	files, err := certificateFiles(r.prefix, der)
+	if err != nil {
+		return err
+	}
+	return p.writeFiles("keys cert", files, r.making)
 }

@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
+	"imaseal/keys"
 	"imaseal/sign"
 )
 
@@ -70,7 +71,8 @@ type labelRequest struct {
 	trust   []string    // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
-	inFlight     int // files at once that keep the key busy
+	inFlight     int   // files at once that keep the key busy
+	perFile      int64 // see report.Bar
 	sigFile      bool
 	evm          evmRequest
 	target       target.Options
@@ -188,6 +190,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		if !r.output.inOrder {
 			r.inFlight = key.Parallel()
 		}
+		r.perFile = signingCost(key, r.Jobs, kinds)
 		version, err := r.key.versionFor(key.Scheme())
 		if err != nil {
 			return err
@@ -204,6 +207,20 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
+}
+
+// readRate is how many bytes a worker reads and hashes in a second, or so.
+const readRate = 500 << 20
+
+// signingCost is how many bytes so many workers could read in the time that the
+// key takes for the signatures of a file.
+func signingCost(key *keys.Key, jobs int, kinds map[plan.Class]imaevm.Type) int64 {
+	signatures := 1
+	if t := kinds[plan.Sign]; t != 0 && t != imaevm.TypeHMAC {
+		signatures++
+	}
+	each := key.SignatureTime().Seconds() / float64(key.Parallel())
+	return int64(each * float64(signatures*jobs) * readRate)
 }
 
 // chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
@@ -289,7 +306,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight}
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight, perFile: r.perFile}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}

@@ -24,11 +24,13 @@ type policyExplainOptions struct {
 	use    useOptions
 	view   viewOptions
 	kernel kernelOptions
+	json   bool
 }
 
 func (o *policyExplainOptions) flags() []urfave.Flag {
 	uuid := o.view.uuidFlag(policyCategory, "`UUID` that the file system will have, if it is another than now")
-	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag()})
+	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag(),
+		jsonFlag(&o.json, "print one JSON object per file, then a summary object")})
 }
 
 // A policyExplainRequest is what policy explain is asked for.
@@ -37,10 +39,11 @@ type policyExplainRequest struct {
 	policy policyRequest
 	use    use
 	target target.Options
+	json   bool
 }
 
 func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error) {
-	r := policyExplainRequest{files: files, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
+	r := policyExplainRequest{files: files, json: o.json, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
 	if len(files) == 0 {
 		return r, conflict("no FILE is given", "name one or more files")
 	}
@@ -99,13 +102,23 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
 	failed, hinted := false, make(map[string]bool)
 	for _, name := range r.files {
-		text, err := e.file(name)
+		explained, err := e.file(name)
 		if err != nil {
 			failed = true
 			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
 			continue
 		}
-		if err := p.print(p.fit(text)); err != nil {
+		if r.json {
+			err = p.printJSON(e.shown(explained))
+		} else {
+			err = p.print(p.fit(e.text(explained)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.json {
+		if err := p.printSummary(shownSummary{Command: "policy explain"}); err != nil {
 			return err
 		}
 	}
@@ -115,31 +128,38 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	return nil
 }
 
-// file explains what is done with a file.
-func (e *explainer) file(name string) (string, error) {
+// An explained is a file, and what is done with it.
+type explained struct {
+	name  string
+	facts match.File
+	mode  uint32
+	uses  []match.Operation
+}
+
+// file looks at a file.
+func (e *explainer) file(name string) (explained, error) {
 	f, err := e.files.OpenPath(name)
 	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
-		return "", errNotRegular
+		return explained{}, errNotRegular
 	}
 	if err != nil {
-		return "", err
+		return explained{}, err
 	}
 	defer f.Close()
-	facts, err := e.place.Facts(f)
-	if err != nil {
-		return "", err
+	x := explained{name: name, mode: f.Meta().Mode, uses: e.operations}
+	if x.facts, err = e.place.Facts(f); err == nil && x.uses == nil {
+		x.uses, err = inspect.Uses(f)
 	}
-	uses := e.operations
-	if uses == nil {
-		if uses, err = inspect.Uses(f); err != nil {
-			return "", err
-		}
+	return x, err
+}
+
+// text explains for people.
+func (e *explainer) text(x explained) string {
+	text := fmt.Sprintf("%s: %s\n", report.Quote(x.name), explain.File(x.facts))
+	for _, o := range x.uses {
+		text += e.Operation(o, x.facts, x.mode)
 	}
-	text := fmt.Sprintf("%s: %s\n", report.Quote(name), explain.File(facts))
-	for _, o := range uses {
-		text += e.Operation(o, facts, f.Meta().Mode)
-	}
-	return text, nil
+	return text
 }
 
 var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")

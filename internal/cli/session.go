@@ -40,6 +40,8 @@ type sessionOptions struct {
 	// inFlight is how many files are worked on at once if that is more than there
 	// are workers: while a key is slow, others are read.
 	inFlight int
+	// perFile is what files cost besides reading them: see report.Bar.
+	perFile int64
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 }
@@ -81,7 +83,7 @@ func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) 
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
-	s.bar = p.bar(o.output, o.countFiles)
+	s.bar = p.bar(o)
 	s.report = p.reporter(o.output, s.bar)
 	return s
 }
@@ -115,6 +117,7 @@ func (s *session) open() error {
 	}
 	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
+		cfg.Below = s.plan.Root
 		var err error
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err

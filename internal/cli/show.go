@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-	"unicode/utf8"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -91,10 +90,9 @@ func (p Program) show(_ context.Context, r showRequest) error {
 
 // shownFile is what show says of a file. Its JSON fields only ever grow.
 type shownFile struct {
-	Path       string      `json:"path"`
-	PathBase64 []byte      `json:"path_base64,omitempty"` // if Path is not UTF-8
-	IMA        *shownLabel `json:"ima"`
-	EVM        *shownLabel `json:"evm"`
+	shownPath
+	IMA *shownLabel `json:"ima"`
+	EVM *shownLabel `json:"evm"`
 }
 
 // shownLabel is a decoded label; what does not apply to its type is empty.
@@ -115,10 +113,7 @@ type shownLabel struct {
 var errDirectory = errors.New("is a directory, and only regular files carry labels")
 
 func readLabels(name string, rename func(string) string) (shownFile, error) {
-	shown := shownFile{Path: name}
-	if !utf8.ValidString(name) {
-		shown.PathBase64 = []byte(name)
-	}
+	shown := shownFile{shownPath: showPath(name)}
 	root, err := walk.Open(name)
 	if err != nil {
 		return shown, err

@@ -50,6 +50,7 @@ var wrong = map[string][]string{
 	"include":                 {"[", "{a"},
 	"exclude":                 {"["},
 	"0":                       {""}, // without a list
+	"root":                    {"DIR/tree"},
 	"algo":                    {"sha265", "wp256", "none"},
 	"keyid":                   {"xyz", "123456789", "00000000", "0", "0x0"},
 	"sig-version":             {"1", "4", "-2", "x"},
