@@ -298,6 +298,22 @@ func TestInterrupted(t *testing.T) {
 	wg.Wait()
 }
 
+// TestCloseOfHanging does not wait for a program that has not answered.
+func TestCloseOfHanging(t *testing.T) {
+	install(t, "imaseal-key-test")
+	treetest.Leaks(t)
+	k := open(t, "test://hangs-for-ever", Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := k.Sign(ctx, digest(1), crypto.SHA256); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	begun := time.Now()
+	if err := k.Close(); err != nil || time.Since(begun) > child.Grace/2 {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+}
+
 // TestClose ends programs that do not want to.
 func TestClose(t *testing.T) {
 	install(t, "imaseal-key-test")

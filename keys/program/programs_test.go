@@ -120,7 +120,7 @@ func staysAs([]string) int {
 	case "closes-output":
 		os.Stdout.Close()
 		time.Sleep(time.Hour)
-	case "deaf":
+	case "deaf", "hangs-for-ever":
 		time.Sleep(time.Hour)
 	}
 	served := serve(in, behaviour, parameter)
