@@ -72,8 +72,8 @@ var importTable = map[string]row{
 	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm"},
-	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
+	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
 	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
@@ -83,7 +83,7 @@ var importTable = map[string]row{
 	"keys/ber":           {},
 	"keys/kernelkey":     {own: "keys/ber"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},

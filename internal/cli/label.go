@@ -212,7 +212,14 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 			r.inFlight = key.Parallel()
 		}
 		r.perFile = signingCost(key, r.Jobs, kinds)
-		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
+		version, err := r.key.versionFor(key.Scheme())
+		if err != nil {
+			return err
+		}
+		if key.Scheme() == sign.MLDSA && !t.IsSigV3() {
+			p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", key.Scheme(), t.Kernel)
+		}
+		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
