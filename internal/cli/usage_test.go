@@ -44,6 +44,8 @@ var needed = map[string]string{
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
+	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"compress":                {"bogus"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
