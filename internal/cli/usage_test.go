@@ -46,6 +46,8 @@ var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
 	"compress": {"bogus", "xz"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
+	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"compress":                {"bogus"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
