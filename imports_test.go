@@ -52,8 +52,8 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/target" +
-			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+		own: "walk internal/appraise internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
+			" internal/reason internal/report internal/run internal/target internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
 		outside: "golang.org/x/sys",
 	},
 
