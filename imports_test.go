@@ -32,8 +32,14 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
-	"internal/run":     {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
-	"internal/sigfile": {own: "internal/imaevm internal/tree"},
+	"internal/tree/tarball": {
+		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
+		outside: "golang.org/x/sys",
+	},
+	"internal/stream":   {outside: "golang.org/x/sys"},
+	"internal/compress": {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/run":      {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile":  {own: "internal/imaevm internal/tree"},
 	"internal/label": {
 		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
 			" internal/report internal/run internal/sigfile internal/target internal/tree",
@@ -52,19 +58,24 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/appraise internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
-			" internal/reason internal/report internal/run internal/target internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
+			" internal/reason internal/report internal/run internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
+			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
 		outside: "golang.org/x/sys",
 	},
 
 	// The formats, and what they are made of.
-	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
-	"internal/imaevm": {own: "hash"},
-	"sign":            {own: "hash internal/imaevm"},
+	"hash":                    {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
+	"internal/imaevm":         {own: "hash"},
+	"sign":                    {own: "hash internal/imaevm"},
+	"internal/tarfile":        {own: "internal/tarfile/pax internal/tarfile/sparse"},
+	"internal/tarfile/pax":    {},
+	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm"},
 	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
 	"keys/child":         {},
@@ -105,7 +116,7 @@ var importTable = map[string]row{
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
 	"internal/runtest": {
-		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
 	"internal/tree/carriertest": {
 		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +

@@ -126,6 +126,39 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestTPM signs with keys in a TPM, at persistent handles and in files.
+func TestTPM(t *testing.T) {
+	m := keytest.NewTPM(t)
+	treetest.Leaks(t)
+	o := keys.Options{TPM: m.TCTI}
+	for name, handle := range map[string]string{"rsa2048": "0x81000010", "p256": "0x81000011"} {
+		path := vectors.Path(t, "keys/"+name+".key.pem")
+		file := m.Import(path, handle)
+		sameLabels(t, path, "tpm:"+handle, o, hash.SHA1, hash.SHA256, hash.SHA512)
+		sameLabels(t, path, file, o, hash.SHA256)
+
+		// A certificate behind the key in its file gives the id.
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, keytest.Run(t, "openssl", "x509", "-in", vectors.Path(t, "keys/"+name+".cert.der"))...)
+		file = keytest.File(t, text)
+		k, err := keys.Open(t.Context(), file, nil, keys.Options{Getenv: os.Getenv}) // with the variable
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Certificate() == nil || len(k.Warnings()) != 0 || k.Parallel() != 1 || k.Source() != file {
+			t.Errorf("%s: %v, certificate %v, warnings %v, %d at once", name, k, k.Certificate(), k.Warnings(), k.Parallel())
+		}
+		k.Close()
+		_, err = keys.OpenVerifiers(keytest.File(t, text[:len(text)/4]))
+		if err == nil {
+			t.Errorf("%s: half a file is a public key", name)
+		}
+	}
+}
+
 // TestErrorsHideThePIN has a URI that holds a PIN, which nothing repeats.
 func TestErrorsHideThePIN(t *testing.T) {
 	_, err := keys.Open(t.Context(), "pkcs11:object=x?pin-value=s3cret", nil, keys.Options{})

@@ -8,6 +8,7 @@
 //	FILE           see package keyfile
 //	-, env:NAME    the same text on standard input, or in a variable
 //	pkcs11:…       in a token, see package pkcs11
+//	tpm:HANDLE     in a TPM, see package tpm; a FILE can be a key of one, too
 //	SCHEME://REST  behind a program, see package program
 //
 // A file whose name looks like another one of these is written "./env:x". A kind

@@ -18,7 +18,7 @@ type archiveKind struct {
 // RFC 8878, Documentation/filesystems/squashfs.rst, fs/erofs/erofs_fs.h,
 // fs/ext4/ext4.h, APPNOTE.TXT of zip, rpm's lib/rpmlead.h.
 var archiveKinds = []archiveKind{
-	{"a tar archive", "ustar", 257},
+	{"a " + tarKind, "ustar", 257},
 	{"a squashfs image", "hsqs", 0},
 	{"an erofs image", "\xe2\xe1\xf5\xe0", 1024},
 	{"an ext4 image", "\x53\xef", 1080},
@@ -31,6 +31,9 @@ var archiveKinds = []archiveKind{
 	{"a zip archive", "PK\x03\x04", 0},
 }
 
+// tarKind is what can be labelled without unpacking it.
+const tarKind = "tar archive"
+
 // packedNames are how archives end that are compressed as a whole: of what is in
 // them the first bytes tell nothing.
 var packedNames = []string{".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tar.bz2"}
@@ -39,7 +42,7 @@ var packedNames = []string{".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".t
 func archive(name string, content io.ReaderAt) string {
 	for _, suffix := range packedNames {
 		if strings.HasSuffix(strings.ToLower(name), suffix) {
-			return "a compressed tar archive"
+			return "a compressed " + tarKind
 		}
 	}
 	for _, k := range archiveKinds {

@@ -25,6 +25,7 @@ type certOptions struct {
 	days       *int
 	ca, caKey  string
 	passphrase passphraseOption
+	tpm        string
 	making     makingOptions
 }
 
@@ -42,6 +43,7 @@ func (o *certOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "ca", Destination: &o.ca, Usage: "certificate `FILE` of the CA that issues the certificate"},
 		&urfave.StringFlag{Name: "ca-key", Destination: &o.caKey, Usage: "private key `FILE` of the CA"},
 		o.passphrase.flag("", "private keys"),
+		tpmFlag(&o.tpm, ""),
 	}, o.making.flags()...)
 }
 
@@ -51,6 +53,7 @@ type certRequest struct {
 	days         int
 	ca, caKey    string // files; "" for a certificate that the key signs itself
 	passphrase   passphraseOption
+	tpm          string // device of keys in a TPM
 	making       makingOptions
 }
 
@@ -62,7 +65,10 @@ const maxCommonName = 64
 
 // plan refuses what no command that makes certificates takes.
 func (o *certOptions) plan(args []string) (certRequest, error) {
-	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.making}
+	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.tpm, o.making}
+	if err := checkKey(o.caKey, o.tpm); err != nil {
+		return r, err
+	}
 	if o.days != nil {
 		r.days = *o.days
 	}
@@ -130,7 +136,7 @@ func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (is
 	if err != nil {
 		return issuer{}, err
 	}
-	key, err := p.openCertified(ctx, r.caKey, ask)
+	key, err := p.openCertified(ctx, r.caKey, r.tpm, ask)
 	if err != nil {
 		return issuer{}, err
 	}

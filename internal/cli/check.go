@@ -35,6 +35,7 @@ type checkOptions struct {
 	loads     []string
 	view      viewOptions
 	kernel    kernelOptions
+	archive   archiveOptions
 	output    outputOptions
 }
 
@@ -47,7 +48,7 @@ func (o *checkOptions) flags() []urfave.Flag {
 		o.evmKey.flag(),
 	}
 	loads := &urfave.StringSliceFlag{Name: "initramfs-loads", Action: into(&o.loads), Category: kernelCategory, Usage: "a digest `ALGORITHM` that the kernel has as a module, which the initramfs loads; may be given several times"}
-	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads)
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads, o.archive.tempDirFlag())
 	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
 }
 
@@ -84,7 +85,7 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	}
 	r.Plan = plan.Plan{
 		Command: "check", ReadOnly: true, Selection: o.files.plan(paths, nil), // the policy decides about files of all owners
-		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+		Writing: plan.Writing{Namespace: o.namespace.name, Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
 	}
 	if r.judgesFiles() {
 		if r.Plan, err = r.Plan.Validate(); err != nil {
@@ -182,7 +183,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if !r.judgesFiles() {
 		return unready
 	}
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, bare: true})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true})
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,9 @@ The running host, with a way back:
 What would be done, file by file:
    imaseal hash -nv /mnt/root
 
+An archive, by an ordinary user (see ARCHIVES in imaseal(8)):
+   imaseal hash tar:root.tar --output labelled.tar
+
 The files of one package:
    rpm -ql coreutils | imaseal hash --files-from -
 

@@ -42,11 +42,17 @@ func (p Program) printSummary(s shownSummary) error {
 
 // printJSON prints a value as one line of JSON.
 func (p Program) printJSON(value any) error {
+	line, err := jsonLine(value)
+	if err != nil {
+		return err
+	}
+	return p.print(line)
+}
+
+func jsonLine(value any) (string, error) {
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return err
-	}
-	return p.print(line.String())
+	err := enc.Encode(value)
+	return line.String(), err
 }

@@ -133,8 +133,8 @@ func (p Program) writeFiles(command string, files []madeFile, o makingOptions) e
 // openCertified opens a private key that gets a certificate, or that of a CA. In
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
-func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ctx, ref, ask, p.complete(keys.Options{}))
+func (p Program) openCertified(ctx context.Context, ref, tpm string, ask keyfile.Ask) (*keys.Key, error) {
+	key, err := keys.Open(ctx, ref, ask, p.complete(keys.Options{TPM: tpm}))
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ type keysCertOptions struct {
 
 func (o *keysCertOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, pkcs11:… in a token, SCHEME://… behind a program"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, tpm:HANDLE, SCHEME://… behind a program"},
 		o.outFlag("write PREFIX.pem and PREFIX.der, or PREFIX.csr (`PREFIX`)"),
 		&urfave.BoolFlag{Name: "request", Destination: &o.request, Usage: "make a signing request, PREFIX.csr, for a CA elsewhere"},
 	}
@@ -40,6 +40,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 	}
 	if o.key == "" {
 		return r, conflict("no private key is given", "--key KEY")
+	}
+	if err := checkKey(o.key, o.tpm); err != nil {
+		return r, err
 	}
 	if o.request {
 		return r, refuseWith("request", given{"ca", o.ca != ""}, given{"ca-key", o.caKey != ""}, given{"days", o.days != nil})
@@ -74,7 +77,7 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
-	key, err := p.openCertified(ctx, r.key, ask)
+	key, err := p.openCertified(ctx, r.key, r.tpm, ask)
 	if err != nil {
 		return err
 	}

@@ -16,17 +16,19 @@ import (
 // keysIDOptions are the options of imaseal keys id.
 type keysIDOptions struct {
 	passphrase passphraseOption
+	tpm        string
 	json       bool
 }
 
 func (o *keysIDOptions) flags() []urfave.Flag {
-	return []urfave.Flag{o.passphrase.flag("", "a private key"), jsonFlag(&o.json, "print one JSON object per key, then a summary object")}
+	return []urfave.Flag{o.passphrase.flag("", "a private key"), tpmFlag(&o.tpm, ""), jsonFlag(&o.json, "print one JSON object per key, then a summary object")}
 }
 
 // A keysIDRequest is what keys id is asked for.
 type keysIDRequest struct {
 	files      []string
 	passphrase passphraseOption
+	tpm        string // device of keys in a TPM
 	json       bool
 }
 
@@ -41,7 +43,12 @@ func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if stdin >= 0 && o.passphrase.file == "-" {
 		return keysIDRequest{}, conflict("a key and --passphrase-file both are standard input", "name a file for one of them")
 	}
-	return keysIDRequest{files, o.passphrase, o.json}, nil
+	for _, name := range files {
+		if err := checkKey(name, o.tpm); err != nil {
+			return keysIDRequest{}, err
+		}
+	}
+	return keysIDRequest{files, o.passphrase, o.tpm, o.json}, nil
 }
 
 func (p Program) keysIDCommand() *urfave.Command {
@@ -63,7 +70,7 @@ identifier, else from the SHA-1 of the public key.
 func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	ask := p.asker(ctx, r.passphrase)
 	for _, name := range r.files {
-		found, err := p.publicKeys(ctx, name, ask)
+		found, err := p.publicKeys(ctx, name, r.tpm, ask)
 		if err != nil {
 			return err
 		}
@@ -105,15 +112,15 @@ func showPublic(k *keys.Public) shownPublic {
 
 // publicKeys returns the keys in a file, or the one that another reference names;
 // an encrypted one is opened.
-func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
+func (p Program) publicKeys(ctx context.Context, name, tpm string, ask keyfile.Ask) ([]*keys.Public, error) {
 	var known *keys.Verifiers
 	var err error
 	isFile := keys.IsFile(name)
 	if isFile {
 		known, err = keys.OpenVerifiers(name)
 	}
-	if !isFile || is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{}))
+	if !isFile || is[*keyfile.PassphraseError](err) || is[*keyfile.TPMError](err) {
+		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{TPM: tpm}))
 		if err != nil {
 			return nil, err
 		}

@@ -109,10 +109,24 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.evm, err = o.evm.plan(); err != nil {
 		return r, err
 	}
+	if err := o.checkArchive(r); err != nil {
+		return r, err
+	}
 	if r.target, err = o.kernel.plan(); err != nil {
 		return r, err
 	}
 	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
+}
+
+// checkArchive refuses what does not go together with an archive.
+func (o *labelOptions) checkArchive(r labelRequest) error {
+	if _, ok := r.Archive(); ok && r.evm.isBound() {
+		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
+	}
+	return firstError(
+		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
+		refuseStdin(r.Selection, given{"key", o.key.key == "-"}, given{"passphrase-file", o.key.passphrase.file == "-"}, given{"rules", o.rules == "-"}),
+		checkArchiveOutput(r.Plan, o.output))
 }
 
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
@@ -239,6 +253,9 @@ func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
 	}
+	if _, ok := r.Archive(); ok {
+		return label.RefuseStale
+	}
 	state, _ := p.Host.EVM()
 	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
 		return label.RenewedByKernel
@@ -306,12 +323,12 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	if r.classes.file != "" {
 		o.leave = l.Leave
 	}
-	s, err := p.prepare(r.Plan, o)
+	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if l.Key != nil || l.EVM != nil {
+	if (l.Key != nil || l.EVM != nil) && s.tree != nil {
 		if err := s.checkSpace(ctx, l, sizes); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
@@ -71,7 +73,8 @@ FILE, and prints what each rule answers.
 
    imaseal policy explain /usr/bin/passwd
    imaseal policy explain --policy /etc/ima/ima-policy /mnt/root/etc/shadow
-   imaseal policy explain --policy secure_boot --operation module e1000.ko`,
+   imaseal policy explain --policy secure_boot --operation module e1000.ko
+   imaseal policy explain --target-fs squashfs tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.policyExplain),
 	}
@@ -85,7 +88,7 @@ type explainer struct {
 	operations []match.Operation // nil for those that each file seems to be for
 }
 
-func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error {
+func (p Program) policyExplain(ctx context.Context, r policyExplainRequest) error {
 	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
@@ -100,32 +103,41 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	}
 	e := explainer{files: files, place: placeOf(r.policy.targetFS, r.target), operations: r.use.operations}
 	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
-	failed, hinted := false, make(map[string]bool)
-	for _, name := range r.files {
-		explained, err := e.file(name)
-		if err != nil {
-			failed = true
-			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
-			continue
-		}
-		if r.json {
-			err = p.printJSON(e.shown(explained))
-		} else {
-			err = p.print(p.fit(e.text(explained)))
-		}
-		if err != nil {
-			return err
-		}
+	err = p.each(ctx, r.files,
+		func(name string) (string, error) {
+			f, err := e.open(name)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+			}
+			defer f.Close()
+			return p.explain(&e, name, f, r.json)
+		},
+		func(f tree.File) (string, error) { return p.explain(&e, f.Name(), f, r.json) })
+	if r.json && (err == nil || is[*verdictError](err)) {
+		err = cmp.Or(p.printSummary(shownSummary{Command: "policy explain"}), err)
 	}
-	if r.json {
-		if err := p.printSummary(shownSummary{Command: "policy explain"}); err != nil {
-			return err
-		}
+	return err
+}
+
+// explain explains what is done with a file.
+func (p Program) explain(e *explainer, name string, f tree.File, asJSON bool) (string, error) {
+	explained, err := e.file(name, f)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+	case asJSON:
+		return jsonLine(e.shown(explained))
 	}
-	if failed {
-		return &verdictError{status: exitFiles}
+	return p.fit(e.text(explained)), nil
+}
+
+// open opens a file by its path.
+func (e *explainer) open(name string) (tree.File, error) {
+	f, err := e.files.OpenPath(name)
+	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
+		return nil, errNotRegular
 	}
-	return nil
+	return f, err
 }
 
 // An explained is a file, and what is done with it.
@@ -137,16 +149,9 @@ type explained struct {
 }
 
 // file looks at a file.
-func (e *explainer) file(name string) (explained, error) {
-	f, err := e.files.OpenPath(name)
-	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
-		return explained{}, errNotRegular
-	}
-	if err != nil {
-		return explained{}, err
-	}
-	defer f.Close()
+func (e *explainer) file(name string, f tree.File) (explained, error) {
 	x := explained{name: name, mode: f.Meta().Mode, uses: e.operations}
+	var err error
 	if x.facts, err = e.place.Facts(f); err == nil && x.uses == nil {
 		x.uses, err = inspect.Uses(f)
 	}

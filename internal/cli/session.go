@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
+	"imaseal/internal/tree/tarball"
 	"imaseal/internal/undo"
 	"imaseal/walk"
 )
@@ -53,24 +55,26 @@ type session struct {
 	options sessionOptions
 	header  report.Header
 	report  report.Handler
-	bar     *report.Bar // nil for none
-	tree    *mounted.Tree
-	log     *undo.Log // nil for none
+	bar     *report.Bar      // nil for none
+	tree    *mounted.Tree    // nil for a run on an archive
+	archive *tarball.Archive // nil for others
+	written *tarball.Sink    // the new archive, nil for none
+	log     *undo.Log        // nil for none
 	source  tree.Source
 	sink    tree.Sink // nil for a command that writes nothing
 }
 
 // prepare opens what a walking command needs, and refuses what could not end
 // well before anything is written.
-func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) {
+func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOptions) (*session, error) {
 	s := p.session(request, o)
-	if err := s.open(); err != nil {
+	counter, err := s.open(ctx)
+	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.source = tree.Source(s.tree)
-	if s.bar != nil && s.tree.Countable() {
-		s.source = counted{Source: s.source, counter: s.tree, bar: s.bar}
+	if s.bar != nil && counter != nil {
+		s.source = counted{Source: s.source, counter: counter, bar: s.bar}
 	}
 	if s.isRenamed() {
 		s.source = userNamespace.Source(s.source)
@@ -84,6 +88,9 @@ func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
 	s.bar = p.bar(o)
+	if request.Output == "-" {
+		p.Stdout = p.Stderr // that is where the archive goes
+	}
 	s.report = p.reporter(o.output, s.bar)
 	return s
 }
@@ -102,6 +109,9 @@ func (s *session) newSink() tree.Sink {
 		return tree.DryRun{}
 	}
 	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
+	if s.archive != nil {
+		sink = s.written
+	}
 	if s.isRenamed() {
 		sink = userNamespace.Sink(sink)
 	}
@@ -111,7 +121,24 @@ func (s *session) newSink() tree.Sink {
 	return sink
 }
 
-func (s *session) open() error {
+// open opens what the files are in, and returns what counts them beforehand, nil
+// where that cannot be.
+func (s *session) open(ctx context.Context) (tree.Counter, error) {
+	if file, ok := s.plan.Archive(); ok {
+		err := s.openArchive(ctx, file)
+		if s.source = s.archive; err == nil && s.archive.Countable() {
+			return s.archive, nil
+		}
+		return nil, err
+	}
+	err := s.openTree()
+	if s.source = s.tree; err == nil && s.tree.Countable() {
+		return s.tree, nil
+	}
+	return nil, err
+}
+
+func (s *session) openTree() error {
 	if err := s.program.privileged(s.plan); err != nil {
 		return err
 	}
@@ -205,7 +232,7 @@ func (s *session) ownFiles() []walk.Inode {
 
 // privileged refuses a run that the kernel will refuse file by file.
 func (p Program) privileged(request plan.Plan) error {
-	if !request.Writes() || request.Namespace != "security" {
+	if _, ok := request.Archive(); ok || !request.Writes() || request.Namespace != "security" {
 		return nil
 	}
 	if err := p.Host.MayWriteSecurity(); err != nil {
@@ -263,7 +290,11 @@ func (s *session) checkRoot(root *walk.Root) error {
 	}
 	defer f.Close()
 	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
-		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it", report.Quote(root.Path()), what)
+		named := ""
+		if strings.HasSuffix(what, tarKind) {
+			named = ", which tar:FILE names"
+		}
+		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, named)
 	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
@@ -317,6 +348,12 @@ func (s *session) unread(err error) error {
 func (s *session) close() {
 	if s.tree != nil {
 		s.tree.Close()
+	}
+	if s.written != nil {
+		s.written.Abort() // after Commit, nothing
+	}
+	if s.archive != nil {
+		s.archive.Close()
 	}
 	if s.log != nil {
 		s.log.Close()

@@ -57,35 +57,27 @@ digest, key id, size of the signature. Labels of unknown types are printed
 in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
-   imaseal show --json /bin/ls | jq -r .ima.digest`,
+   imaseal show --json /bin/ls | jq -r .ima.digest
+   imaseal show tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.show),
 	}
 }
 
-func (p Program) show(_ context.Context, r showRequest) error {
+func (p Program) show(ctx context.Context, r showRequest) error {
 	rename := tree.Namespace{From: "security.", To: r.namespace + "."}.Kept
-	failed, hinted := false, make(map[string]bool)
-	for _, name := range r.files {
-		shown, err := readLabels(name, rename)
-		if err != nil {
-			failed = true
-			p.complain(err, hinted)
-			continue
+	say := func(shown shownFile, err error) (string, error) {
+		switch {
+		case err != nil:
+			return "", err
+		case r.json:
+			return jsonLine(shown)
 		}
-		if r.json {
-			err = p.printJSON(shown)
-		} else {
-			err = p.print(shown.text())
-		}
-		if err != nil {
-			return err
-		}
+		return shown.text(), nil
 	}
-	if failed {
-		return &verdictError{status: exitFiles}
-	}
-	return nil
+	return p.each(ctx, r.files,
+		func(name string) (string, error) { return say(readLabels(name, rename)) },
+		func(f tree.File) (string, error) { return say(labelsOf(f, rename)) })
 }
 
 // shownFile is what show says of a file. Its JSON fields only ever grow.
@@ -111,6 +103,24 @@ type shownLabel struct {
 }
 
 var errDirectory = errors.New("is a directory, and only regular files carry labels")
+
+// labelsOf reads the labels of a file that a carrier has opened.
+func labelsOf(f tree.File, rename func(string) string) (shownFile, error) {
+	shown := shownFile{shownPath: showPath(f.Name())}
+	for _, l := range []struct {
+		name string
+		to   **shownLabel
+	}{{imaevm.AttrIMA, &shown.IMA}, {imaevm.AttrEVM, &shown.EVM}} {
+		value, err := tree.Value(f, rename(l.name))
+		if err != nil {
+			return shown, fmt.Errorf("%s: %w", report.Quote(f.Name()), err)
+		}
+		if value != nil {
+			*l.to = decodeLabel(value)
+		}
+	}
+	return shown, nil
+}
 
 func readLabels(name string, rename func(string) string) (shownFile, error) {
 	shown := shownFile{shownPath: showPath(name)}

@@ -68,6 +68,10 @@ With EVM signatures, which hold owner, mode and capabilities too:
    imaseal sign --key signing.key --cert signing.der --evm portable \
       /mnt/root/usr
 
+The files in an archive, by an ordinary user:
+   imaseal sign --key signing.key --cert signing.der --evm portable \
+      tar:root.tar --output signed.tar
+
 The same choice as relabel, by rules, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules
    imaseal sign --key signing.key --cert signing.der --rules rules \

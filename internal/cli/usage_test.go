@@ -43,6 +43,8 @@ var needed = map[string]string{
 // wrong are values that an option does not take, by its name or by command and
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
+	"tpm":      {"bogus", "swtpm:x=1"},
+	"compress": {"bogus", "xz"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
@@ -85,6 +87,9 @@ var wrong = map[string][]string{
 	"sign evm-key":            {"DIR/key"},
 	"sign evm-no-uuid":        {""},
 	"hash key":                {"DIR/key"},
+	"sign key":                {"pkcs11:colour=red", "pkcs11:?pin-value=1", "tpm:0x80000000", "tpm:x"},
+	"keys cert key":           {"pkcs11:colour=red", "tpm:x"},
+	"keys cert ca-key":        {"pkcs11:colour=red", "tpm:x"},
 	"hash cert":               {"DIR/key"},
 	"hash passphrase-file":    {"DIR/key"},
 	"relabel cert":            {"DIR/key"},
@@ -102,7 +107,7 @@ var wrong = map[string][]string{
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

@@ -60,7 +60,6 @@ func (j *labelling) evmChange(ima []byte, newIMA bool) ([]tree.Change, error) {
 		return nil, nil
 	}
 	j.warnMended(want, old, newIMA)
-	j.res.EVM = want
 	return []tree.Change{{Attr: imaevm.AttrEVM, Old: old, New: want}}, nil
 }
 

@@ -154,18 +154,22 @@ func (j *labelling) decide() ([]tree.Change, error) {
 	if len(changes) > 0 {
 		j.res.IMA = ima
 		j.res.Outcome, j.res.Code, j.res.Reason = report.Labelled, "", ""
-		j.warnReplaced(old, ima)
+		j.warnReplaced("a signature", old, ima)
+	}
+	for _, c := range evm {
+		j.warnReplaced("an EVM signature", c.Old, c.New)
+		j.res.EVM = c.New
 	}
 	return changes, nil
 }
 
 // warnReplaced says that a signature of another key gives way.
-func (j *labelling) warnReplaced(old, ima []byte) {
+func (j *labelling) warnReplaced(what string, old, label []byte) {
 	was, err := imaevm.ParseSignature(old)
-	if err != nil || bytes.Equal(old, ima) || j.Key != nil && was.KeyID == j.Key.Signer.KeyID() {
+	if err != nil || bytes.Equal(old, label) || j.Key != nil && was.KeyID == j.Key.Signer.KeyID() {
 		return
 	}
-	j.res.Warn(reason.ReplacedSignature, fmt.Sprintf("replaces a signature by key %s", was.KeyID))
+	j.res.Warn(reason.ReplacedSignature, fmt.Sprintf("replaces %s by key %s", what, was.KeyID))
 }
 
 // wantIMA returns the label that the file should carry instead of the one in the
@@ -238,7 +242,7 @@ func readError(ctx context.Context, err error) error {
 func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signature) ([]byte, error)) (bool, error) {
 	s, err := imaevm.ParseSignature(old)
 	isOwn := err == nil && j.Key != nil && s.KeyID == j.Key.Signer.KeyID()
-	if err != nil || s.Kind != kind || isOwn || j.Trust == nil || j.Force || j.ReplaceSignatures && j.Key != nil {
+	if err != nil || s.Kind != kind || isOwn || j.Trust == nil || (j.Force || j.ReplaceSignatures) && j.Key != nil {
 		return false, nil
 	}
 	if !s.Alg.Computable() || kind == imaevm.TypeVerity && s.Alg != j.res.Digest.Algorithm() {

@@ -58,6 +58,7 @@ type Writing struct {
 	LiftImmutable bool
 	// Namespace of the attributes: "security" or "user".
 	Namespace string
+	Archiving
 }
 
 // A ConflictError says that parts of a request do not go together.
@@ -81,6 +82,9 @@ func (p Plan) Validate() (Plan, error) {
 	}
 	if p.Root != "" && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"--root is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input; PATHs are named as they are"}
+	}
+	if err := p.checkArchive(); err != nil {
+		return Plan{}, err
 	}
 	if p.DryRun && p.UndoLog != "" {
 		return Plan{}, &ConflictError{"a dry run changes nothing, so there is nothing to log", "leave out --undo-log or --dry-run"}

@@ -22,6 +22,12 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("the kernel cannot verify signatures of %s keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521", e.Kind)
 }
 
+// A TPMError says that a key is one of a TPM, so that neither half can be used
+// without that.
+type TPMError struct{}
+
+func (*TPMError) Error() string { return "is a key of a TPM; name its certificate or public key" }
+
 // A PassphraseError says that a private key is encrypted, and could not be
 // opened: the passphrase is wrong, or there is nobody to ask for it.
 type PassphraseError struct{ Wrong bool }

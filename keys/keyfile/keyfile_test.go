@@ -251,8 +251,8 @@ func FuzzFile(f *testing.F) {
 		if len(data) == 0 {
 			return // readFile refuses it
 		}
-		signer, certs, err := parsePrivateFile(bytes.Clone(data), "fuzz", nil)
-		if err == nil && signer == nil {
+		private, err := parsePrivateFile(bytes.Clone(data), "fuzz", nil)
+		if err == nil && (private.Key == nil) == (private.TPM == nil) {
 			t.Error("neither key nor error")
 		}
 		p, err := parsePublicFile(bytes.Clone(data), "fuzz")
@@ -262,8 +262,8 @@ func FuzzFile(f *testing.F) {
 			}
 			return
 		}
-		if len(certs) > len(p.Certificates) {
-			t.Errorf("%d certificates, then %d", len(certs), len(p.Certificates))
+		if private != nil && len(private.Certificates) > len(p.Certificates) {
+			t.Errorf("%d certificates, then %d", len(private.Certificates), len(p.Certificates))
 		}
 		for _, c := range p.Certificates {
 			if c.PublicKey == nil {

@@ -28,6 +28,7 @@ const (
 	typeEncrypted   = "ENCRYPTED PRIVATE KEY"
 	typePKCS1       = "RSA PRIVATE KEY"
 	typeSEC1        = "EC PRIVATE KEY"
+	typeTSS2        = "TSS2 PRIVATE KEY"
 	typePKCS12      = "PKCS12" // in DER only; PEM has no name for it
 )
 
@@ -117,6 +118,9 @@ func typeOfDER(data []byte) (string, error) {
 // of an encrypted one.
 func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
 	typ, der := b.Type, b.Bytes
+	if typ == typeTSS2 {
+		return nil, &TPMError{}
+	}
 	//lint:ignore SA1019 openssl wrote such files by default for decades
 	old := x509.IsEncryptedPEMBlock(b)
 	encrypted := old || typ == typeEncrypted
@@ -253,28 +257,31 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 
 // parsePKCS12 returns the private key in a PKCS#12 file, and the certificates.
 // Many such files have an empty passphrase, which nobody needs to be asked for.
-func parsePKCS12(b *pem.Block, path string, ask Ask) (crypto.Signer, []*Certificate, error) {
+func parsePKCS12(b *pem.Block, path string, ask Ask) (*Private, error) {
 	k, certs, err := pkcs12.Decode(b.Bytes, nil)
 	if err == pkcs12.ErrPassphrase {
 		passphrase, askErr := askFor(path, ask)
 		if askErr != nil {
-			return nil, nil, askErr
+			return nil, askErr
 		}
 		defer clear(passphrase)
 		k, certs, err = pkcs12.Decode(b.Bytes, passphrase)
 	}
 	switch {
 	case err == pkcs12.ErrPassphrase:
-		return nil, nil, &PassphraseError{Wrong: true}
+		return nil, &PassphraseError{Wrong: true}
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
 	signer, err := asSigner(k)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	parsed, err := Certificates(certs)
-	return signer, parsed, err
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: parsed}, nil
 }
 
 // asSigner returns a parsed private key of a kind that can be used.

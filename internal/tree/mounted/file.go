@@ -23,7 +23,8 @@ import (
 type File struct {
 	tree  *Tree
 	entry walk.Entry
-	lease time.Time // when it was granted; zero for none
+	lease time.Time // when it was asked for; zero for none
+	timed bool      // times have to tell of changes
 	wrote bool      // since Begin: ctime tells nothing any more
 }
 

@@ -57,7 +57,10 @@ type Tree struct {
 	wd       string        // the working directory when the tree was opened
 	leaseFor time.Duration // how long a lease surely lasts
 
-	noLeases atomic.Bool // some file system has none
+	setLease func(fd uintptr, kind int) error // but in tests, that of this package
+
+	noLeases    atomic.Bool // some file system has none
+	deniedLease atomic.Bool // some file is another user's, and CAP_LEASE is missing
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
@@ -69,7 +72,10 @@ type Tree struct {
 // opened, an *fs.PathError; of a Lenient tree only if there is no other. The caller
 // closes the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
-	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem), mapped: make(map[uint64]bool)}
+	t := &Tree{
+		cfg: cfg, leaseFor: leaseTime(), setLease: setLease,
+		known: make(map[uint64]*filesystem), mapped: make(map[uint64]bool),
+	}
 	var err error
 	if t.wd, err = os.Getwd(); err != nil {
 		t.wd = ""
@@ -95,7 +101,7 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 		if first == nil {
 			first = err
 		}
-		t.missing = append(t.missing, tree.Found{Path: name, Err: unnamed(err)})
+		t.missing = append(t.missing, tree.Found{Path: name, Err: opening(unnamed(err))})
 	}
 	if first != nil && len(t.roots) == 0 && cfg.List == nil {
 		return nil, first
@@ -150,13 +156,17 @@ func (t *Tree) Close() error {
 	return nil
 }
 
-// Notes implements tree.Noter, for runs that write. It says once what the user should know of the file systems that were
-// visited.
+// Notes implements tree.Noter, for runs that write: it tells once of files that could not be leased.
 func (t *Tree) Notes() reason.List {
-	if !t.noLeases.Load() {
-		return nil
+	const timesTell = ", so that only times tell whether a file was written to while it was read"
+	var notes reason.List
+	if t.noLeases.Load() {
+		notes = append(notes, reason.Reason{Code: reason.NoLeases, Words: "a file system here has no leases" + timesTell})
 	}
-	return reason.List{{Code: reason.NoLeases, Words: "a file system here has no leases, so that only times tell whether a file was written to while it was read"}}
+	if t.deniedLease.Load() {
+		notes = append(notes, reason.Reason{Code: reason.NoLeases, Words: "leases of other users' files need CAP_LEASE" + timesTell})
+	}
+	return notes
 }
 
 // Walk implements tree.Source.
@@ -171,12 +181,17 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
 	})
 }
 
+// opening says what was tried.
+func opening(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("opening: %w", err)
+}
+
 // found returns an entry of a walk as what it is to a run.
 func (t *Tree) found(e walk.Entry) tree.Found {
-	found := tree.Found{Path: e.Path, Skip: e.Skip}
-	if e.Err != nil {
-		found.Err = fmt.Errorf("opening: %w", e.Err)
-	}
+	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: opening(e.Err)}
 	if e.File != nil {
 		found.File = &File{tree: t, entry: e}
 	}
