@@ -21,7 +21,7 @@ NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p1
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
-	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+	fsverity=fsverity /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
