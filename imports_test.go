@@ -53,7 +53,7 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/target" +
-			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 
