@@ -96,7 +96,7 @@ test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* a
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
-	@.ci/need $(NEED_KERNEL)
+	@.ci/need $(NEED_KEYS) $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 60m ./internal/kernellab/
 
 differential: ## have kernels and imaseal check judge WORLDS trees and policies, from SEED on (root)

@@ -60,7 +60,7 @@ var importTable = map[string]row{
 	"internal/advice": {
 		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
 			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
-			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
+			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 

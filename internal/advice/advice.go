@@ -24,6 +24,8 @@ import (
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
+	"imaseal/keys/program"
 	"imaseal/walk"
 )
 
@@ -138,6 +140,12 @@ func ofKey(err error) (reason.Code, string) {
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
 		return "unsupported-key", "imaseal keys generate --out PREFIX makes a key that kernels take"
+	case is[*pkcs11.PINError](err):
+		return "pin", "the first line of pin-source counts, else IMASEAL_PKCS11_PIN, else --passphrase-file, else what is typed"
+	case is[*program.MissingError](err):
+		return "no-key-program", "imaseal-key(7) says what such a program is; a file of that name is written ./NAME"
+	case is[*keys.GivenUpError](err):
+		return "key-given-up", "the files after that were not tried: run the same command again when the key works"
 	case is[*keys.MismatchError](err):
 		return "key-mismatch", "imaseal keys id FILE tells which certificate belongs to which key; imaseal keys cert --key KEY --out PREFIX makes one for a key"
 	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
@@ -151,7 +159,7 @@ func ofKey(err error) (reason.Code, string) {
 }
 
 // Passphrase says where the passphrase of a private key may come from.
-const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment (for a token IMASEAL_PKCS11_PIN), or a terminal to ask on"
 
 // ofEVM is about EVM labels, their keys and their target.
 func ofEVM(err error) (reason.Code, string) {
