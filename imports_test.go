@@ -58,7 +58,7 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run" +
+		own: "walk internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/selinux" +
 			" internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
 		outside: "golang.org/x/sys",
 	},
@@ -72,8 +72,9 @@ var importTable = map[string]row{
 	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes"},
-	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
+	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
+	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
 	"keys/child":         {},
@@ -82,7 +83,7 @@ var importTable = map[string]row{
 	"keys/ber":           {},
 	"keys/kernelkey":     {own: "keys/ber"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
@@ -98,7 +99,7 @@ var importTable = map[string]row{
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
 	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
-	"internal/policy/lint":    {own: "internal/policy"},
+	"internal/policy/lint":    {own: "internal/policy internal/reason"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
@@ -106,6 +107,9 @@ var importTable = map[string]row{
 		" keys/kernelcert keys/kernelkey"},
 
 	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+
+	"internal/selinux/pcre": {},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},
@@ -114,7 +118,7 @@ var importTable = map[string]row{
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
 	"internal/runtest": {
-		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest",
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
 	"internal/tree/carriertest": {
 		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +

@@ -74,8 +74,9 @@ func TestProgramInShell(t *testing.T) {
 		}
 		sameLabels(t, path, "openssl://"+path, keys.Options{}, hash.SHA1, hash.SHA256, hash.SHA512)
 	}
-	_, err = keys.Open(t.Context(), "openssl:///nonexistent", nil, keys.Options{})
-	if want := `key "openssl:///nonexistent": imaseal-key-openssl: starting: openssl cannot read the key`; err == nil || err.Error() != want {
+	none := filepath.Join(t.TempDir(), "none")
+	_, err = keys.Open(t.Context(), "openssl://"+none, nil, keys.Options{})
+	if want := `key "openssl://` + none + `": imaseal-key-openssl: starting: openssl cannot read the key`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -123,6 +124,39 @@ func TestToken(t *testing.T) {
 	_, err := keys.Open(t.Context(), hsm.URI("object=p384"), nil, keys.Options{Getenv: getenv})
 	if _, ok := errors.AsType[*keys.MismatchError](err); !ok {
 		t.Errorf("another's certificate: %v", err)
+	}
+}
+
+// TestTPM signs with keys in a TPM, at persistent handles and in files.
+func TestTPM(t *testing.T) {
+	m := keytest.NewTPM(t)
+	treetest.Leaks(t)
+	o := keys.Options{TPM: m.TCTI}
+	for name, handle := range map[string]string{"rsa2048": "0x81000010", "p256": "0x81000011"} {
+		path := vectors.Path(t, "keys/"+name+".key.pem")
+		file := m.Import(path, handle)
+		sameLabels(t, path, "tpm:"+handle, o, hash.SHA1, hash.SHA256, hash.SHA512)
+		sameLabels(t, path, file, o, hash.SHA256)
+
+		// A certificate behind the key in its file gives the id.
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, keytest.Run(t, "openssl", "x509", "-in", vectors.Path(t, "keys/"+name+".cert.der"))...)
+		file = keytest.File(t, text)
+		k, err := keys.Open(t.Context(), file, nil, keys.Options{Getenv: os.Getenv}) // with the variable
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Certificate() == nil || len(k.Warnings()) != 0 || k.Parallel() != 1 || k.Source() != file {
+			t.Errorf("%s: %v, certificate %v, warnings %v, %d at once", name, k, k.Certificate(), k.Warnings(), k.Parallel())
+		}
+		k.Close()
+		_, err = keys.OpenVerifiers(keytest.File(t, text[:len(text)/4]))
+		if err == nil {
+			t.Errorf("%s: half a file is a public key", name)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@
 //	FILE           see package keyfile
 //	-, env:NAME    the same text on standard input, or in a variable
 //	pkcs11:…       in a token, see package pkcs11
+//	tpm:HANDLE     in a TPM, see package tpm; a FILE can be a key of one, too
 //	SCHEME://REST  behind a program, see package program
 //
 // A file whose name looks like another one of these is written "./env:x". A kind
@@ -35,7 +36,8 @@
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
 // which is refused here, and no Ed25519. Of P-192 there are certificates to verify
-// with, and no private keys. Its ML-DSA is not implemented.
+// with, and no private keys. ML-DSA-44, 65 and 87, which Linux 7.2 and later can
+// verify, and only in labels of version 3.
 //
 // # Certificates
 //
@@ -47,9 +49,11 @@ package keys
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -63,6 +67,7 @@ type Key struct {
 	*Public
 	backend  backend
 	warnings []Warning
+	took     time.Duration // for the signature of selfCheck
 }
 
 // newKey finds the public half, the certificate and the id of a key.
@@ -117,6 +122,9 @@ func (k *Key) Parallel() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// SignatureTime returns how long the key took for a signature when it was opened.
+func (k *Key) SignatureTime() time.Duration { return k.took }
+
 // Close releases the key. It must not be used any more.
 func (k *Key) Close() error { return k.backend.Close() }
 
@@ -124,13 +132,26 @@ func (k *Key) Close() error { return k.backend.Close() }
 // ECDSA signature, whose nonce is that of RFC 6979 unless a device makes its
 // own. What a device has signed is checked with the public key, and a device
 // that fails for a moment is tried again. The error for a digest that the
-// kernel would not verify is a *sign.DigestError; for others see device.Sign.
+// kernel would not verify is a *sign.DigestError, that of an ML-DSA key
+// sign.ErrHashless; for others see device.Sign.
 func (k *Key) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	if k.IsHashless() {
+		return nil, sign.ErrHashless
+	}
 	if err := k.scheme.Check(d.Algorithm()); err != nil {
 		return nil, err
 	}
 	h, input := k.input(d)
 	return k.backend.Sign(ctx, input, h)
+}
+
+// SignMessage returns the raw signature of an ML-DSA key over a message: pure, with
+// an empty context and, if a device does not make it otherwise, deterministic.
+func (k *Key) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
+	if !k.IsHashless() {
+		return nil, fmt.Errorf("%s keys sign digests", k.scheme)
+	}
+	return k.backend.Sign(ctx, message, crypto.Hash(0))
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -143,11 +164,13 @@ func (k *Key) selfCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sig, err := k.SignDigest(ctx, d)
+	begin := time.Now()
+	label, err := sign.Label(ctx, k, imaevm.TypeSignature, 3, d)
+	k.took = time.Since(begin)
 	if err == nil {
-		err = k.VerifyDigest(d, sig)
+		err = sign.Verify(label, d, k)
 	}
-	if err == sign.ErrSignature {
+	if _, bad := errors.AsType[*sign.BadSignatureError](err); bad {
 		err = ErrOwnSignature
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rsa"
@@ -11,11 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/internal/imaevm"
 	"imaseal/keys/keyfile"
 	"imaseal/keys/pkcs11"
 	"imaseal/keys/program"
 	"imaseal/keys/rsalanes"
+	"imaseal/keys/tpm"
 )
 
 // Options is what may come with a private key. The zero value is usable.
@@ -31,6 +35,9 @@ type Options struct {
 	// Getenv looks up variables of the environment; nil means that there are
 	// none.
 	Getenv func(name string) string
+	// TPM names the device of keys in a TPM; "" is what the variable
+	// TPM2TOOLS_TCTI names, else tpm.DefaultDevice.
+	TPM string
 	// Jobs is how many signatures a device or program that can make several
 	// at once is asked for; 0 leaves that to it.
 	Jobs int
@@ -52,6 +59,12 @@ func (o Options) env(name string) []byte {
 		return nil
 	}
 	return []byte(o.Getenv(name))
+}
+
+// tpm returns the options of keys in a TPM.
+func (o Options) tpm(ask keyfile.Ask) tpm.Options {
+	device := cmp.Or(o.TPM, string(o.env("TPM2TOOLS_TCTI")))
+	return tpm.Options{Device: device, Ask: ask, Timeout: o.Timeout, Notice: o.Notice}
 }
 
 // A backend is what a kind of private key must do. Sign is like that of a
@@ -95,12 +108,38 @@ func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, er
 	return k, nil
 }
 
+// Check says what is wrong with a reference, and with the name of a TPM, that can
+// be said before anything is opened.
+func Check(ref, device string) error {
+	var err error
+	switch {
+	case device != "" && tpm.CheckDevice(device) != nil:
+		return tpm.CheckDevice(device)
+	case strings.HasPrefix(ref, tpm.Scheme):
+		err = tpm.Check(ref)
+	case strings.HasPrefix(ref, pkcs11.Scheme):
+		err = pkcs11.Check(ref)
+	}
+	if err != nil {
+		return fmt.Errorf("key %q: %w", sourceOf(ref), err)
+	}
+	return nil
+}
+
+// sourceOf is a reference as it is shown: a URI without what may be a PIN.
+func sourceOf(ref string) string {
+	if strings.HasPrefix(ref, pkcs11.Scheme) {
+		ref, _, _ = strings.Cut(ref, "?")
+	}
+	return ref
+}
+
 // IsFile reports whether ref names a file, which may hold public keys too.
 func IsFile(ref string) bool {
 	if _, ok := program.Scheme(ref); ok || ref == "-" {
 		return false
 	}
-	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", "tpm:"}, func(p string) bool { return strings.HasPrefix(ref, p) })
+	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", tpm.Scheme}, func(p string) bool { return strings.HasPrefix(ref, p) })
 }
 
 // withCertificates returns a key in a device and the certificates that came with
@@ -125,7 +164,7 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 	}
 	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
 	case "pkcs11":
-		source, _, _ := strings.Cut(ref, "?") // a PIN may be there by mistake
+		source := sourceOf(ref)
 		k, err := pkcs11.Open(ctx, ref, pkcs11.Options{
 			Ask: ask, PIN: o.env(pinVariable), Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice,
 		})
@@ -134,23 +173,27 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 		}
 		return withCertificates(k, source, k.Certificates())
 	case "env":
-		return openEnv(ref, ask, o)
+		return openEnv(ctx, ref, ask, o)
 	case "-":
 		return openStdin(ctx, ask, o)
 	case "tpm":
-		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
+		k, err := tpm.Open(ctx, ref, o.tpm(ask))
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
+		}
+		return k, &material{source: ref}, nil
 	}
-	return openFile(ref, ask)
+	return openFile(ctx, ref, ask, o)
 }
 
 // openEnv opens the private key in a variable of the environment, which holds
 // what would be in a file.
-func openEnv(ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
+func openEnv(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
 	text := o.env(strings.TrimPrefix(ref, "env:"))
 	if len(text) == 0 {
 		return nil, nil, fmt.Errorf("key %q: there is no such variable, or it is empty", ref)
 	}
-	return openText(text, ref, ask)
+	return openText(ctx, text, ref, ask, o)
 }
 
 // openStdin opens the private key that standard input holds.
@@ -173,32 +216,43 @@ func openStdin(ctx context.Context, ask keyfile.Ask, o Options) (backend, *mater
 		if a.err != nil {
 			return nil, nil, a.err
 		}
-		return openText(a.text, name, ask)
+		return openText(ctx, a.text, name, ask, o)
 	case <-ctx.Done(): // what reads goes on until there is something
 		return nil, nil, fmt.Errorf("reading %s: %w", name, context.Cause(ctx))
 	}
 }
 
-func openText(text []byte, source string, ask keyfile.Ask) (backend, *material, error) {
+func openText(ctx context.Context, text []byte, source string, ask keyfile.Ask, o Options) (backend, *material, error) {
 	f, err := keyfile.ParsePrivate(text, source, ask)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := inMemory(f.Key, source)
-	return b, &material{source: source, inMemory: true, certs: f.Certificates}, err
+	return openParsed(ctx, f, source, ask, o)
 }
 
 // openFile opens the private key in a file.
-func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
+func openFile(ctx context.Context, path string, ask keyfile.Ask, o Options) (backend, *material, error) {
 	f, err := keyfile.OpenPrivate(path, ask)
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &material{source: path, inMemory: true, certs: f.Certificates}
-	if who := keyfile.ReadableBy(f.Mode); who != "" {
-		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
+	return openParsed(ctx, f, path, ask, o)
+}
+
+// openParsed returns what signs with a key whose file is read already.
+func openParsed(ctx context.Context, f *keyfile.Private, source string, ask keyfile.Ask, o Options) (backend, *material, error) {
+	m := &material{source: source, inMemory: f.TPM == nil, certs: f.Certificates}
+	if f.TPM != nil {
+		k, err := tpm.OpenFile(ctx, source, f.TPM, o.tpm(ask))
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %q: %w", source, err)
+		}
+		return k, m, nil
 	}
-	b, err := inMemory(f.Key, path)
+	if who := keyfile.ReadableBy(f.Mode); who != "" {
+		m.warnings = append(m.warnings, Warning{ReadableByOthers, source, "the private key can be read by " + who + "; chmod 600 it"})
+	}
+	b, err := inMemory(f.Key, source)
 	return b, m, err
 }
 
@@ -211,8 +265,25 @@ func inMemory(key crypto.Signer, source string) (backend, error) {
 		}
 		return rsaKey{s}, nil
 	}
+	if key, ok := key.(*mldsa.PrivateKey); ok {
+		return mldsaKey{key}, nil
+	}
 	return ecdsaKey{key}, nil
 }
+
+// mldsaKey is an ML-DSA key in memory.
+type mldsaKey struct{ key *mldsa.PrivateKey }
+
+// Public returns the public half.
+func (k mldsaKey) Public() crypto.PublicKey { return k.key.Public() }
+
+// Sign signs a message, always alike.
+func (k mldsaKey) Sign(_ context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.key.SignDeterministic(message, opts)
+}
+
+// Close drops nothing: there is no way to clear the numbers of the key.
+func (mldsaKey) Close() error { return nil }
 
 // ecdsaKey is an ECDSA key in memory.
 type ecdsaKey struct{ key crypto.Signer }

@@ -55,6 +55,10 @@ type Config struct {
 	// another name of it may still be visited. It is asked about open files;
 	// nil leaves out none.
 	Leave func(e *Entry) reason.Code
+	// Base is the directory that the names of Files are below, as if it were
+	// the root of the file system: no link leads out of it. Nil means that the
+	// names are paths like any. It stays open.
+	Base *Root
 	// Links are the inodes with several links that were visited already, and
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
@@ -73,8 +77,8 @@ func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: uint64(st.Dev), Ino: st.
 type Entry struct {
 	// Path is for messages: the tree's path as it was given, joined with Rel.
 	Path string
-	// Rel is the path relative to the tree, or the base name of a file that
-	// was itself given as a tree.
+	// Rel is the path relative to the tree, or to Config.Base, or the base
+	// name of a file that was named itself.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
 	File *File
@@ -89,11 +93,15 @@ type Entry struct {
 	Err error
 
 	walker *walker
-	dir    *dir // nil for a file that was named itself
+	dir    *dir  // nil for a file that was named itself
+	base   *Root // that it was named below; nil for none
 }
 
 // Named reports whether the file was named itself, not found in a tree.
 func (e *Entry) Named() bool { return e.dir == nil }
+
+// Below reports whether the file was named as one below Config.Base.
+func (e *Entry) Below() bool { return e.base != nil }
 
 // A ChangedTypeError says that a path was a regular file or a directory when
 // its directory was read and something else when it was opened.

@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/run"
+	"imaseal/internal/selinux"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
@@ -109,6 +110,12 @@ func ofTree(err error) (reason.Code, string) {
 		return "no-space", "free some space, make the file system larger, or sign fewer files with --rules"
 	case is[*mounted.BlockError](err):
 		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
+	case is[*selinux.OutsideError](err):
+		return "outside-root", "--contexts-root names a directory that every PATH lies in"
+	case errors.Is(err, selinux.ErrCompiled):
+		return "compiled-contexts", "name the file without .bin, which it was made of"
+	case is[*selinux.LineError](err):
+		return "bad-contexts", "" // says itself where, and what is wrong
 	case is[*plan.RuleError](err):
 		return "bad-rules", "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any"
 	}

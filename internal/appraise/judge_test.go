@@ -244,6 +244,36 @@ func TestSetID(t *testing.T) {
 			}
 		}
 	}
+	// Since 7.2 CREDS_CHECK has the new ids, and the capabilities of who executes.
+	root := match.Root()
+	root.GID, root.EGID, root.SGID = match.Is[uint32](0), match.Is[uint32](0), match.Is[uint32](0)
+	for _, c := range []struct {
+		policy       string
+		mode         uint32
+		owner, group uint32
+		subject      match.Subject
+		v612, v72    Status
+	}{
+		{"euid=0", setuid, 1000, 0, root, Denied, Denied},
+		{"euid=1000", setuid, 1000, 0, root, Allowed, Denied},
+		{"euid=1000", setuid, 0, 0, match.User(1000, 7), Denied, Allowed},
+		{"euid=0", setuid, 0, 0, match.User(1000, 7), Allowed, Denied},
+		{"euid=0", setuid, 1000, 0, match.User(1, 7), Allowed, Allowed},
+		{"egid=0", setgid, 0, 1000, root, Denied, Denied},
+		{"egid=1000", setgid, 0, 1000, root, Allowed, Denied},
+		{"egid=7", setgid, 0, 0, match.User(1000, 7), Denied, Allowed},
+		{"egid=0", setgid, 0, 0, match.User(1000, 7), Allowed, Denied},
+		{"egid=0", setgid &^ 0o10, 0, 0, match.User(1000, 7), Allowed, Allowed}, // no set-id bit
+		{"uid=0", setuid, 1000, 0, root, Denied, Denied},
+	} {
+		for k, want := range map[*Kernel]Status{kernel(6, 12): c.v612, kernel(7, 2): c.v72} {
+			f := file(nil)
+			f.Mode, f.Owner, f.Group = c.mode, match.Is(c.owner), match.Is(c.group)
+			if j := k.Judge(parse(t, "appraise func=CREDS_CHECK "+c.policy), f, match.Exec, c.subject); j.Status != want {
+				t.Errorf("%s: %s, mode %o, %d:%d, by %d: %+v, want %s", k.Kernel, c.policy, c.mode, c.owner, c.group, c.subject.UID.Value, j.Verdict, want)
+			}
+		}
+	}
 	// Root that runs a program of another user keeps its real id only.
 	f := file(nil)
 	f.Mode, f.Owner = setuid, match.Is[uint32](5)

@@ -12,9 +12,7 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -113,23 +111,6 @@ func (p Program) print(text string) error {
 		return errUnread
 	}
 	return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
-}
-
-// printJSON prints a value as one line of JSON.
-func (p Program) printJSON(value any) error {
-	line, err := jsonLine(value)
-	if err != nil {
-		return err
-	}
-	return p.print(line)
-}
-
-func jsonLine(value any) (string, error) {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(value)
-	return line.String(), err
 }
 
 // errUnread says that nobody reads the output any more, as behind a pipe to

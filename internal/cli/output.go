@@ -74,8 +74,9 @@ func (p Program) reporter(o outputOptions, bar *report.Bar) report.Handler {
 }
 
 // bar returns a bar if there is a terminal to show it, to which nothing else
-// is written all the time. countFiles is for runs that read no contents.
-func (p Program) bar(o outputOptions, countFiles bool) *report.Bar {
+// is written all the time.
+func (p Program) bar(s sessionOptions) *report.Bar {
+	o := s.output
 	f, ok := p.Stderr.(*os.File)
 	if !ok || o.progress != "auto" || !isTerminal(f) || p.getenv("TERM") == "dumb" {
 		return nil
@@ -90,7 +91,7 @@ func (p Program) bar(o outputOptions, countFiles bool) *report.Bar {
 		}
 		return width
 	}, p.hasUTF8())
-	bar.Files = countFiles
+	bar.Files, bar.PerFile = s.countFiles, s.perFile
 	return bar
 }
 

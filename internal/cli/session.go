@@ -42,6 +42,8 @@ type sessionOptions struct {
 	// inFlight is how many files are worked on at once if that is more than there
 	// are workers: while a key is slow, others are read.
 	inFlight int
+	// perFile is what files cost besides reading them: see report.Bar.
+	perFile int64
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 }
@@ -85,7 +87,7 @@ func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOption
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
-	s.bar = p.bar(o.output, o.countFiles)
+	s.bar = p.bar(o)
 	if request.Output == "-" {
 		p.Stdout = p.Stderr // that is where the archive goes
 	}
@@ -142,6 +144,7 @@ func (s *session) openTree() error {
 	}
 	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
+		cfg.Below = s.plan.Root
 		var err error
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err

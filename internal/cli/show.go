@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-	"unicode/utf8"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -83,10 +82,9 @@ func (p Program) show(ctx context.Context, r showRequest) error {
 
 // shownFile is what show says of a file. Its JSON fields only ever grow.
 type shownFile struct {
-	Path       string      `json:"path"`
-	PathBase64 []byte      `json:"path_base64,omitempty"` // if Path is not UTF-8
-	IMA        *shownLabel `json:"ima"`
-	EVM        *shownLabel `json:"evm"`
+	shownPath
+	IMA *shownLabel `json:"ima"`
+	EVM *shownLabel `json:"evm"`
 }
 
 // shownLabel is a decoded label; what does not apply to its type is empty.
@@ -106,18 +104,9 @@ type shownLabel struct {
 
 var errDirectory = errors.New("is a directory, and only regular files carry labels")
 
-// newShown returns what show says of a file without labels.
-func newShown(name string) shownFile {
-	shown := shownFile{Path: name}
-	if !utf8.ValidString(name) {
-		shown.PathBase64 = []byte(name)
-	}
-	return shown
-}
-
 // labelsOf reads the labels of a file that a carrier has opened.
 func labelsOf(f tree.File, rename func(string) string) (shownFile, error) {
-	shown := newShown(f.Name())
+	shown := shownFile{shownPath: showPath(f.Name())}
 	for _, l := range []struct {
 		name string
 		to   **shownLabel
@@ -134,7 +123,7 @@ func labelsOf(f tree.File, rename func(string) string) (shownFile, error) {
 }
 
 func readLabels(name string, rename func(string) string) (shownFile, error) {
-	shown := newShown(name)
+	shown := shownFile{shownPath: showPath(name)}
 	root, err := walk.Open(name)
 	if err != nil {
 		return shown, err

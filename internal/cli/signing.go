@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -11,11 +12,14 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
 	"imaseal/keys"
+	"imaseal/keys/tpm"
+	"imaseal/sign"
 )
 
 // keyOptions name the private key of commands that sign.
 type keyOptions struct {
 	key, cert, id string
+	tpm           string
 	passphrase    passphraseOption
 	jobs          *int           // signatures at once
 	timeout       *time.Duration // for one
@@ -24,14 +28,28 @@ type keyOptions struct {
 
 func (o *keyOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, SCHEME://… behind a program"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, tpm:HANDLE, SCHEME://… behind a program"},
 		&urfave.StringFlag{Name: "cert", Destination: &o.cert, Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&urfave.StringFlag{Name: "keyid", Destination: &o.id, Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		o.passphrase.flag(labels, "an encrypted key"),
+		tpmFlag(&o.tpm, labels),
 		&urfave.IntFlag{Name: "key-jobs", Action: noted(&o.jobs), Category: labels, DefaultText: "as many as it wants", Usage: "`NUMBER` of signatures that a device or program is asked for at once"},
 		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
-		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
+		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make"},
 	}
+}
+
+// tpmFlag names the device of keys in a TPM.
+func tpmFlag(to *string, category string) urfave.Flag {
+	return &urfave.StringFlag{Name: "tpm", Destination: to, Category: category, DefaultText: "TPM2TOOLS_TCTI, else " + tpm.DefaultDevice, Usage: "`DEVICE` or TCTI of the TPM with the key"}
+}
+
+// checkKey refuses what can name no key.
+func checkKey(ref, tpm string) error {
+	if err := keys.Check(ref, tpm); err != nil {
+		return &cmdline.UsageError{Err: err}
+	}
+	return nil
 }
 
 // defaultVersion of signatures is the one that every kernel takes.
@@ -45,19 +63,19 @@ type keyRequest struct {
 	ref        string
 	options    keys.Options
 	passphrase passphraseOption
-	version    uint8 // of signatures
+	version    uint8 // of signatures; 0 leaves that to the kind of key
 }
 
 // plan returns nil if no key is given.
 func (o *keyOptions) plan() (*keyRequest, error) {
-	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert}, passphrase: o.passphrase, version: defaultVersion}
+	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase}
 	if o.version != nil {
 		if *o.version != 2 && *o.version != 3 {
 			return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", *o.version), "2 is for every kernel, 3 for Linux 7.2 and later")
 		}
 		r.version = uint8(*o.version)
 	}
-	if err := o.device(&r.options); err != nil {
+	if err := firstError(o.device(&r.options), checkKey(o.key, o.tpm)); err != nil {
 		return nil, err
 	}
 	if o.id != "" {
@@ -72,7 +90,7 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	}
 	if o.key == "" {
 		return nil, refuseUnused("--key", given{"cert", o.cert != ""}, given{"keyid", o.id != ""},
-			given{"passphrase-file", o.passphrase.file != ""}, given{"key-jobs", o.jobs != nil}, given{"key-timeout", o.timeout != nil},
+			given{"passphrase-file", o.passphrase.file != ""}, given{"tpm", o.tpm != ""}, given{"key-jobs", o.jobs != nil}, given{"key-timeout", o.timeout != nil},
 			given{"sig-version", o.version != nil})
 	}
 	return r, nil
@@ -93,6 +111,17 @@ func (o *keyOptions) device(to *keys.Options) error {
 		to.Timeout = *o.timeout
 	}
 	return nil
+}
+
+// versionFor returns the version of signatures by a key.
+func (r *keyRequest) versionFor(s sign.Scheme) (uint8, error) {
+	switch {
+	case s != sign.MLDSA:
+		return cmp.Or(r.version, defaultVersion), nil
+	case r.version == 2:
+		return 0, conflict("--sig-version 2: "+sign.ErrHashless.Error(), "leave it out")
+	}
+	return 3, nil
 }
 
 // notice says what happens to a key during a run.

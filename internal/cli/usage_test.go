@@ -43,6 +43,8 @@ var needed = map[string]string{
 // wrong are values that an option does not take, by its name or by command and
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
+	"tpm":      {"bogus", "swtpm:x=1"},
+	"compress": {"bogus", "xz"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
 	"compress":                {"bogus"},
@@ -51,6 +53,7 @@ var wrong = map[string][]string{
 	"include":                 {"[", "{a"},
 	"exclude":                 {"["},
 	"0":                       {""}, // without a list
+	"root":                    {"DIR/tree"},
 	"algo":                    {"sha265", "wp256", "none"},
 	"keyid":                   {"xyz", "123456789", "00000000", "0", "0x0"},
 	"sig-version":             {"1", "4", "-2", "x"},
@@ -66,6 +69,7 @@ var wrong = map[string][]string{
 	"operation":               {"bogus"},
 	"require":                 {"bogus", "imasig,bogus", ","},
 	"label":                   {"bogus"},
+	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},
 	"namespace":               {"bogus", "trusted"},
 	"progress":                {"bogus"},
@@ -86,6 +90,9 @@ var wrong = map[string][]string{
 	"sign evm-key":            {"DIR/key"},
 	"sign evm-no-uuid":        {""},
 	"hash key":                {"DIR/key"},
+	"sign key":                {"pkcs11:colour=red", "pkcs11:?pin-value=1", "tpm:0x80000000", "tpm:x"},
+	"keys cert key":           {"pkcs11:colour=red", "tpm:x"},
+	"keys cert ca-key":        {"pkcs11:colour=red", "tpm:x"},
 	"hash cert":               {"DIR/key"},
 	"hash passphrase-file":    {"DIR/key"},
 	"relabel cert":            {"DIR/key"},
@@ -101,9 +108,9 @@ var wrong = map[string][]string{
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.
 var anything = map[string]bool{
-	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
+	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

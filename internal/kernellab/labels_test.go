@@ -71,6 +71,13 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		{2, "md5 as type 1, padded", func() []byte { return append(append([]byte{1}, md5sum[:]...), 0, 0, 0, 0) }},
 		{1, "md5 as type 1", func() []byte { return append([]byte{1}, md5sum[:]...) }},
 		{1, "md5 as type 4", func() []byte { return append([]byte{4, hash.MD5.Number()}, md5sum[:]...) }},
+		{1, "hash of an algorithm that Go lacks", func() []byte {
+			return append([]byte{4, hash.Streebog256.Number()}, digest(t, hash.SHA256, content).Bytes()...)
+		}},
+		{1, "hash of an algorithm that Go lacks, short", func() []byte {
+			return append([]byte{4, hash.Streebog512.Number()}, digest(t, hash.SHA256, content).Bytes()...)
+		}},
+		{1, "signature of an algorithm that Go lacks", shape(func(b []byte) []byte { b[2] = hash.Streebog256.Number(); return b })},
 		{2, "hash of an algorithm that kernels lack", func() []byte { return append([]byte{4, hash.RMD128.Number()}, md5sum[:]...) }},
 		{1, "hash of algorithm 23", func() []byte { return append([]byte{4, 23}, sha1sum...) }},
 		{1, "hash of algorithm 255", func() []byte { return append([]byte{4, 255}, sha1sum...) }},
@@ -103,6 +110,8 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		}},
 		{1, "signature of version 1 and a byte", func() []byte { return append(w.version1(t, w.known, digest(t, hash.SHA256, content), nil), 0) }},
 		{1, "signature of version 1, header alone", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil)[:18] }},
+		{3, "right signature on P-192", func() []byte { return p192(t, digest(t, w.algorithm(), content)) }},
+		{1, "signature on P-192 of something else", func() []byte { return w.reencoded(t, p192(t, digest(t, w.algorithm(), other))) }},
 		{6, "right signature, encoded oddly", func() []byte { return w.reencoded(t, right()) }},
 		{1, "an HMAC", func() []byte { return append([]byte{2}, sha1sum...) }},
 		{1, "a portable signature", shape(func(b []byte) []byte { b[0] = 5; return b })},
@@ -203,6 +212,8 @@ func (w *world) evm(t *testing.T, f *leaf, meta imaevm.Meta) ([]byte, string) {
 		{"named version 3", func(b []byte) []byte { b[1] = 3; return b }},
 		{"algorithm 23", func(b []byte) []byte { b[2] = 23; return b }},
 		{"an algorithm that kernels lack", func(b []byte) []byte { b[2] = hash.RMD128.Number(); return b }},
+		{"an algorithm that Go lacks", func(b []byte) []byte { b[2] = hash.Streebog256.Number(); return b }},
+		{"an algorithm that Go lacks, by a stranger", func(b []byte) []byte { b[2], b[6] = hash.Streebog512.Number(), b[6]^1; return b }},
 		{"of type 3", func(b []byte) []byte { b[0] = 3; return b }},
 		{"of type 4", func(b []byte) []byte { b[0] = 4; return b }},
 		{"of type 6", func(b []byte) []byte { b[0] = 6; return b }},

@@ -1,15 +1,18 @@
 package kernellab
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"encoding/asn1"
 	"math/big"
+	"os/exec"
 	"slices"
 	"testing"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/vectors"
 	"imaseal/keys"
 	"imaseal/sign"
 )
@@ -48,6 +51,16 @@ func (w *world) evmVersion1(t *testing.T, kind imaevm.Type, input []byte) []byte
 	})
 	b[0] = byte(kind)
 	return b
+}
+
+// p192 signs a digest with openssl, since nothing here signs on that curve.
+func p192(t *testing.T, d hash.Digest) []byte {
+	t.Helper()
+	cmd := exec.Command(lookPath("openssl"), "pkeyutl", "-sign", "-inkey", vectors.Path(t, "keys/p192.key.pem"))
+	cmd.Stdin = bytes.NewReader(d.Bytes())
+	raw, err := cmd.Output()
+	check(t, err)
+	return encode(t, imaevm.Signature{Kind: imaevm.TypeSignature, Version: 2, Alg: d.Algorithm(), KeyID: 0xd3ab71d4, Raw: raw})
 }
 
 // reencoded gives a signature label of an ECDSA key a raw signature that is none in

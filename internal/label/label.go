@@ -49,6 +49,8 @@ type Labeller struct {
 	Trust sign.Verifiers
 	// EVM makes security.evm; nil for none.
 	EVM *EVM
+	// Contexts gives files their security.selinux first; nil for none.
+	Contexts Contexts
 	// Stale says what becomes of files that have an EVM label which a new IMA
 	// label would make wrong, and get no other.
 	Stale Stale
@@ -86,8 +88,9 @@ var (
 	// ErrForeignSigFile says that a file in the place of a detached signature
 	// is none, but perhaps a signature of another program.
 	ErrForeignSigFile = errors.New("a file of that name holds something else, and is left alone")
-	// ErrStaleEVM says that a new IMA label would make the EVM label wrong.
-	ErrStaleEVM = errors.New("has an EVM label that a new IMA label would make wrong, so that a kernel with EVM refuses the file")
+	// ErrStaleEVM says that a new IMA label or context would make the EVM label
+	// wrong.
+	ErrStaleEVM = errors.New("has an EVM label that new labels would make wrong, so that a kernel with EVM refuses the file")
 )
 
 // Decide implements run.Job.
@@ -120,6 +123,7 @@ type labelling struct {
 	reader       *hash.Reader
 	file         tree.File
 	class        plan.Class
+	newContext   bool // security.selinux is to be written, and file shows it
 	res          report.Result
 	d            run.Decision
 }
@@ -135,7 +139,10 @@ func (j *labelling) decide() ([]tree.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var changes []tree.Change
+	changes, err := j.context()
+	if err != nil {
+		return nil, err
+	}
 	kept := j.res.Outcome == report.Kept
 	newIMA := !bytes.Equal(ima, old) || old == nil || j.Force && !kept
 	if newIMA {
@@ -154,18 +161,22 @@ func (j *labelling) decide() ([]tree.Change, error) {
 	if len(changes) > 0 {
 		j.res.IMA = ima
 		j.res.Outcome, j.res.Code, j.res.Reason = report.Labelled, "", ""
-		j.warnReplaced(old, ima)
+		j.warnReplaced("a signature", old, ima)
+	}
+	for _, c := range evm {
+		j.warnReplaced("an EVM signature", c.Old, c.New)
+		j.res.EVM = c.New
 	}
 	return changes, nil
 }
 
 // warnReplaced says that a signature of another key gives way.
-func (j *labelling) warnReplaced(old, ima []byte) {
+func (j *labelling) warnReplaced(what string, old, label []byte) {
 	was, err := imaevm.ParseSignature(old)
-	if err != nil || bytes.Equal(old, ima) || j.Key != nil && was.KeyID == j.Key.Signer.KeyID() {
+	if err != nil || bytes.Equal(old, label) || j.Key != nil && was.KeyID == j.Key.Signer.KeyID() {
 		return
 	}
-	j.res.Warn(reason.ReplacedSignature, fmt.Sprintf("replaces a signature by key %s", was.KeyID))
+	j.res.Warn(reason.ReplacedSignature, fmt.Sprintf("replaces %s by key %s", what, was.KeyID))
 }
 
 // wantIMA returns the label that the file should carry instead of the one in the
@@ -234,7 +245,7 @@ func readError(ctx context.Context, err error) error {
 func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signature) ([]byte, error)) (bool, error) {
 	s, err := imaevm.ParseSignature(old)
 	isOwn := err == nil && j.Key != nil && s.KeyID == j.Key.Signer.KeyID()
-	if err != nil || s.Kind != kind || isOwn || j.Trust == nil || j.Force || j.ReplaceSignatures && j.Key != nil {
+	if err != nil || s.Kind != kind || isOwn || j.Trust == nil || (j.Force || j.ReplaceSignatures) && j.Key != nil {
 		return false, nil
 	}
 	if !s.Alg.Computable() {

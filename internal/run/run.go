@@ -149,7 +149,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 // notes are what is to be known of the run now that it is over.
 func (r *Run) notes(sum report.Summary, err error) reason.List {
 	var all reason.List
-	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
+	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil && !r.Header.DryRun {
 		all = append(all, noter.Notes()...)
 	}
 	if noter, ok := r.Job.(tree.Noter); ok {

@@ -58,7 +58,7 @@ type Run struct {
 func (r Run) Do(ctx context.Context, t testing.TB, paths ...string) (report.Summary, error) {
 	t.Helper()
 	jobs := max(1, r.Jobs)
-	opened, err := mounted.Open(paths, mounted.Config{Config: walk.Config{Workers: jobs}})
+	opened, err := mounted.Open(paths, mounted.Config{Config: walk.Config{Workers: jobs}, Lenient: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,8 @@ type Found struct {
 	File File
 	Skip reason.Code // why the file is not selected
 	// Err says why a selected file could not be opened, or a directory not
-	// read. It wraps fs.ErrNotExist for what vanished.
+	// read, and what was tried: "opening: permission denied". It wraps
+	// fs.ErrNotExist for what vanished.
 	Err error
 }
 

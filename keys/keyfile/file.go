@@ -8,6 +8,7 @@
 package keyfile
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/pem"
 	"errors"
@@ -87,7 +88,8 @@ func pathError(path string, err error) error {
 
 // A Private is a file with a private key.
 type Private struct {
-	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey
+	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey; nil with TPM
+	TPM          []byte        // what is in a TSS2 PRIVATE KEY, for package tpm
 	Certificates []*Certificate
 	Mode         fs.FileMode
 }
@@ -113,18 +115,18 @@ func OpenPrivate(path string, ask Ask) (*Private, error) {
 // which the errors name. The content is cleared.
 func ParsePrivate(data []byte, name string, ask Ask) (*Private, error) {
 	defer clear(data)
-	key, certs, err := parsePrivateFile(data, name, ask)
+	p, err := parsePrivateFile(data, name, ask)
 	if err != nil {
 		return nil, inFile(name, err)
 	}
-	return &Private{Key: key, Certificates: certs}, nil
+	return p, nil
 }
 
 // parsePrivateFile returns the one private key in a file, and the certificates.
-func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Certificate, error) {
+func parsePrivateFile(data []byte, path string, ask Ask) (*Private, error) {
 	blocks, err := split(data)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if blocks[0].Type == typePKCS12 {
 		defer clear(blocks[0].Bytes)
@@ -137,7 +139,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Cert
 		case isPrivate(b.Type):
 			defer clear(b.Bytes)
 			if private != nil {
-				return nil, nil, errors.New("holds several private keys; name a file with one")
+				return nil, errors.New("holds several private keys; name a file with one")
 			}
 			private = b
 		case b.Type == typeCertificate:
@@ -146,16 +148,22 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Cert
 				continue // of its CA, perhaps: not the key's
 			}
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			certs = append(certs, c)
 		}
 	}
-	if private == nil {
-		return nil, nil, errors.New("no private key in it")
+	switch {
+	case private == nil:
+		return nil, errors.New("no private key in it")
+	case private.Type == typeTSS2:
+		return &Private{TPM: bytes.Clone(private.Bytes), Certificates: certs}, nil
 	}
 	signer, err := parsePrivate(private, path, ask)
-	return signer, certs, err
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: certs}, nil
 }
 
 // A Public is what is public in a file.
@@ -222,12 +230,12 @@ func (p *Public) add(b *pem.Block, path string) error {
 		}
 		p.Certificates = append(p.Certificates, c)
 	case b.Type == typePKCS12:
-		k, certs, err := parsePKCS12(b, path, nil)
+		k, err := parsePKCS12(b, path, nil)
 		if err != nil {
 			return err
 		}
-		p.Certificates = certs
-		p.Keys = append(p.Keys, k.Public())
+		p.Certificates = k.Certificates
+		p.Keys = append(p.Keys, k.Key.Public())
 	case isPrivate(b.Type):
 		k, err := parsePrivate(b, path, nil)
 		if err != nil {

@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/mldsa"
 	"imaseal/keys/kernelcert"
+
 	"imaseal/keys/pbes2"
 	"imaseal/keys/pkcs12"
 )
@@ -28,6 +30,7 @@ const (
 	typeEncrypted   = "ENCRYPTED PRIVATE KEY"
 	typePKCS1       = "RSA PRIVATE KEY"
 	typeSEC1        = "EC PRIVATE KEY"
+	typeTSS2        = "TSS2 PRIVATE KEY"
 	typePKCS12      = "PKCS12" // in DER only; PEM has no name for it
 )
 
@@ -117,6 +120,9 @@ func typeOfDER(data []byte) (string, error) {
 // of an encrypted one.
 func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
 	typ, der := b.Type, b.Bytes
+	if typ == typeTSS2 {
+		return nil, &TPMError{}
+	}
 	//lint:ignore SA1019 openssl wrote such files by default for decades
 	old := x509.IsEncryptedPEMBlock(b)
 	encrypted := old || typ == typeEncrypted
@@ -190,7 +196,13 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	var err error
 	switch typ {
 	case typePKCS8:
-		if kind := pkcs8Kind(der); kind != "" {
+		switch kind := pkcs8Kind(der); {
+		case isMLDSA(kind):
+			if k, err = parseMLDSA(kind, der); err != nil {
+				return nil, fmt.Errorf("malformed %s private key: %w", kind, err)
+			}
+			return asSigner(k)
+		case kind != "":
 			return nil, &UnsupportedError{Kind: kind}
 		}
 		k, err = x509.ParsePKCS8PrivateKey(der)
@@ -237,7 +249,10 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	if b.Type == typeRSAPublic {
 		return x509.ParsePKCS1PublicKey(b.Bytes)
 	}
-	if kind := publicKind(b.Bytes); kind != "" {
+	switch kind := publicKind(b.Bytes); {
+	case isMLDSA(kind):
+		return parsePublicMLDSA(kind, b.Bytes)
+	case kind != "":
 		return nil, &UnsupportedError{Kind: kind}
 	}
 	k, err := x509.ParsePKIXPublicKey(b.Bytes)
@@ -253,28 +268,31 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 
 // parsePKCS12 returns the private key in a PKCS#12 file, and the certificates.
 // Many such files have an empty passphrase, which nobody needs to be asked for.
-func parsePKCS12(b *pem.Block, path string, ask Ask) (crypto.Signer, []*Certificate, error) {
+func parsePKCS12(b *pem.Block, path string, ask Ask) (*Private, error) {
 	k, certs, err := pkcs12.Decode(b.Bytes, nil)
 	if err == pkcs12.ErrPassphrase {
 		passphrase, askErr := askFor(path, ask)
 		if askErr != nil {
-			return nil, nil, askErr
+			return nil, askErr
 		}
 		defer clear(passphrase)
 		k, certs, err = pkcs12.Decode(b.Bytes, passphrase)
 	}
 	switch {
 	case err == pkcs12.ErrPassphrase:
-		return nil, nil, &PassphraseError{Wrong: true}
+		return nil, &PassphraseError{Wrong: true}
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
 	signer, err := asSigner(k)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	parsed, err := Certificates(certs)
-	return signer, parsed, err
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: parsed}, nil
 }
 
 // asSigner returns a parsed private key of a kind that can be used.
@@ -283,6 +301,8 @@ func asSigner(v any) (crypto.Signer, error) {
 	case *rsa.PrivateKey:
 		return k, nil
 	case *ecdsa.PrivateKey:
+		return k, nil
+	case *mldsa.PrivateKey:
 		return k, nil
 	case crypto.Signer:
 		return nil, &UnsupportedError{Kind: Kind(k.Public())}

@@ -72,6 +72,13 @@ func parseURI(s string) (*uri, error) {
 	return u, nil
 }
 
+// Check says what is wrong with a URI, before anything is opened. The error is a
+// *URIError.
+func Check(ref string) error {
+	_, err := parseURI(ref)
+	return err
+}
+
 // setPath takes an attribute that says which key it is.
 func (u *uri) setPath(name, value string) error {
 	switch {

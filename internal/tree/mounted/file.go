@@ -23,7 +23,8 @@ import (
 type File struct {
 	tree  *Tree
 	entry walk.Entry
-	lease time.Time // when it was granted; zero for none
+	lease time.Time // when it was asked for; zero for none
+	timed bool      // times have to tell of changes
 	wrote bool      // since Begin: ctime tells nothing any more
 }
 
@@ -36,7 +37,7 @@ func (f *File) Name() string { return f.entry.Path }
 
 // Rel implements tree.File.
 func (f *File) Rel() string {
-	if f.entry.Named() {
+	if f.entry.Named() && !f.entry.Below() {
 		return strings.TrimLeft(path.Clean(f.entry.Path), "/")
 	}
 	return f.entry.Rel
@@ -60,14 +61,24 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Attr implements tree.File.
+// Attr implements tree.File. Capabilities are those that the file system holds,
+// where it can be asked for them; elsewhere, and for users who may not ask, as the
+// kernel shows them, which mostly is the same.
 func (f *File) Attr(name string) ([]byte, error) {
 	value, err := attr.Get(f.entry.File, name)
-	if err == attr.ErrNotSet {
+	switch {
+	case err == attr.ErrNotSet:
 		return nil, tree.ErrNoAttr
+	case err != nil || name != capability:
+		return value, err
 	}
-	return value, err
+	if held, err := inode.Capability(f.entry.File, value); err == nil {
+		return held, nil
+	}
+	return value, nil
 }
+
+const capability = "security.capability"
 
 // Attrs implements tree.File.
 func (f *File) Attrs() ([]string, error) { return attr.List(f.entry.File) }
