@@ -59,8 +59,8 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
-			" internal/reason internal/report internal/run internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
-			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
+			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
+			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 
@@ -73,8 +73,8 @@ var importTable = map[string]row{
 	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm"},
-	"keys/program":       {own: "hash keys/child keys/keyfile"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
+	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
 	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
@@ -84,7 +84,7 @@ var importTable = map[string]row{
 	"keys/ber":           {},
 	"keys/kernelkey":     {own: "keys/ber"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "golang.org/x/sys"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
@@ -108,6 +108,9 @@ var importTable = map[string]row{
 		" keys/kernelcert keys/kernelkey"},
 
 	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+
+	"internal/selinux/pcre": {},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

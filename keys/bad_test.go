@@ -2,6 +2,8 @@ package keys
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -47,7 +49,7 @@ func TestOpenBadFiles(t *testing.T) {
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},
 		"tpm":             {"tpm:0x80000001", `"0x80000001" is not the handle of a persistent key, such as 0x81000001`},
 		"pkcs11":          {"pkcs11:colour=red", `PKCS#11 URI: unknown attribute "colour"`},
-		"ML-DSA":          {keyPath(t, "mldsa65"), "ML-DSA-65 keys are not supported"},
+		"ML-DSA no seed":  {write(withoutSeed(t)), "malformed ML-DSA-65 private key: it has no seed"},
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},
 	} {
@@ -163,4 +165,22 @@ func TestOpenWeakRSA(t *testing.T) {
 			t.Errorf("RSA-%s: %v", bits, k.Warnings())
 		}
 	}
+}
+
+// withoutSeed is an ML-DSA key of which only the expanded form is there.
+func withoutSeed(t *testing.T) []byte {
+	t.Helper()
+	expanded, err := asn1.Marshal(make([]byte, 4032))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := asn1.Marshal(struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3, 18}}, expanded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"filippo.io/mldsa"
 )
 
 // waits are those before another try at what failed for a moment.
@@ -114,13 +116,16 @@ func (d *device) Close() error {
 	return d.backend.Close()
 }
 
-// verifies reports whether sig is the key's over a digest.
+// verifies reports whether sig is the key's over a digest, for ML-DSA over a
+// message.
 func verifies(key crypto.PublicKey, digest []byte, h crypto.Hash, sig []byte) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		return rsa.VerifyPKCS1v15(k, h, digest, sig) == nil
 	case *ecdsa.PublicKey:
 		return ecdsa.VerifyASN1(k, digest, sig)
+	case *mldsa.PublicKey:
+		return h == 0 && mldsa.Verify(k, digest, sig, nil) == nil
 	}
 	return false
 }

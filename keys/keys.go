@@ -36,7 +36,8 @@
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
 // which is refused here, and no Ed25519. Of P-192 there are certificates to verify
-// with, and no private keys. Its ML-DSA is not implemented.
+// with, and no private keys. ML-DSA-44, 65 and 87, which Linux 7.2 and later can
+// verify, and only in labels of version 3.
 //
 // # Certificates
 //
@@ -48,6 +49,7 @@ package keys
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -130,13 +132,26 @@ func (k *Key) Close() error { return k.backend.Close() }
 // ECDSA signature, whose nonce is that of RFC 6979 unless a device makes its
 // own. What a device has signed is checked with the public key, and a device
 // that fails for a moment is tried again. The error for a digest that the
-// kernel would not verify is a *sign.DigestError; for others see device.Sign.
+// kernel would not verify is a *sign.DigestError, that of an ML-DSA key
+// sign.ErrHashless; for others see device.Sign.
 func (k *Key) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	if k.IsHashless() {
+		return nil, sign.ErrHashless
+	}
 	if err := k.scheme.Check(d.Algorithm()); err != nil {
 		return nil, err
 	}
 	h, input := k.input(d)
 	return k.backend.Sign(ctx, input, h)
+}
+
+// SignMessage returns the raw signature of an ML-DSA key over a message: pure, with
+// an empty context and, if a device does not make it otherwise, deterministic.
+func (k *Key) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
+	if !k.IsHashless() {
+		return nil, fmt.Errorf("%s keys sign digests", k.scheme)
+	}
+	return k.backend.Sign(ctx, message, crypto.Hash(0))
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -150,12 +165,12 @@ func (k *Key) selfCheck(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
-	sig, err := k.SignDigest(ctx, d)
+	label, err := sign.Label(ctx, k, imaevm.TypeSignature, 3, d)
 	k.took = time.Since(begin)
 	if err == nil {
-		err = k.VerifyDigest(d, sig)
+		err = sign.Verify(label, d, k)
 	}
-	if err == sign.ErrSignature {
+	if _, bad := errors.AsType[*sign.BadSignatureError](err); bad {
 		err = ErrOwnSignature
 	}
 	if err != nil {

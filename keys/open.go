@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/internal/imaevm"
 	"imaseal/keys/keyfile"
 	"imaseal/keys/pkcs11"
@@ -263,8 +265,25 @@ func inMemory(key crypto.Signer, source string) (backend, error) {
 		}
 		return rsaKey{s}, nil
 	}
+	if key, ok := key.(*mldsa.PrivateKey); ok {
+		return mldsaKey{key}, nil
+	}
 	return ecdsaKey{key}, nil
 }
+
+// mldsaKey is an ML-DSA key in memory.
+type mldsaKey struct{ key *mldsa.PrivateKey }
+
+// Public returns the public half.
+func (k mldsaKey) Public() crypto.PublicKey { return k.key.Public() }
+
+// Sign signs a message, always alike.
+func (k mldsaKey) Sign(_ context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.key.SignDeterministic(message, opts)
+}
+
+// Close drops nothing: there is no way to clear the numbers of the key.
+func (mldsaKey) Close() error { return nil }
 
 // ecdsaKey is an ECDSA key in memory.
 type ecdsaKey struct{ key crypto.Signer }

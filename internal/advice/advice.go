@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/run"
+	"imaseal/internal/selinux"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
@@ -23,6 +24,8 @@ import (
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
+	"imaseal/keys/program"
 	"imaseal/walk"
 )
 
@@ -109,6 +112,12 @@ func ofTree(err error) (reason.Code, string) {
 		return "no-space", "free some space, make the file system larger, or sign fewer files with --rules"
 	case is[*mounted.BlockError](err):
 		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
+	case is[*selinux.OutsideError](err):
+		return "outside-root", "--contexts-root names a directory that every PATH lies in"
+	case errors.Is(err, selinux.ErrCompiled):
+		return "compiled-contexts", "name the file without .bin, which it was made of"
+	case is[*selinux.LineError](err):
+		return "bad-contexts", "" // says itself where, and what is wrong
 	case is[*plan.RuleError](err):
 		return "bad-rules", "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any"
 	}
@@ -131,6 +140,12 @@ func ofKey(err error) (reason.Code, string) {
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
 		return "unsupported-key", "imaseal keys generate --out PREFIX makes a key that kernels take"
+	case is[*pkcs11.PINError](err):
+		return "pin", "the first line of pin-source counts, else IMASEAL_PKCS11_PIN, else --passphrase-file, else what is typed"
+	case is[*program.MissingError](err):
+		return "no-key-program", "imaseal-key(7) says what such a program is; a file of that name is written ./NAME"
+	case is[*keys.GivenUpError](err):
+		return "key-given-up", "the files after that were not tried: run the same command again when the key works"
 	case is[*keys.MismatchError](err):
 		return "key-mismatch", "imaseal keys id FILE tells which certificate belongs to which key; imaseal keys cert --key KEY --out PREFIX makes one for a key"
 	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
@@ -144,7 +159,7 @@ func ofKey(err error) (reason.Code, string) {
 }
 
 // Passphrase says where the passphrase of a private key may come from.
-const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment (for a token IMASEAL_PKCS11_PIN), or a terminal to ask on"
 
 // ofEVM is about EVM labels, their keys and their target.
 func ofEVM(err error) (reason.Code, string) {

@@ -121,11 +121,7 @@ func (k *Kernel) evmSignature(f *File, loaded hash.Algorithm) (evmStatus, reason
 		return status, why
 	}
 	// Before 7.2 the version byte is not looked at: 3 is verified like 2.
-	signed, ok := signedDigest(sig, sum, sig.Version == 3 && k.IsSigV3())
-	if !ok {
-		return s.fail, nil
-	}
-	switch check(k.EVM.Keys, sig.KeyID, signed, sig.Raw) {
+	switch check(k.EVM.Keys, sig, sum, sig.Version == 3 && k.IsSigV3()) {
 	case right:
 		return k.ifLoaded(sig.Alg, loaded, s)
 	case cannotTell:

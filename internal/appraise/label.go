@@ -197,13 +197,9 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	if why != nil {
 		return maybe(why, cause), cannotTell
 	}
-	signed, ok := signedDigest(sig, sum, sig.Version == 3)
-	if !ok {
-		return denied(cause, because(WrongSignature)), wrong
-	}
-	said = check(k.Keys, sig.KeyID, signed, sig.Raw)
+	said = check(k.Keys, sig, sum, sig.Version == 3)
 	if said != right && hasPlatform {
-		said = check(k.Platform, sig.KeyID, signed, sig.Raw)
+		said = check(k.Platform, sig, sum, sig.Version == 3)
 	}
 	switch said {
 	case right:
@@ -216,8 +212,8 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	return denied(cause, because(WrongSignature)), wrong
 }
 
-// signedDigest returns what the key signed. The kernel takes the bytes of the
-// collected digest and the label's algorithm as they come.
+// signedDigest returns what a key that signs digests signed. The kernel takes the
+// bytes of the collected digest and the label's algorithm as they come.
 func signedDigest(sig imaevm.Signature, sum hash.Digest, fileID bool) (hash.Digest, bool) {
 	if fileID {
 		var err error
@@ -251,6 +247,12 @@ func canBe(keys sign.Verifiers, sig imaevm.Signature) answer {
 		return noKey
 	}
 	if err == nil {
+		if isHashless(v) {
+			if sig.Version != 3 {
+				return wrong
+			}
+			return right
+		}
 		err = v.VerifyDigest(d, nil)
 	}
 	if _, refused := errors.AsType[*sign.DigestError](err); refused {
@@ -259,14 +261,33 @@ func canBe(keys sign.Verifiers, sig imaevm.Signature) answer {
 	return right
 }
 
-// check: the kernel takes the first of several keys with an id; which one that
-// is cannot be told.
-func check(keys sign.Verifiers, id imaevm.KeyID, d hash.Digest, sig []byte) answer {
-	v, err := keys.Verifier(id)
-	if err == nil {
-		err = v.VerifyDigest(d, sig)
+// isHashless reports whether a key signs messages, which only signatures of
+// version 3 have. Kernel: asymmetric_verify_v3(), and public_key_verify_signature(),
+// which wants the digest "none" of ML-DSA keys.
+func isHashless(v sign.Verifier) bool {
+	m, ok := v.(sign.MessageVerifier)
+	return ok && m.IsHashless()
+}
+
+// check checks a signature over the collected digest, or with fileID over the
+// imaevm.FileID with it. The kernel takes the first of several keys with an id;
+// which one that is cannot be told.
+func check(keys sign.Verifiers, sig imaevm.Signature, sum hash.Digest, fileID bool) answer {
+	v, err := keys.Verifier(sig.KeyID)
+	if err != nil {
+		return answerOf(err)
 	}
-	return answerOf(err)
+	if isHashless(v) {
+		if !fileID {
+			return wrong
+		}
+		return answerOf(v.(sign.MessageVerifier).VerifyMessage(imaevm.FileID(sig.Kind, sum), sig.Raw))
+	}
+	signed, ok := signedDigest(sig, sum, fileID)
+	if !ok {
+		return wrong
+	}
+	return answerOf(v.VerifyDigest(signed, sig.Raw))
 }
 
 // answerOf is the answer that an error of checking a signature stands for.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"os"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -15,7 +16,6 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
-	"imaseal/internal/tree/mounted"
 	"imaseal/keys"
 	"imaseal/sign"
 )
@@ -28,6 +28,7 @@ type labelOptions struct {
 	writers bool
 	sigFile bool
 	rules   string
+	context contextOptions
 	evm     evmOptions
 	view    viewOptions
 	kernel  kernelOptions
@@ -59,8 +60,10 @@ func (o *labelOptions) kernelFlags() []urfave.Flag {
 	return append(o.kernel.flags(), o.kernel.archFlag())
 }
 
-// evmFlags are those about EVM labels.
-func (o *labelOptions) evmFlags() []urfave.Flag { return append(o.evm.flags(), o.view.flags()...) }
+// evmFlags are those about EVM labels, and what else they cover.
+func (o *labelOptions) evmFlags() []urfave.Flag {
+	return slices.Concat(o.context.flags(), o.evm.flags(), o.view.flags())
+}
 
 // A labelRequest is what a command that writes labels is asked for.
 type labelRequest struct {
@@ -74,6 +77,7 @@ type labelRequest struct {
 	inFlight     int   // files at once that keep the key busy
 	perFile      int64 // see report.Bar
 	sigFile      bool
+	context      contextRequest
 	evm          evmRequest
 	target       target.Options
 	policy       *policyRequest // nil: the selection decides which files are labelled
@@ -104,6 +108,9 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 		return r, err
 	}
 	if r.key, err = o.key.plan(); err != nil {
+		return r, err
+	}
+	if r.context, err = o.context.plan(); err != nil {
 		return r, err
 	}
 	if r.evm, err = o.evm.plan(); err != nil {
@@ -185,7 +192,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	l := &label.Labeller{
 		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
 	}
-	if l.Trust, err = p.openTrust(r, t); err != nil {
+	if err := p.openInputs(l, r, t); err != nil {
 		return err
 	}
 	if err := p.chooseAlgorithm(&r, l, t); err != nil {
@@ -205,7 +212,14 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 			r.inFlight = key.Parallel()
 		}
 		r.perFile = signingCost(key, r.Jobs, kinds)
-		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
+		version, err := r.key.versionFor(key.Scheme())
+		if err != nil {
+			return err
+		}
+		if key.Scheme() == sign.MLDSA && !t.IsSigV3() {
+			p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", key.Scheme(), t.Kernel)
+		}
+		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
@@ -261,6 +275,16 @@ func (p Program) stale(r labelRequest) label.Stale {
 		return label.RenewedByKernel
 	}
 	return label.RefuseStale
+}
+
+// openInputs opens what labels depend on besides files, policy and private key.
+func (p Program) openInputs(l *label.Labeller, r labelRequest, t *target.Target) error {
+	var err error
+	if l.Contexts, err = r.context.open(); err != nil {
+		return err
+	}
+	l.Trust, err = p.openTrust(r, t)
+	return err
 }
 
 // openTrust opens the keys whose signatures are kept. For relabel without a key
@@ -334,50 +358,6 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 		}
 	}
 	return s.do(ctx, l)
-}
-
-// labelSizes is how many bytes of labels the files of each class get, if a
-// signature label has that many.
-func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]tree.Labels {
-	evm := func(c plan.Class) int {
-		switch kinds[c] {
-		case 0:
-			return 0
-		case imaevm.TypeHMAC:
-			return imaevm.HMACSize
-		}
-		return signature
-	}
-	return map[plan.Class]tree.Labels{
-		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
-		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
-	}
-}
-
-// checkSpace refuses a run whose labels do not fit on the file system.
-func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
-	largest := tree.Labels{Sidecar: l.SigFiles}
-	for _, labels := range sizes {
-		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
-	}
-	err := s.tree.CheckSpace(ctx, mounted.Space{
-		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
-		Labels: func(f tree.File) (has, want tree.Labels) {
-			if s.isRenamed() {
-				f = userNamespace.File(f)
-			}
-			return l.Sizes(f, sizes)
-		},
-	})
-	if err != nil && s.plan.DryRun {
-		code, _ := hint(err)
-		s.program.warn(code, "%s", printable(err))
-		return nil
-	}
-	if err != nil {
-		s.dropLog()
-	}
-	return err
 }
 
 // openRules reads rules from a file, or from standard input.

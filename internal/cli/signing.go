@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"imaseal/internal/reason"
 	"imaseal/keys"
 	"imaseal/keys/tpm"
+	"imaseal/sign"
 )
 
 // keyOptions name the private key of commands that sign.
@@ -33,7 +35,7 @@ func (o *keyOptions) flags() []urfave.Flag {
 		tpmFlag(&o.tpm, labels),
 		&urfave.IntFlag{Name: "key-jobs", Action: noted(&o.jobs), Category: labels, DefaultText: "as many as it wants", Usage: "`NUMBER` of signatures that a device or program is asked for at once"},
 		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
-		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
+		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make"},
 	}
 }
 
@@ -61,12 +63,12 @@ type keyRequest struct {
 	ref        string
 	options    keys.Options
 	passphrase passphraseOption
-	version    uint8 // of signatures
+	version    uint8 // of signatures; 0 leaves that to the kind of key
 }
 
 // plan returns nil if no key is given.
 func (o *keyOptions) plan() (*keyRequest, error) {
-	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase, version: defaultVersion}
+	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase}
 	if o.version != nil {
 		if *o.version != 2 && *o.version != 3 {
 			return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", *o.version), "2 is for every kernel, 3 for Linux 7.2 and later")
@@ -109,6 +111,17 @@ func (o *keyOptions) device(to *keys.Options) error {
 		to.Timeout = *o.timeout
 	}
 	return nil
+}
+
+// versionFor returns the version of signatures by a key.
+func (r *keyRequest) versionFor(s sign.Scheme) (uint8, error) {
+	switch {
+	case s != sign.MLDSA:
+		return cmp.Or(r.version, defaultVersion), nil
+	case r.version == 2:
+		return 0, conflict("--sig-version 2: "+sign.ErrHashless.Error(), "leave it out")
+	}
+	return 3, nil
 }
 
 // notice says what happens to a key during a run.

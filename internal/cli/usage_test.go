@@ -44,8 +44,9 @@ var needed = map[string]string{
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
-	"compress": {"bogus", "xz"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
+	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"compress":                {"bogus"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
@@ -67,6 +68,7 @@ var wrong = map[string][]string{
 	"operation":               {"bogus"},
 	"require":                 {"bogus", "imasig,bogus", ","},
 	"label":                   {"bogus"},
+	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},
 	"namespace":               {"bogus", "trusted"},
 	"progress":                {"bogus"},
@@ -105,7 +107,7 @@ var wrong = map[string][]string{
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.
 var anything = map[string]bool{
-	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
+	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
 	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }

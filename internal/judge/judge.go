@@ -6,6 +6,7 @@ package judge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -228,8 +229,10 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 		c.digests = append(c.digests, d)
 	case short:
 		c.err = &tree.ChangedError{Cause: err}
-	case !cannot && c.err == nil:
+	case !cannot && c.err == nil && c.ctx.Err() != nil:
 		c.err = err
+	case !cannot && c.err == nil:
+		c.err = fmt.Errorf("reading: %w", err)
 	}
 	return d, err
 }

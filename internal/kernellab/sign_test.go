@@ -107,6 +107,16 @@ func plantKinds(t *testing.T, tr *trial, keys map[string]signingKey) {
 		tr.sign(t, name, signed, few(), keys[name], "--evm", "portable")
 	}
 
+	// Contexts are there before EVM labels cover them.
+	contexts := filepath.Join(t.TempDir(), "file_contexts")
+	check(t, os.WriteFile(contexts, []byte("/contexts(-bound)?/.* -- system_u:object_r:lib_t:s0\n/contexts/setuid <<none>>\n"), 0o600))
+	root := []string{"--file-contexts", contexts, "--contexts-root", tr.dir}
+	tr.sign(t, "contexts", signed, all, rsa, append(root, "--evm", "portable")...)
+	tr.sign(t, "contexts-bound", signedBound, all, rsa, append(root, "--evm", "signature", "--kernel-config", tr.kernel.Config())...)
+	if got := getAttr(t, filepath.Join(tr.dir, "contexts/plain"), attrSELinux); string(got) != "system_u:object_r:lib_t:s0\x00" {
+		t.Errorf("the context is %q", got)
+	}
+
 	// A portable signature makes a hash as good as a signature, a bound one does not.
 	tr.plant(t, "hash-portable", hashedSigned, all...)
 	tr.over(t, "hash-portable", rsa, "--evm", "portable")

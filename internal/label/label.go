@@ -49,6 +49,8 @@ type Labeller struct {
 	Trust sign.Verifiers
 	// EVM makes security.evm; nil for none.
 	EVM *EVM
+	// Contexts gives files their security.selinux first; nil for none.
+	Contexts Contexts
 	// Stale says what becomes of files that have an EVM label which a new IMA
 	// label would make wrong, and get no other.
 	Stale Stale
@@ -86,8 +88,9 @@ var (
 	// ErrForeignSigFile says that a file in the place of a detached signature
 	// is none, but perhaps a signature of another program.
 	ErrForeignSigFile = errors.New("a file of that name holds something else, and is left alone")
-	// ErrStaleEVM says that a new IMA label would make the EVM label wrong.
-	ErrStaleEVM = errors.New("has an EVM label that a new IMA label would make wrong, so that a kernel with EVM refuses the file")
+	// ErrStaleEVM says that a new IMA label or context would make the EVM label
+	// wrong.
+	ErrStaleEVM = errors.New("has an EVM label that new labels would make wrong, so that a kernel with EVM refuses the file")
 )
 
 // Decide implements run.Job.
@@ -120,8 +123,9 @@ type labelling struct {
 	reader       *hash.Reader
 	file         tree.File
 	choice
-	res report.Result
-	d   run.Decision
+	newContext bool // security.selinux is to be written, and file shows it
+	res        report.Result
+	d          run.Decision
 }
 
 // decide returns the changes that the file needs.
@@ -135,7 +139,10 @@ func (j *labelling) decide() ([]tree.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var changes []tree.Change
+	changes, err := j.context()
+	if err != nil {
+		return nil, err
+	}
 	kept := j.res.Outcome == report.Kept
 	newIMA := !bytes.Equal(ima, old) || old == nil || j.Force && !kept
 	if newIMA {

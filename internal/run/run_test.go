@@ -191,16 +191,16 @@ func TestReportFails(t *testing.T) {
 // than a tick.
 func TestResultsDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reported := 0
-		rec := &runtest.Recorder{Before: func(report.Result) error { reported++; return nil }}
-		var seen []int // how many are reported
+		var reported atomic.Int64
+		rec := &runtest.Recorder{Before: func(report.Result) error { reported.Add(1); return nil }}
+		var seen []int64 // how many are reported
 		source := walkFunc(func(_ context.Context, visit func(tree.Found) error) error {
 			visits := func(n int) {
 				for range n {
 					visit(tree.Found{Path: "x", Skip: reason.Special})
 				}
 				synctest.Wait()
-				seen = append(seen, reported)
+				seen = append(seen, reported.Load())
 			}
 			visits(1)
 			time.Sleep(run.TickEvery)
@@ -216,11 +216,11 @@ func TestResultsDoNotWait(t *testing.T) {
 		if _, err := (&run.Run{Source: source, Report: rec}).Do(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if want := []int{0, 1, 1, run.Batch + 1, run.Batch + 1, run.Batch + 3, run.Batch + 3}; !slices.Equal(seen, want) {
+		if want := []int64{0, 1, 1, run.Batch + 1, run.Batch + 1, run.Batch + 3, run.Batch + 3}; !slices.Equal(seen, want) {
 			t.Errorf("%v are reported, want %v", seen, want)
 		}
-		if want := run.Batch + 8; reported != want || rec.Finished != 1 {
-			t.Errorf("%d are reported, want %d", reported, want)
+		if n, want := reported.Load(), int64(run.Batch+8); n != want || rec.Finished != 1 {
+			t.Errorf("%d are reported, want %d", n, want)
 		}
 	})
 }

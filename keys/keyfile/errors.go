@@ -12,8 +12,6 @@ func (e *UnsupportedError) Error() string {
 	switch {
 	case e.Kind == "P-192":
 		return "P-192 keys are not supported; use P-256, P-384, P-521 or RSA"
-	case strings.HasPrefix(e.Kind, "ML-DSA"):
-		return e.Kind + " keys are not supported: kernels before 7.2 cannot verify their signatures; use RSA or P-256"
 	case e.Kind == "RSA-512":
 		return "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits"
 	case strings.HasPrefix(e.Kind, "RSA-") && e.Kind != "RSA-PSS":

@@ -8,6 +8,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+
+	"filippo.io/mldsa"
 )
 
 // Kinds of keys that Go does not parse, so that errors can name them.
@@ -139,6 +141,8 @@ func Kind(key crypto.PublicKey) string {
 		return k.Curve.Params().Name
 	case ed25519.PublicKey:
 		return "Ed25519"
+	case *mldsa.PublicKey:
+		return k.Parameters().String()
 	}
 	return "unknown"
 }

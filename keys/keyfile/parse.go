@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/mldsa"
 	"imaseal/keys/kernelcert"
+
 	"imaseal/keys/pbes2"
 	"imaseal/keys/pkcs12"
 )
@@ -194,7 +196,13 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	var err error
 	switch typ {
 	case typePKCS8:
-		if kind := pkcs8Kind(der); kind != "" {
+		switch kind := pkcs8Kind(der); {
+		case isMLDSA(kind):
+			if k, err = parseMLDSA(kind, der); err != nil {
+				return nil, fmt.Errorf("malformed %s private key: %w", kind, err)
+			}
+			return asSigner(k)
+		case kind != "":
 			return nil, &UnsupportedError{Kind: kind}
 		}
 		k, err = x509.ParsePKCS8PrivateKey(der)
@@ -241,7 +249,10 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	if b.Type == typeRSAPublic {
 		return x509.ParsePKCS1PublicKey(b.Bytes)
 	}
-	if kind := publicKind(b.Bytes); kind != "" {
+	switch kind := publicKind(b.Bytes); {
+	case isMLDSA(kind):
+		return parsePublicMLDSA(kind, b.Bytes)
+	case kind != "":
 		return nil, &UnsupportedError{Kind: kind}
 	}
 	k, err := x509.ParsePKIXPublicKey(b.Bytes)
@@ -290,6 +301,8 @@ func asSigner(v any) (crypto.Signer, error) {
 	case *rsa.PrivateKey:
 		return k, nil
 	case *ecdsa.PrivateKey:
+		return k, nil
+	case *mldsa.PrivateKey:
 		return k, nil
 	case crypto.Signer:
 		return nil, &UnsupportedError{Kind: Kind(k.Public())}

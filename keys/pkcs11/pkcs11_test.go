@@ -187,10 +187,11 @@ func TestUnusable(t *testing.T) {
 	h.Tool("signing", "--keypairgen", "--key-type", "EC:secp256k1", "--id", "02", "--label", "koblitz")
 	h.Tool("signing", "--keypairgen", "--key-type", "EC:edwards25519", "--id", "03", "--label", "edwards")
 	treetest.Leaks(t)
+	none := filepath.Join(t.TempDir(), "none")
 	for _, test := range []struct{ ref, want string }{
 		{h.URI("object=koblitz"), (&keyfile.UnsupportedError{Kind: "secp256k1"}).Error()},
 		{h.URI("object=edwards"), (&keyfile.UnsupportedError{Kind: "PKCS#11 type 0x40"}).Error()},
-		{"pkcs11:object=x?module-path=/nonexistent.so", "module: stat /nonexistent.so: no such file or directory"},
+		{"pkcs11:object=x?module-path=" + none, "module: stat " + none + ": no such file or directory"},
 		{"pkcs11:object=x?module-path=/etc/passwd", "ended without an answer: exit status 1: p11-kit: couldn't load module: /etc/passwd: /etc/passwd: "},
 	} {
 		if _, err := Open(t.Context(), test.ref, withPIN()); err == nil || !strings.HasPrefix(err.Error(), test.want) {
@@ -228,6 +229,7 @@ func TestPIN(t *testing.T) {
 		}
 	}
 	calls := fault(t, "")
+	none := filepath.Join(t.TempDir(), "none")
 	for _, test := range []struct {
 		name, source string
 		o            Options
@@ -237,7 +239,7 @@ func TestPIN(t *testing.T) {
 		{"file", file(keytest.PIN+"\nmore\n", 0o600), Options{PIN: []byte("wrong")}, "", 1},
 		{"file of DOS", file(keytest.PIN+"\r\n", 0o600), Options{}, "", 1},
 		{"empty file", file("\n", 0o600), Options{PIN: []byte(keytest.PIN)}, `PIN of token "signing": none is given`, 0},
-		{"no file", "/nonexistent", Options{PIN: []byte(keytest.PIN)}, `pin-source: "/nonexistent": no such file or directory`, 0},
+		{"no file", none, Options{PIN: []byte(keytest.PIN)}, `pin-source: "` + none + `": no such file or directory`, 0},
 		{"asked for", "", Options{Ask: ask(keytest.PIN)}, "", 1},
 		{"not answered", "", Options{Ask: ask("")}, `PIN of token "signing": none is given`, 0},
 		{"nobody to ask", "", Options{}, `PIN of token "signing": none is given`, 0},

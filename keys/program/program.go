@@ -49,6 +49,8 @@ import (
 	"regexp"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/hash"
 	"imaseal/keys/child"
 )
@@ -81,7 +83,7 @@ type Key struct {
 
 // A protocol asks a program.
 type protocol interface {
-	sign(ctx context.Context, hash string, h crypto.Hash, digest []byte) ([]byte, error)
+	sign(ctx context.Context, r request, h crypto.Hash) ([]byte, error)
 	close() error
 }
 
@@ -145,13 +147,19 @@ func (k *Key) Certificates() []*x509.Certificate { return k.certs }
 func (k *Key) Parallel() int { return cap(k.slots) }
 
 // Sign returns the raw signature over a digest: PKCS#1 v1.5, or DER of an ECDSA
-// signature. Errors that wrap *AnswerError, *child.EndedError and *child.TimeoutError may
+// signature; or over a message, with an ML-DSA key. Errors that wrap *AnswerError, *child.EndedError and *child.TimeoutError may
 // be temporary, and say so; a *ProtocolError is never. When ctx ends Sign does
 // not wait any longer, and the error wraps its cause.
 func (k *Key) Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	name, err := hashName(opts.HashFunc())
-	if err != nil {
-		return nil, err
+	var r request
+	if _, ok := k.public.(*mldsa.PublicKey); ok {
+		r.Message = digest
+	} else {
+		name, err := hashName(opts.HashFunc())
+		if err != nil {
+			return nil, err
+		}
+		r.Hash, r.Digest = name, digest
 	}
 	select {
 	case k.slots <- struct{}{}:
@@ -159,7 +167,7 @@ func (k *Key) Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) (
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for %s: %w", k.name, context.Cause(ctx))
 	}
-	sig, err := k.asks.sign(ctx, name, opts.HashFunc(), digest)
+	sig, err := k.asks.sign(ctx, r, opts.HashFunc())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}

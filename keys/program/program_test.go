@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/internal/treetest"
 	"imaseal/internal/vectors"
 	"imaseal/keys/child"
@@ -91,6 +93,21 @@ func TestSigns(t *testing.T) {
 	}
 	if k := open(t, "a://well", Options{Jobs: 1000}); k.Parallel() != maxParallel {
 		t.Errorf("%d at once", k.Parallel())
+	}
+}
+
+// TestMLDSA has a key that signs messages, which sigstore's programs cannot.
+func TestMLDSA(t *testing.T) {
+	install(t, "imaseal-key-a", "sigstore-kms-b")
+	treetest.Leaks(t)
+	k := open(t, "a://mldsa", Options{})
+	sig, err := k.Sign(t.Context(), []byte("message"), crypto.Hash(0))
+	if err != nil || mldsa.Verify(k.Public().(*mldsa.PublicKey), []byte("message"), sig, nil) != nil {
+		t.Errorf("%d bytes, %v", len(sig), err)
+	}
+	_, err = open(t, "b://mldsa", Options{}).Sign(t.Context(), []byte("message"), crypto.Hash(0))
+	if err == nil || !strings.Contains(err.Error(), "its protocol has no signatures over messages") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -279,6 +296,22 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestCloseOfHanging does not wait for a program that has not answered.
+func TestCloseOfHanging(t *testing.T) {
+	install(t, "imaseal-key-test")
+	treetest.Leaks(t)
+	k := open(t, "test://hangs-for-ever", Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := k.Sign(ctx, digest(1), crypto.SHA256); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	begun := time.Now()
+	if err := k.Close(); err != nil || time.Since(begun) > child.Grace/2 {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
 }
 
 // TestClose ends programs that do not want to.

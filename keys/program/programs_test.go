@@ -18,6 +18,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
 )
 
 // The test program stands in for programs of both kinds: it does what its key
@@ -87,6 +90,9 @@ func staysAs([]string) int {
 			return 9
 		}
 	}
+	if behaviour == "mldsa" {
+		return staysAsMLDSA(in)
+	}
 	h := hello{Protocol: protocolName, Version: protocolVersion, Public: publicDER(testKey()), Parallel: 4}
 	switch behaviour {
 	case "mute":
@@ -114,7 +120,7 @@ func staysAs([]string) int {
 	case "closes-output":
 		os.Stdout.Close()
 		time.Sleep(time.Hour)
-	case "deaf":
+	case "deaf", "hangs-for-ever":
 		time.Sleep(time.Hour)
 	}
 	served := serve(in, behaviour, parameter)
@@ -122,6 +128,39 @@ func staysAs([]string) int {
 		time.Sleep(time.Hour)
 	}
 	return served
+}
+
+// mldsaKey is an ML-DSA key of the programs.
+func mldsaKey() *mldsa.PrivateKey {
+	k, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// staysAsMLDSA has a key that signs messages.
+func staysAsMLDSA(in *bufio.Reader) int {
+	der, err := mldsax509.MarshalPKIXPublicKey(mldsaKey().PublicKey())
+	if err != nil {
+		return 9
+	}
+	write(hello{Protocol: protocolName, Version: protocolVersion, Public: der})
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return 0
+		}
+		var r request
+		if json.Unmarshal(line, &r) != nil || r.Hash != "" || r.Digest != nil {
+			return 9
+		}
+		sig, err := mldsaKey().SignDeterministic(r.Message, nil)
+		if err != nil {
+			return 9
+		}
+		write(answer{ID: r.ID, Signature: sig})
+	}
 }
 
 var output sync.Mutex
@@ -242,6 +281,13 @@ func sigstoreAs(args []string) int {
 	case init.KeyResourceID == "empty":
 	case method == `"publicKey"`:
 		pem := pemOf(publicDER(testKey()))
+		if init.KeyResourceID == "mldsa" {
+			der, err := mldsax509.MarshalPKIXPublicKey(mldsaKey().PublicKey())
+			if err != nil {
+				return 9
+			}
+			pem = pemOf(der)
+		}
 		answer["publicKey"] = map[string]any{"publicKeyPEM": pem}
 	case method == `"signMessage"`:
 		var s struct {

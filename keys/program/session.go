@@ -31,7 +31,7 @@ type session struct {
 	end     sync.Once // closes ending
 	mu      sync.Mutex
 	last    uint64                   // number of the last request
-	waiting map[uint64]chan<- answer // each takes one without waiting
+	waiting map[uint64]chan<- answer // each takes one without waiting; nil where nobody waits any more
 	why     error                    // it was killed
 }
 
@@ -210,7 +210,9 @@ func (s *session) take(line []byte) error {
 		return &ProtocolError{fmt.Sprintf("the answer to request %d has neither a signature nor an error", a.ID)}
 	case ok:
 		delete(s.waiting, a.ID)
-		waiter <- a
+		if waiter != nil {
+			waiter <- a
+		}
 	}
 	return nil
 }
@@ -240,7 +242,9 @@ func (s *session) sign(ctx context.Context, r request, limit time.Duration) ([]b
 		}
 	}
 	s.mu.Lock()
-	delete(s.waiting, r.ID)
+	if s.waiting[r.ID] != nil {
+		s.waiting[r.ID] = nil
+	}
 	s.mu.Unlock()
 	if _, slow := err.(*child.TimeoutError); slow {
 		s.kill(err)
@@ -279,12 +283,19 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// close ends the program by the end of its input, and waits.
+// close ends the program by the end of its input, and waits, not long for one that
+// has left something unanswered.
 func (s *session) close() {
 	s.end.Do(func() { close(s.ending) })
+	patience := child.Grace
+	s.mu.Lock()
+	if len(s.waiting) > 0 {
+		patience /= 10
+	}
+	s.mu.Unlock()
 	select {
 	case <-s.ended:
-	case <-time.After(child.Grace):
+	case <-time.After(patience):
 		s.kill(&child.TimeoutError{After: child.Grace})
 		<-s.ended
 	}

@@ -92,9 +92,12 @@ func openSigstore(ctx context.Context, path, name, ref string, o Options) (*Key,
 	return k, nil
 }
 
-func (s *sigstore) sign(ctx context.Context, _ string, h crypto.Hash, digest []byte) ([]byte, error) {
+func (s *sigstore) sign(ctx context.Context, r request, h crypto.Hash) ([]byte, error) {
+	if r.Message != nil {
+		return nil, errors.New("its protocol has no signatures over messages, which ML-DSA keys make")
+	}
 	call := sigstoreCall{Method: "signMessage", Sign: &sigstoreSign{}}
-	call.Sign.Options.Message.Digest = digest
+	call.Sign.Options.Message.Digest = r.Digest
 	call.Sign.Options.Message.Hash = h
 	answer, err := s.call(ctx, call, h)
 	switch {

@@ -31,11 +31,13 @@ type hello struct {
 	Error        string   `json:"error,omitempty"`
 }
 
-// A request asks for the signature over a digest.
+// A request asks for the signature over a digest, or over a message if the key is
+// of a kind that signs such.
 type request struct {
-	ID     uint64 `json:"id"` // from 1, each once
-	Hash   string `json:"hash"`
-	Digest []byte `json:"digest"`
+	ID      uint64 `json:"id"` // from 1, each once
+	Hash    string `json:"hash,omitempty"`
+	Digest  []byte `json:"digest,omitempty"`
+	Message []byte `json:"message,omitempty"`
 }
 
 // An answer has a signature or an error.
@@ -121,12 +123,12 @@ func (p *staying) session(ctx context.Context) (*session, error) {
 	return p.start(ctx)
 }
 
-func (p *staying) sign(ctx context.Context, hash string, _ crypto.Hash, digest []byte) ([]byte, error) {
+func (p *staying) sign(ctx context.Context, r request, _ crypto.Hash) ([]byte, error) {
 	s, err := p.session(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.sign(ctx, request{Hash: hash, Digest: digest}, p.o.Timeout)
+	return s.sign(ctx, r, p.o.Timeout)
 }
 
 func (p *staying) close() error {

@@ -35,12 +35,12 @@ func TestDeviceNames(t *testing.T) {
 }
 
 func TestNoDevice(t *testing.T) {
-	file := keytest.File(t, nil)
+	file, none := keytest.File(t, nil), filepath.Join(t.TempDir(), "none")
 	for device, want := range map[string]string{
-		"/nonexistent":            "reading the public key: stat /nonexistent: no such file or directory",
-		"device:" + file:          "reading the public key: open " + file + ": is not a device",
-		"swtpm:path=/nonexistent": "reading the public key: dial unix /nonexistent: connect: no such file or directory",
-		"/dev/null":               "reading the public key: EOF",
+		none:                 "reading the public key: stat " + none + ": no such file or directory",
+		"device:" + file:     "reading the public key: open " + file + ": is not a device",
+		"swtpm:path=" + none: "reading the public key: dial unix " + none + ": connect: no such file or directory",
+		"/dev/null":          "reading the public key: EOF",
 	} {
 		if _, err := Open(t.Context(), "tpm:0x81000001", Options{Device: device}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", device, err, want)

@@ -87,31 +87,34 @@ func content(n int) string {
 	return b.String()[:n]
 }
 
+// suite are the tests, by the promise that they are about.
+var suite = []struct {
+	name string
+	run  func(*testing.T, Carrier)
+}{
+	{"finds each file once", findsEach},
+	{"walk ends with its context", walkCancelled},
+	{"walk ends with the visitor's error", walkBroken},
+	{"reads", reads},
+	{"attributes of any size", attributes},
+	{"attributes that are removed", removes},
+	{"changes in order", ordered},
+	{"changes of which the second fails", secondFails},
+	{"changes of which the first fails", firstFails},
+	{"commit", commit},
+	{"abort", abort},
+	{"dry run", dryRun},
+	{"renamed", renamed},
+	{"labels", labels},
+	{"clears", clears},
+	{"engine reports what failed", runFails},
+	{"interrupted in the walk", interrupted},
+	{"interrupted in a file", interruptedInFile},
+}
+
 // Conform runs the suite.
 func Conform(t *testing.T, c Carrier) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, Carrier)
-	}{
-		{"finds each file once", findsEach},
-		{"walk ends with its context", walkCancelled},
-		{"walk ends with the visitor's error", walkBroken},
-		{"reads", reads},
-		{"attributes of any size", attributes},
-		{"attributes that are removed", removes},
-		{"changes in order", ordered},
-		{"changes of which the second fails", secondFails},
-		{"changes of which the first fails", firstFails},
-		{"commit", commit},
-		{"abort", abort},
-		{"dry run", dryRun},
-		{"renamed", renamed},
-		{"labels", labels},
-		{"clears", clears},
-		{"engine reports what failed", runFails},
-		{"interrupted in the walk", interrupted},
-		{"interrupted in a file", interruptedInFile},
-	} {
+	for _, test := range suite {
 		t.Run(test.name, func(t *testing.T) {
 			treetest.Leaks(t)
 			test.run(t, c)
