@@ -72,7 +72,7 @@ var importTable = map[string]row{
 	"keys/keyfile":    {own: "keys/kernelcert keys/pbes2", outside: "golang.org/x/sys"},
 	"keys/pbes2":      {outside: "golang.org/x/crypto"},
 	"keys/keytest":    {}, // for tests
-	"keys/certtest":   {own: "hash keys/kernelkey"},
+	"keys/certtest":   {own: "hash keys/ber keys/kernelkey"},
 	"internal/host":   {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
