@@ -4,20 +4,24 @@ GO ?= go
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
-MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
 FUZZTIME ?= 50000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
+PAIRS ?= 10000
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
-NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
-	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace
+NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
+	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace \
+	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
+NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
+	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
-	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+	fsverity=fsverity /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
@@ -27,7 +31,7 @@ EMULATED = s390x arm
 FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
-.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates bench clean help
+.PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help
 
 all: build
 
@@ -36,14 +40,15 @@ build: ## build the static program ./imaseal
 
 install: build ## install program, manual and completions below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 imaseal $(BINDIR)/imaseal
-	install -D -m 0644 doc/imaseal.8 $(MANDIR)/imaseal.8
+	install -D -m 0644 doc/imaseal.8 $(MANDIR)/man8/imaseal.8
+	install -D -m 0644 doc/imaseal-key.7 $(MANDIR)/man7/imaseal-key.7
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	./imaseal completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal
 	./imaseal completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal
 	./imaseal completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
 
 uninstall: ## remove what install put there
-	rm -f $(BINDIR)/imaseal $(MANDIR)/imaseal.8 \
+	rm -f $(BINDIR)/imaseal $(MANDIR)/man8/imaseal.8 $(MANDIR)/man7/imaseal-key.7 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imaseal \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imaseal \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imaseal.fish
@@ -61,7 +66,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
-	shellcheck .ci/need .ci/run internal/demo/demo.sh
+	shellcheck .ci/need .ci/run internal/demo/demo.sh doc/examples/imaseal-key-openssl
 
 cross: ## build and vet for other architectures, run the tests of formats on two of them
 	@.ci/need $(NEED_EMULATED)
@@ -75,7 +80,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_ROOT)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
@@ -87,11 +92,11 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_ROOT)
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
-	@.ci/need $(NEED_KERNEL)
+	@.ci/need $(NEED_KEYS) $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 60m ./internal/kernellab/
 
 differential: ## have kernels and imaseal check judge WORLDS trees and policies, from SEED on (root)
@@ -102,9 +107,14 @@ certificates: ## offer COUNT certificates of SEED, most of them odd, to kernels 
 	@.ci/need $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 0 -run TestCertificates ./internal/kernellab/ -seed $(SEED) -certificates $(COUNT)
 
-bench: ## time imaseal against evmctl, find and the floor on the same tree (root)
+rsa-lanes: ## sign with PAIRS random keys and digests of each size in lanes and by crypto/rsa; without lanes too
+	@.ci/need openssl=openssl
+	RSA_LANES_PAIRS=$(PAIRS) $(GO) test -v -timeout 0 -run 'TestAgainstCryptoRSA|TestGenerated' ./keys/rsalanes/
+	$(GO) test -tags purego ./keys/rsalanes/
+
+bench: ## time imaseal against evmctl, find and the floor side by side; BENCH=hash,sign a part, BENCH_OUT=FILE as JSON (root)
 	@.ci/need $(NEED_KERNEL)
-	IMASEAL_TEST=kernel $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
+	IMASEAL_TEST=kernel BENCH="$(BENCH)" BENCH_OUT="$(abspath $(BENCH_OUT))" $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/bench/
 
 clean: ## remove what build made
 	rm -f imaseal

@@ -3,8 +3,14 @@ module imaseal
 go 1.26.0
 
 require (
+	filippo.io/bigmod v0.1.0
+	filippo.io/mldsa v1.0.0
 	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/emmansun/gmsm v0.15.5
+	github.com/foxboron/go-tpm-keyfiles v0.0.0-20260902202739-8c9c2d1005f4
+	github.com/google/go-tpm v0.9.9-0.20260124013517-8f8f42cba0de
+	github.com/klauspost/compress v1.20.4
+	github.com/klauspost/pgzip v1.3.0
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/pkg/xattr v0.4.12
 	github.com/schollz/progressbar/v3 v3.19.1
@@ -12,6 +18,7 @@ require (
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	software.sslmate.com/src/go-pkcs12 v0.7.4
 )
 
 // For tests only.

@@ -32,8 +32,14 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
-	"internal/run":     {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
-	"internal/sigfile": {own: "internal/imaevm internal/tree"},
+	"internal/tree/tarball": {
+		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
+		outside: "golang.org/x/sys",
+	},
+	"internal/stream":   {outside: "golang.org/x/sys"},
+	"internal/compress": {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/run":      {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile":  {own: "internal/imaevm internal/tree"},
 	"internal/label": {
 		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
 			" internal/report internal/run internal/sigfile internal/target internal/tree",
@@ -52,28 +58,39 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/target" +
-			" internal/tree internal/tree/mounted internal/undo keys keys/evmkey keys/keyfile",
+		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
+			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
+			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 
 	// The formats, and what they are made of.
-	"hash":            {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
-	"internal/imaevm": {own: "hash"},
-	"sign":            {own: "hash internal/imaevm"},
+	"hash":                    {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
+	"internal/imaevm":         {own: "hash"},
+	"sign":                    {own: "hash internal/imaevm"},
+	"internal/tarfile":        {own: "internal/tarfile/pax internal/tarfile/sparse"},
+	"internal/tarfile/pax":    {},
+	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":            {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile"},
-	"keys/cert":       {own: "keys"},
-	"keys/evmkey":     {own: "keys/keyfile"},
-	"keys/ber":        {},
-	"keys/kernelkey":  {own: "keys/ber"},
-	"keys/kernelcert": {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":    {own: "keys/kernelcert keys/pbes2", outside: "golang.org/x/sys"},
-	"keys/pbes2":      {outside: "golang.org/x/crypto"},
-	"keys/keytest":    {}, // for tests
-	"keys/certtest":   {own: "hash keys/ber keys/kernelkey"},
-	"internal/host":   {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
+	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
+	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
+	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
+	"keys/pkcs11/p11kit": {own: "keys/child"},
+	"keys/child":         {},
+	"keys/cert":          {own: "keys"},
+	"keys/evmkey":        {own: "keys/keyfile"},
+	"keys/ber":           {},
+	"keys/kernelkey":     {own: "keys/ber"},
+	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
+	"keys/pbes2":         {outside: "golang.org/x/crypto"},
+	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
+	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
+	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
+	"keys/certtest":      {own: "hash keys/ber keys/kernelkey"},
+	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},
@@ -83,14 +100,17 @@ var importTable = map[string]row{
 	"internal/policy/builtin": {own: "internal/policy"},
 	"internal/policy/explain": {own: "internal/policy internal/policy/match"},
 	"internal/policy/inspect": {own: "hash internal/plan internal/policy internal/policy/match internal/tree"},
-	"internal/policy/lint":    {own: "internal/policy"},
+	"internal/policy/lint":    {own: "internal/policy internal/reason"},
 	"internal/policy/match":   {own: "internal/policy"},
 	"internal/appraise":       {own: "hash sign internal/imaevm internal/policy internal/policy/match internal/reason"},
 
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
 		" keys/kernelcert keys/kernelkey"},
 
-	"internal/readiness": {own: "internal/host internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
+	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+
+	"internal/selinux/pcre": {},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},
@@ -98,12 +118,22 @@ var importTable = map[string]row{
 	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
-	"internal/treetest":        {outside: "golang.org/x/sys"},
-	"internal/vectors":         {own: "hash internal/imaevm"},
+	"internal/runtest": {
+		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
+	},
+	"internal/tree/carriertest": {
+		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +
+			" internal/treetest internal/verify",
+	},
+	"internal/treetest": {outside: "golang.org/x/sys"},
+	"internal/vectors":  {own: "hash internal/imaevm"},
 }
 
 // forTests are the packages that only tests, and one another, may import.
-var forTests = []string{"internal/bench", "internal/kernellab", "internal/treetest", "internal/vectors", "keys/certtest", "keys/keytest"}
+var forTests = []string{
+	"internal/bench", "internal/kernellab", "internal/runtest", "internal/tree/carriertest", "internal/treetest", "internal/vectors", "keys/certtest",
+	"keys/keytest",
+}
 
 func isForTests(path string) bool {
 	return slices.ContainsFunc(forTests, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	$u, $any   the options --namespace=user and --owner=any
 //	$KEYS      the directory of the keys of testdata/vectors
 //	[root]     IMASEAL_TEST has the word root, and the test runs as root
+//	[need:PROGRAM]  the program is there; in CI it must be
 //	[generations]  the file system numbers the generations of its inodes
 func TestScripts(t *testing.T) {
 	t.Setenv("GOTMPDIR", xattrDir(t))
@@ -54,6 +55,9 @@ func TestScripts(t *testing.T) {
 			return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o711), awaitWriters(env.WorkDir))
 		},
 		Condition: func(cond string) (bool, error) {
+			if program, ok := strings.CutPrefix(cond, "need:"); ok {
+				return needed(program)
+			}
 			switch cond {
 			case "generations":
 				return hasGenerations(os.Getenv("GOTMPDIR")), nil
@@ -113,6 +117,15 @@ func xattrDir(t *testing.T) string {
 }
 
 // scriptCommands are the commands that only these scripts have.
+// needed reports whether a program is there. It must be where CI is true.
+func needed(program string) (bool, error) {
+	_, err := exec.LookPath(program)
+	if os.Getenv("CI") != "true" {
+		return err == nil, nil
+	}
+	return true, err
+}
+
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	// exits STATUS PROGRAM ARG...: like exec, and the exit status is exact. In
 	// the output, times are zero and the script's directory is $WORK.

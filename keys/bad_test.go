@@ -2,6 +2,8 @@ package keys
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -41,13 +43,13 @@ func TestOpenBadFiles(t *testing.T) {
 		"truncated DER":   {write(block.Bytes[:len(block.Bytes)-1]), "neither PEM nor whole DER; has it been cut short?"},
 		"trailing DER":    {write(append(bytes.Clone(block.Bytes), 0)), "1 bytes behind the DER"},
 		"other DER":       {write([]byte{0x30, 6, 0x04, 1, 0, 0x04, 1, 0}), "DER of neither a key nor a certificate"},
-		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "a PKCS#12 file; take the key out with openssl pkcs12 -nodes"},
+		"PKCS#12":         {write([]byte{0x30, 5, 0x02, 1, 3, 0x30, 0}), "PKCS#12: "},
 		"OpenSSH":         {write([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")), "in OpenSSH's own format"},
 		"unknown PEM":     {write([]byte("-----BEGIN ODD PRIVATE KEY-----\nAAAA\n-----END ODD PRIVATE KEY-----\n")), `PEM block of unknown type "ODD PRIVATE KEY"`},
 		"no passphrase":   {"testdata/p256.pbes2.der", "the private key is encrypted, and no passphrase was given"},
-		"tpm":             {"tpm:0x81000001", "tpm keys are not supported"},
-		"pkcs11":          {"pkcs11:token=x", "pkcs11 keys are not supported"},
-		"ML-DSA":          {keyPath(t, "mldsa65"), "ML-DSA-65 keys are not supported"},
+		"tpm":             {"tpm:0x80000001", `"0x80000001" is not the handle of a persistent key, such as 0x81000001`},
+		"pkcs11":          {"pkcs11:colour=red", `PKCS#11 URI: unknown attribute "colour"`},
+		"ML-DSA no seed":  {write(withoutSeed(t)), "malformed ML-DSA-65 private key: it has no seed"},
 		"damaged PKCS#8":  {write(append([]byte{0x30, 9, 2, 1, 0, 0x30, 2, 5, 0}, 4, 0)), "malformed private key"},
 		"certificate cut": {write(append(bytes.Clone(pemKey), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert[:50]})...)), "x509: malformed certificate"},
 	} {
@@ -163,4 +165,22 @@ func TestOpenWeakRSA(t *testing.T) {
 			t.Errorf("RSA-%s: %v", bits, k.Warnings())
 		}
 	}
+}
+
+// withoutSeed is an ML-DSA key of which only the expanded form is there.
+func withoutSeed(t *testing.T) []byte {
+	t.Helper()
+	expanded, err := asn1.Marshal(make([]byte, 4032))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := asn1.Marshal(struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3, 18}}, expanded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

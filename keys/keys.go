@@ -3,12 +3,19 @@
 //
 // # References
 //
-// A private key is named by a reference. A path is a file: PEM or DER, PKCS#8
-// (encrypted or not), PKCS#1, SEC 1, or the old PEM encryption of OpenSSL; a
-// PEM file may also hold the key's certificate and its chain. Prefixes are
-// kept for devices ("tpm:", "pkcs11:"), so a file of such a name is written
-// "./tpm:x". A device needs one file here or in a package of its own, which
-// returns a backend, and one line in openBackend.
+// A private key is named by a reference:
+//
+//	FILE           see package keyfile
+//	-, env:NAME    the same text on standard input, or in a variable
+//	pkcs11:…       in a token, see package pkcs11
+//	tpm:HANDLE     in a TPM, see package tpm; a FILE can be a key of one, too
+//	SCHEME://REST  behind a program, see package program
+//
+// A file whose name looks like another one of these is written "./env:x". A kind
+// of key that is not in a file has a package of its own, which returns a backend,
+// and a line in openBackend. What is not in the memory of this process is tried
+// again when it fails for a moment, given up when it fails for good, and each of
+// its signatures is checked with the public key.
 //
 // # Key ids
 //
@@ -29,7 +36,8 @@
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
 // which is refused here, and no Ed25519. Of P-192 there are certificates to verify
-// with, and no private keys. Its ML-DSA is not implemented.
+// with, and no private keys. ML-DSA-44, 65 and 87, which Linux 7.2 and later can
+// verify, and only in labels of version 3.
 //
 // # Certificates
 //
@@ -41,11 +49,11 @@ package keys
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"runtime"
+	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -53,66 +61,13 @@ import (
 	"imaseal/sign"
 )
 
-// Options is what may come with a private key. The zero value is usable.
-type Options struct {
-	// Certificate is the path of a file with the key's certificate, PEM or
-	// DER; it wins over one in the key file.
-	Certificate string
-	// KeyID is the id to put into labels, whatever the certificate says.
-	KeyID *imaevm.KeyID
-}
-
-// A backend is what a kind of private key must do. Sign is like that of a
-// crypto.Signer, which brings its own randomness; it must be safe for
-// concurrent use, and deterministic if it can. One that can hang gives up when
-// the context ends, with an error that wraps context.Cause.
-type backend interface {
-	Public() crypto.PublicKey
-	Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
-	io.Closer
-}
-
-// material is what a private key came with.
-type material struct {
-	source   string
-	certs    []*keyfile.Certificate
-	warnings []Warning
-}
-
 // A Key is a private key with its id. It is a sign.Signer and a
 // sign.Verifier, safe for concurrent use, and never prints what is secret.
 type Key struct {
 	*Public
 	backend  backend
 	warnings []Warning
-}
-
-// Open opens the private key that ref names. If a passphrase is needed, ask is
-// called once; a nil ask means that there is none. A constant digest is signed
-// and verified before Open returns. A device that hangs is given up when ctx
-// ends; the Key does not depend on it afterwards. The errors wrap *keyfile.UnsupportedError,
-// *MismatchError, *keyfile.PassphraseError or what reading the file gave, and name the
-// file. The caller closes the Key.
-func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, error) {
-	b, info, err := openBackend(ref, ask)
-	if err != nil {
-		return nil, err
-	}
-	k, err := newKey(ctx, b, info, o)
-	if err != nil {
-		b.Close()
-		return nil, err
-	}
-	return k, nil
-}
-
-// openBackend is the one list of the kinds of key references.
-func openBackend(ref string, ask keyfile.Ask) (backend, *material, error) {
-	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
-	case "tpm", "pkcs11":
-		return nil, nil, fmt.Errorf("key %q: %s keys are not supported; a file of that name is written ./%s", ref, scheme, ref)
-	}
-	return openFile(ref, ask)
+	took     time.Duration // for the signature of selfCheck
 }
 
 // newKey finds the public half, the certificate and the id of a key.
@@ -122,6 +77,9 @@ func newKey(ctx context.Context, b backend, m *material, o Options) (*Key, error
 		return nil, fmt.Errorf("%q: %w", m.source, err)
 	}
 	k := &Key{Public: p, backend: b, warnings: m.warnings}
+	if !m.inMemory {
+		k.backend = newDevice(b, m.source, o.Notice)
+	}
 	certs, certSource := m.certs, m.source
 	if o.Certificate != "" {
 		if certs, err = keyfile.OpenCertificates(o.Certificate); err != nil {
@@ -155,22 +113,45 @@ func newKey(ctx context.Context, b backend, m *material, o Options) (*Key, error
 // certificate, but does not prevent its use.
 func (k *Key) Warnings() []Warning { return k.warnings }
 
+// Parallel returns how many calls of SignDigest at once keep the key busy;
+// more than that wait for one another.
+func (k *Key) Parallel() int {
+	if p, ok := k.backend.(interface{ Parallel() int }); ok {
+		return p.Parallel()
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// SignatureTime returns how long the key took for a signature when it was opened.
+func (k *Key) SignatureTime() time.Duration { return k.took }
+
 // Close releases the key. It must not be used any more.
 func (k *Key) Close() error { return k.backend.Close() }
 
 // SignDigest returns the raw signature over d: RSASSA-PKCS1-v1_5, or DER of an
 // ECDSA signature, whose nonce is that of RFC 6979 unless a device makes its
-// own. The error for a digest that the kernel would not verify is a
-// *sign.DigestError.
+// own. What a device has signed is checked with the public key, and a device
+// that fails for a moment is tried again. The error for a digest that the
+// kernel would not verify is a *sign.DigestError, that of an ML-DSA key
+// sign.ErrHashless; for others see device.Sign.
 func (k *Key) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	if k.IsHashless() {
+		return nil, sign.ErrHashless
+	}
 	if err := k.scheme.Check(d.Algorithm()); err != nil {
 		return nil, err
 	}
-	if k.scheme == sign.RSA {
-		h, input := rsaInput(d)
-		return k.backend.Sign(ctx, input, h)
+	h, input := k.input(d)
+	return k.backend.Sign(ctx, input, h)
+}
+
+// SignMessage returns the raw signature of an ML-DSA key over a message: pure, with
+// an empty context and, if a device does not make it otherwise, deterministic.
+func (k *Key) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
+	if !k.IsHashless() {
+		return nil, fmt.Errorf("%s keys sign digests", k.scheme)
 	}
-	return k.backend.Sign(ctx, d.Bytes(), d.Algorithm().Crypto())
+	return k.backend.Sign(ctx, message, crypto.Hash(0))
 }
 
 // Verifier makes a Key the sign.Verifiers that know this key only.
@@ -183,12 +164,17 @@ func (k *Key) selfCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sig, err := k.SignDigest(ctx, d)
+	begin := time.Now()
+	label, err := sign.Label(ctx, k, imaevm.TypeSignature, 3, d)
+	k.took = time.Since(begin)
+	if err == nil {
+		err = sign.Verify(label, d, k)
+	}
+	if _, bad := errors.AsType[*sign.BadSignatureError](err); bad {
+		err = ErrOwnSignature
+	}
 	if err != nil {
 		return fmt.Errorf("signing a test digest: %w", err)
-	}
-	if err := k.VerifyDigest(d, sig); err != nil {
-		return fmt.Errorf("the key does not verify its own signature: %w", err)
 	}
 	return nil
 }
@@ -197,42 +183,11 @@ func (k *Key) selfCheck(ctx context.Context) error {
 // comes out of the fmt package.
 func (k *Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
-// openFile opens the private key in a file.
-func openFile(path string, ask keyfile.Ask) (backend, *material, error) {
-	f, err := keyfile.OpenPrivate(path, ask)
-	if err != nil {
-		return nil, nil, err
-	}
-	m := &material{source: path, certs: f.Certificates}
-	if who := keyfile.ReadableBy(f.Mode); who != "" {
-		m.warnings = append(m.warnings, Warning{ReadableByOthers, path, "the private key can be read by " + who + "; chmod 600 it"})
-	}
-	return fileKey{f.Key}, m, nil
-}
-
-// fileKey is a private key in memory.
-type fileKey struct{ key crypto.Signer }
-
-// Public returns the public half.
-func (k fileKey) Public() crypto.PublicKey { return k.key.Public() }
-
-// Sign gives ECDSA the nonces of RFC 6979, which Go does for want of a source
-// of randomness. It takes a millisecond and does not look at the context.
-func (k fileKey) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if _, ok := k.key.(*ecdsa.PrivateKey); ok {
-		return k.key.Sign(nil, digest, opts)
-	}
-	return k.key.Sign(rand.Reader, digest, opts)
-}
-
-// Close drops nothing: Go gives no way to clear the numbers of a key.
-func (fileKey) Close() error { return nil }
-
-// rsaInput returns what a signer of PKCS#1 v1.5 takes for d. Go's own
-// DigestInfo of RIPEMD-160 is another than the kernel's, which has the object
-// identifier 1.3.36.3.2.1 (crypto/rsassa-pkcs1.c).
-func rsaInput(d hash.Digest) (crypto.Hash, []byte) {
-	if d.Algorithm() == hash.RMD160 {
+// input returns what a crypto.Signer of the key takes for d. Go's own DigestInfo
+// of RIPEMD-160 is another than the kernel's, which has the object identifier
+// 1.3.36.3.2.1 (crypto/rsassa-pkcs1.c).
+func (p *Public) input(d hash.Digest) (crypto.Hash, []byte) {
+	if p.scheme == sign.RSA && d.Algorithm() == hash.RMD160 {
 		prefix := []byte{0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x24, 0x03, 0x02, 0x01, 0x05, 0x00, 0x04, 0x14}
 		return 0, d.AppendTo(prefix)
 	}

@@ -11,6 +11,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"filippo.io/mldsa"
+
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/keys/kernelkey"
@@ -21,7 +23,7 @@ import (
 // A Public is a public key of a kind that the kernel verifies with, and its
 // id. It is a sign.Verifier, safe for concurrent use.
 type Public struct {
-	key    crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey
+	key    crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or *mldsa.PublicKey
 	scheme sign.Scheme
 	id     imaevm.KeyID
 	hasID  bool           // false if kernels find the certificate by nothing
@@ -55,6 +57,9 @@ func newPublic(key crypto.PublicKey, source string) (*Public, error) {
 		default:
 			return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
 		}
+	case *mldsa.PublicKey:
+		p.scheme = sign.MLDSA
+		p.sha1 = sha1.Sum(k.Bytes())
 	default:
 		return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
 	}
@@ -77,7 +82,7 @@ func (p *Public) SHA1() [sha1.Size]byte { return p.sha1 }
 // Certificate returns the certificate that the key came with, or nil.
 func (p *Public) Certificate() *keyfile.Certificate { return p.cert }
 
-// PublicKey returns the *rsa.PublicKey or *ecdsa.PublicKey.
+// PublicKey returns the *rsa.PublicKey, *ecdsa.PublicKey or *mldsa.PublicKey.
 func (p *Public) PublicKey() crypto.PublicKey { return p.key }
 
 // Scheme returns the kind of the key's signatures.
@@ -96,8 +101,11 @@ func (p *Public) String() string {
 
 // SignatureSize returns the greatest size of the key's raw signatures.
 func (p *Public) SignatureSize() int {
-	if k, ok := p.key.(*rsa.PublicKey); ok {
+	switch k := p.key.(type) {
+	case *rsa.PublicKey:
 		return k.Size()
+	case *mldsa.PublicKey:
+		return k.Parameters().SignatureSize()
 	}
 	n := (p.key.(*ecdsa.PublicKey).Curve.Params().BitSize + 7) / 8
 	if n == 66 { // 521 bits: the first byte is 0 or 1, and needs none before it
@@ -106,19 +114,22 @@ func (p *Public) SignatureSize() int {
 	return 2 + 2*(2+1+n)
 }
 
-// VerifyDigest checks a raw signature over d. The error is sign.ErrSignature
-// or a *sign.DigestError.
+// VerifyDigest checks a raw signature over d: what kernels take is right, which of
+// ECDSA is more than DER. The error is sign.ErrSignature, sign.ErrHashless or a
+// *sign.DigestError.
 func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
+	if p.IsHashless() {
+		return sign.ErrHashless
+	}
 	if err := p.scheme.Check(d.Algorithm()); err != nil {
 		return err
 	}
+	h, input := p.input(d)
 	ok := false
-	switch k := p.key.(type) {
-	case *rsa.PublicKey:
-		h, input := rsaInput(d)
-		ok = rsa.VerifyPKCS1v15(k, h, input, sig) == nil
-	case *ecdsa.PublicKey:
-		ok = kernelkey.VerifyECDSA(k, d.Bytes(), sig) == nil
+	if k, isECDSA := p.key.(*ecdsa.PublicKey); isECDSA {
+		ok = kernelkey.VerifyECDSA(k, input, sig) == nil // more than DER, as kernels do
+	} else {
+		ok = verifies(p.key, input, h, sig)
 	}
 	if !ok {
 		return sign.ErrSignature
@@ -126,15 +137,21 @@ func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	return nil
 }
 
+// IsHashless implements sign.MessageVerifier: the key is ML-DSA.
+func (p *Public) IsHashless() bool { return p.scheme == sign.MLDSA }
+
+// VerifyMessage checks a raw signature over a message. The error is
+// sign.ErrSignature, also for a key that signs digests.
+func (p *Public) VerifyMessage(message, sig []byte) error {
+	if !p.IsHashless() || !verifies(p.key, message, 0, sig) {
+		return sign.ErrSignature
+	}
+	return nil
+}
+
 // equal reports whether both are the same public key.
 func (p *Public) equal(key crypto.PublicKey) bool {
-	switch k := p.key.(type) {
-	case *rsa.PublicKey:
-		return k.Equal(key)
-	case *ecdsa.PublicKey:
-		return k.Equal(key)
-	}
-	return false
+	return p.key.(interface{ Equal(crypto.PublicKey) bool }).Equal(key)
 }
 
 // useCertificate gives the key that of certs which is the key's, and its id.

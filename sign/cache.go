@@ -34,15 +34,21 @@ type Cache struct {
 	limit  int
 
 	mu      sync.Mutex
-	entries map[hash.Digest]*list.Element // of the done, by digest
-	recent  list.List                     // of *made, latest use first
+	entries map[signed]*list.Element // of the done, by what is signed
+	recent  list.List                // of *made, latest use first
 	bytes   int
-	flights map[hash.Digest]*flight // of the not yet done
+	flights map[signed]*flight // of the not yet done
 }
 
 type made struct {
-	digest hash.Digest
+	signed signed
 	sig    []byte
+}
+
+// signed is what a key signs: one of them.
+type signed struct {
+	digest  hash.Digest
+	message string
 }
 
 type flight struct {
@@ -59,8 +65,8 @@ func newCache(s Signer, limit int) *Cache {
 	return &Cache{
 		signer:  s,
 		limit:   limit,
-		entries: make(map[hash.Digest]*list.Element),
-		flights: make(map[hash.Digest]*flight),
+		entries: make(map[signed]*list.Element),
+		flights: make(map[signed]*flight),
 	}
 }
 
@@ -69,22 +75,38 @@ func (c *Cache) KeyID() imaevm.KeyID { return c.signer.KeyID() }
 
 // SignDigest returns the signature over d, which is the caller's.
 func (c *Cache) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
+	return c.do(ctx, signed{digest: d}, func() ([]byte, error) { return c.signer.SignDigest(ctx, d) })
+}
+
+// IsHashless is that of the key.
+func (c *Cache) IsHashless() bool {
+	m, ok := c.signer.(MessageSigner)
+	return ok && m.IsHashless()
+}
+
+// SignMessage is SignDigest for a message, if IsHashless is true.
+func (c *Cache) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
+	return c.do(ctx, signed{message: string(message)}, func() ([]byte, error) { return c.signer.(MessageSigner).SignMessage(ctx, message) })
+}
+
+// do returns the signature over what is signed, and calls sign if none is known.
+func (c *Cache) do(ctx context.Context, what signed, sign func() ([]byte, error)) ([]byte, error) {
 	for {
 		c.mu.Lock()
-		if e, ok := c.entries[d]; ok {
+		if e, ok := c.entries[what]; ok {
 			c.recent.MoveToFront(e)
 			sig := slices.Clone(e.Value.(*made).sig)
 			c.mu.Unlock()
 			return sig, nil
 		}
-		f, waits := c.flights[d]
+		f, waits := c.flights[what]
 		if !waits {
 			f = &flight{done: make(chan struct{})}
-			c.flights[d] = f
+			c.flights[what] = f
 		}
 		c.mu.Unlock()
 		if !waits {
-			c.sign(ctx, f, d)
+			c.fly(ctx, f, what, sign)
 			return slices.Clone(f.sig), f.err
 		}
 		select {
@@ -98,26 +120,26 @@ func (c *Cache) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
 	}
 }
 
-// sign does what the flight is for, and ends it.
-func (c *Cache) sign(ctx context.Context, f *flight, d hash.Digest) {
-	f.sig, f.err = c.signer.SignDigest(ctx, d)
+// fly does what the flight is for, and ends it.
+func (c *Cache) fly(ctx context.Context, f *flight, what signed, sign func() ([]byte, error)) {
+	f.sig, f.err = sign()
 	f.abandoned = f.err != nil && ctx.Err() != nil && errors.Is(f.err, context.Cause(ctx))
 	c.mu.Lock()
-	delete(c.flights, d)
+	delete(c.flights, what)
 	if f.err == nil {
-		c.remember(d, f.sig)
+		c.remember(what, f.sig)
 	}
 	c.mu.Unlock()
 	close(f.done)
 }
 
 // remember adds a signature and forgets old ones. The caller holds mu.
-func (c *Cache) remember(d hash.Digest, sig []byte) {
-	c.entries[d] = c.recent.PushFront(&made{d, sig})
+func (c *Cache) remember(what signed, sig []byte) {
+	c.entries[what] = c.recent.PushFront(&made{what, sig})
 	c.bytes += len(sig) + entryOverhead
 	for c.bytes > c.limit {
 		oldest := c.recent.Remove(c.recent.Back()).(*made)
-		delete(c.entries, oldest.digest)
+		delete(c.entries, oldest.signed)
 		c.bytes -= len(oldest.sig) + entryOverhead
 	}
 }

@@ -196,3 +196,44 @@ func TestCacheSmallerThanOne(t *testing.T) {
 		}
 	})
 }
+
+// messages is a MessageSigner that counts.
+type messages struct {
+	counter
+	hashless bool
+}
+
+func (m *messages) IsHashless() bool { return m.hashless }
+
+func (m *messages) SignMessage(_ context.Context, message []byte) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	return append([]byte("signature of "), message...), nil
+}
+
+// TestCacheOfMessages remembers messages as it does digests, and not one for the
+// other.
+func TestCacheOfMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if NewCache(&counter{}).IsHashless() || NewCache(&messages{}).IsHashless() {
+			t.Error("a key that signs digests is hashless")
+		}
+		key := &messages{hashless: true}
+		c := NewCache(key)
+		for range 3 {
+			for _, m := range []string{"a", "b", digest(t, "").String()} {
+				sig, err := c.SignMessage(t.Context(), []byte(m))
+				if err != nil || string(sig) != "signature of "+m {
+					t.Errorf("%q: %q, %v", m, sig, err)
+				}
+			}
+			if _, err := c.SignDigest(t.Context(), digest(t, "")); err != nil {
+				t.Error(err)
+			}
+		}
+		if !c.IsHashless() || key.calls != 4 {
+			t.Errorf("%d operations for 3 messages and a digest", key.calls)
+		}
+	})
+}

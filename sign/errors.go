@@ -12,6 +12,9 @@ import (
 // ErrSignature is what Verifiers return for a signature that is not theirs.
 var ErrSignature = errors.New("signature does not match")
 
+// ErrHashless says that a key signs no digests, which those of version 2 are.
+var ErrHashless = errors.New("ML-DSA keys make signatures of version 3")
+
 // An UnknownKeyError says that there is no key with the id.
 type UnknownKeyError struct {
 	KeyID fmt.Stringer // imaevm.KeyID or imaevm.KeyIDV1

@@ -10,6 +10,9 @@
 // DigestInfo and digest, or the DER form of an ECDSA signature over the
 // leftmost bits of the digest (security/integrity/digsig_asymmetric.c,
 // crypto/asymmetric_keys/public_key.c). See Scheme for the digests that count.
+//
+// ML-DSA keys sign the imaevm.FileID itself, in version 3 labels only: pure
+// ML-DSA with an empty context (asymmetric_verify_v3_hashless(), Linux 7.2).
 // Labels of version 1 are checked and not made: see VerifyV1.
 package sign
 
@@ -30,12 +33,27 @@ type Signer interface {
 	SignDigest(ctx context.Context, d hash.Digest) ([]byte, error)
 }
 
+// A MessageSigner is a Signer whose key may be one that signs messages instead of
+// digests. Then IsHashless is true, and SignDigest fails with ErrHashless.
+type MessageSigner interface {
+	Signer
+	IsHashless() bool
+	SignMessage(ctx context.Context, message []byte) ([]byte, error)
+}
+
 // A Verifier checks raw signatures with one public key. The error for a
 // signature that is not the key's over d is ErrSignature, whatever is wrong
 // with it.
 type Verifier interface {
 	KeyID() imaevm.KeyID
 	VerifyDigest(d hash.Digest, sig []byte) error
+}
+
+// A MessageVerifier is to a Verifier what a MessageSigner is to a Signer.
+type MessageVerifier interface {
+	Verifier
+	IsHashless() bool
+	VerifyMessage(message, sig []byte) error
 }
 
 // Verifiers finds the key for an id. Ids have 32 bits and can collide: the answer
@@ -58,7 +76,15 @@ func Label(ctx context.Context, s Signer, kind imaevm.Type, version uint8, d has
 	if err != nil {
 		return imaevm.Signature{}, err
 	}
-	raw, err := s.SignDigest(ctx, signed)
+	var raw []byte
+	if m, ok := s.(MessageSigner); ok && m.IsHashless() {
+		if version != 3 {
+			return imaevm.Signature{}, hashless(kind, version)
+		}
+		raw, err = m.SignMessage(ctx, imaevm.FileID(kind, d))
+	} else {
+		raw, err = s.SignDigest(ctx, signed)
+	}
 	if err != nil {
 		return imaevm.Signature{}, err
 	}
@@ -97,10 +123,23 @@ func Verify(l imaevm.Label, d hash.Digest, keys Verifiers) error {
 	if err != nil {
 		return err
 	}
-	if err := v.VerifyDigest(signed, sig.Raw); err != nil {
+	if m, ok := v.(MessageVerifier); ok && m.IsHashless() {
+		if sig.Version != 3 {
+			return hashless(sig.Kind, sig.Version)
+		}
+		err = m.VerifyMessage(imaevm.FileID(sig.Kind, d), sig.Raw)
+	} else {
+		err = v.VerifyDigest(signed, sig.Raw)
+	}
+	if err != nil {
 		return badSignature(sig.KeyID, err)
 	}
 	return nil
+}
+
+// hashless is the error for a version that its key cannot have signed.
+func hashless(kind imaevm.Type, version uint8) error {
+	return &UnsupportedError{Kind: kind, Version: version, Why: ErrHashless.Error()}
 }
 
 // signedDigest returns the digest that the key signs for a label over d.

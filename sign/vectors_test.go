@@ -14,12 +14,12 @@ import (
 	"imaseal/sign"
 )
 
-// signatures returns the signature vectors of keys that are implemented.
+// signatures returns the signature vectors.
 func signatures(t *testing.T) []vectors.Label {
 	t.Helper()
 	var labels []vectors.Label
 	for _, l := range vectors.Index(t) {
-		if l.Key != "" && !strings.HasPrefix(l.Key, "mldsa") {
+		if l.Key != "" {
 			labels = append(labels, l)
 		}
 	}
@@ -62,7 +62,7 @@ func openSet(t *testing.T, names ...string) *keys.Verifiers {
 
 var allCerts = []string{
 	"rsa2048.cert.der", "rsa3072.cert.der", "rsa4096.cert.der", "rsa2048-customskid.cert.der",
-	"p256.cert.der", "p384.cert.der", "p521.cert.der",
+	"p192.cert.der", "p256.cert.der", "p384.cert.der", "p521.cert.der", "mldsa44.cert.der", "mldsa65.cert.der",
 }
 
 func TestVectorsVerify(t *testing.T) {
@@ -84,10 +84,14 @@ func TestVectorsVerify(t *testing.T) {
 	}
 }
 
-// Labels of RSA keys are made again byte for byte; those of ECDSA keys verify.
+// Labels of RSA keys are made again byte for byte; those of ECDSA keys verify. On
+// P-192 nothing is signed.
 func TestVectorsSign(t *testing.T) {
 	set := openSet(t, allCerts...)
 	for _, l := range signatures(t) {
+		if l.Key == "p192" {
+			continue
+		}
 		t.Run(l.ID, func(t *testing.T) {
 			private := strings.TrimSuffix(l.Key, "-customskid")
 			k, err := keys.Open(t.Context(), vectors.Path(t, "keys/"+private+".key.pem"), nil,

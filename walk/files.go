@@ -75,7 +75,7 @@ func (w *walker) listedAll(names []string) {
 
 // listed opens a listed file, or says why not.
 func (w *walker) listed(name string) Entry {
-	e, ok := statFile(name)
+	e, ok := statFile(w.cfg.Base, name)
 	switch {
 	case errors.Is(e.Err, unix.ENOENT):
 		e.Err = ErrNotListed
@@ -90,7 +90,7 @@ func (w *walker) listed(name string) Entry {
 // the file itself may not. As in a walk, the entry says what became of it: an
 // Err that is fs.ErrNotExist if there is none.
 func OpenFile(name string) Entry {
-	e, ok := statFile(clean(name))
+	e, ok := statFile(nil, clean(name))
 	if ok {
 		e.open(unix.O_NOFOLLOW)
 	}
@@ -98,10 +98,18 @@ func OpenFile(name string) Entry {
 }
 
 // statFile looks at a path through an O_PATH descriptor, since opening a
-// device can act on it, and reports whether it is a regular file.
-func statFile(name string) (Entry, bool) {
-	e := Entry{Path: name, Rel: filepath.Base(name)}
-	at, err := openLong(name, unix.O_PATH|unix.O_NOFOLLOW)
+// device can act on it, and reports whether it is a regular file. The path is below
+// base, unless that is nil.
+func statFile(base *Root, name string) (Entry, bool) {
+	e := Entry{Path: name, Rel: filepath.Base(name), base: base}
+	var at int
+	var err error
+	if base == nil {
+		at, err = openLong(name, unix.O_PATH|unix.O_NOFOLLOW)
+	} else {
+		at, e.Rel, err = base.find(name)
+		e.Path = filepath.Join(base.path, e.Rel)
+	}
 	if err == nil {
 		err = fstat(at, &e.Stat)
 		unix.Close(at)
@@ -125,10 +133,18 @@ func statFile(name string) (Entry, bool) {
 
 // open opens the file that e.Stat describes.
 func (e *Entry) open(flags int) {
-	e.File, e.Err = openNamed(e.Path, flags, &e.Stat)
+	e.File, e.Err = reopen(e.Path, e.openPath(e.Path, e.Rel), flags, &e.Stat)
 	if e.Err == nil && e.Stat.Size > 0 {
 		unix.Fadvise(int(e.File.Fd()), 0, min(e.Stat.Size, prefetch), unix.FADV_WILLNEED) // advice may be ignored
 	}
+}
+
+// openPath returns what opens a path: that below the base, if there is one.
+func (e *Entry) openPath(path, below string) func(flags int) (int, error) {
+	if e.base != nil {
+		return func(flags int) (int, error) { return e.base.openBelow(below, flags, 0) }
+	}
+	return func(flags int) (int, error) { return openLong(path, flags) }
 }
 
 // WithDir calls f with a descriptor of the directory that holds the entry and
@@ -144,7 +160,7 @@ func (e *Entry) WithDir(f func(at int, name string) error) error {
 		defer e.walker.unuse(e.dir)
 		return f(at, name)
 	}
-	at, err := openLong(filepath.Dir(e.Path), unix.O_RDONLY|unix.O_DIRECTORY)
+	at, err := e.openPath(filepath.Dir(e.Path), filepath.Dir(e.Rel))(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func TestListedFileSwapped(t *testing.T) {
 		{func(name string) error { return unix.Mkfifo(name, 0o644) }, "error: " + ErrMoved.Error()},
 	} {
 		treetest.Add(t, root, "file a")
-		e, ok := statFile(root + "/a")
+		e, ok := statFile(nil, root+"/a")
 		if !ok {
 			t.Fatal(e.Err)
 		}

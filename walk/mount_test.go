@@ -110,6 +110,42 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// Each name of a file of a lower layer is a file of its own once one is changed:
+// all are visited, in the tree and as paths, whether the overlay keeps an index or
+// not.
+func TestOverlayLinks(t *testing.T) {
+	treetest.Leaks(t)
+	for _, index := range []string{"off", "on"} {
+		t.Run("index="+index, func(t *testing.T) {
+			layers := treetest.Mount(t, "ext4", 8)
+			treetest.Add(t, layers, "dir lower\ndir upper\ndir work\nfile lower/a content=x\nhard lower/d/b lower/a")
+			root := treetest.Make(t, "dir o")
+			options := "lowerdir=" + layers + "/lower,upperdir=" + layers + "/upper,workdir=" + layers + "/work,index=" + index
+			if err := unix.Mount("overlay", root+"/o", "overlay", 0, options); err != nil {
+				t.Skip("needs overlayfs: ", err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(root+"/o", unix.UMOUNT_NOFOLLOW); err != nil {
+					t.Error(err)
+				}
+			})
+			want := map[string]string{"a": "file", "d/b": "file"}
+			for _, workers := range []int{1, 3} {
+				wantOutcomes(t, collect(t, Config{Workers: workers}, standard, root+"/o").outcomes(), want)
+			}
+			// As the label of the one is written, the other stays what it was.
+			if err := unix.Setxattr(root+"/o/a", "trusted.imaseal", []byte("x"), 0); err != nil {
+				t.Fatal(err)
+			}
+			_, err := unix.Getxattr(root+"/o/d/b", "trusted.imaseal", make([]byte, 1))
+			if copied := err == unix.ENODATA; copied != (index == "off") {
+				t.Errorf("the other name: %v", err)
+			}
+			wantOutcomes(t, collect(t, Config{}, standard, root+"/o").outcomes(), want)
+		})
+	}
+}
+
 func TestReadOnlyRoot(t *testing.T) {
 	treetest.Leaks(t)
 	if !open(t, treetest.Mount(t, "ext4", 8, "ro"))[0].ReadOnly() {

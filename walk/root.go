@@ -92,15 +92,17 @@ func (r *Root) ReadOnly() bool { return r.fs.Flags&unix.ST_RDONLY != 0 }
 
 // Reopen opens the root for reading; the caller closes the file. The error is
 // ErrMoved if the name stands for something else by now.
-func (r *Root) Reopen() (*File, error) { return openNamed(r.path, 0, &r.stat) }
+func (r *Root) Reopen() (*File, error) {
+	return reopen(r.path, func(flags int) (int, error) { return openLong(r.path, flags) }, 0, &r.stat)
+}
 
-// openNamed opens by its name the file or directory that was described by
-// want before, and fills in what fstat says of it now.
-func openNamed(name string, flags int, want *unix.Stat_t) (*File, error) {
+// reopen opens the file or directory that was described by want before, and fills
+// in what fstat says of it now. The name is for messages.
+func reopen(name string, open func(flags int) (int, error), flags int, want *unix.Stat_t) (*File, error) {
 	flags |= unix.O_RDONLY | unix.O_NONBLOCK
-	fd, err := openLong(name, flags|unix.O_NOATIME)
+	fd, err := open(flags | unix.O_NOATIME)
 	if err == unix.EPERM {
-		fd, err = openLong(name, flags)
+		fd, err = open(flags)
 	}
 	if err != nil {
 		return nil, changedType(err)

@@ -114,7 +114,7 @@ func (r *reader) skipFile(e *Entry, d *dir, at, fd int) reason.Code {
 			return skip
 		}
 	}
-	if w.cfg.Links.visit(st) {
+	if w.isLink(st, at, fd) {
 		return reason.HardLink
 	}
 	return ""

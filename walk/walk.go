@@ -55,6 +55,10 @@ type Config struct {
 	// another name of it may still be visited. It is asked about open files;
 	// nil leaves out none.
 	Leave func(e *Entry) reason.Code
+	// Base is the directory that the names of Files are below, as if it were
+	// the root of the file system: no link leads out of it. Nil means that the
+	// names are paths like any. It stays open.
+	Base *Root
 	// Links are the inodes with several links that were visited already, and
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
@@ -73,8 +77,8 @@ func InodeOf(st *unix.Stat_t) Inode { return Inode{Dev: uint64(st.Dev), Ino: st.
 type Entry struct {
 	// Path is for messages: the tree's path as it was given, joined with Rel.
 	Path string
-	// Rel is the path relative to the tree, or the base name of a file that
-	// was itself given as a tree.
+	// Rel is the path relative to the tree, or to Config.Base, or the base
+	// name of a file that was named itself.
 	Rel string
 	// File is a regular file, open for reading. The receiver closes it.
 	File *File
@@ -89,11 +93,15 @@ type Entry struct {
 	Err error
 
 	walker *walker
-	dir    *dir // nil for a file that was named itself
+	dir    *dir  // nil for a file that was named itself
+	base   *Root // that it was named below; nil for none
 }
 
 // Named reports whether the file was named itself, not found in a tree.
 func (e *Entry) Named() bool { return e.dir == nil }
+
+// Below reports whether the file was named as one below Config.Base.
+func (e *Entry) Below() bool { return e.base != nil }
 
 // A ChangedTypeError says that a path was a regular file or a directory when
 // its directory was read and something else when it was opened.
@@ -338,18 +346,44 @@ func (w *walker) openNamed(e *Entry, flags int) {
 		if e.open(flags); e.Err != nil {
 			return
 		}
-		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.cfg.Links.visit(&e.Stat) {
+		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.isLink(&e.Stat, -1, e.File.fd) {
 			e.Skip = reason.HardLink
 		}
 		if e.Skip != "" {
 			e.File.Close()
 			e.File = nil
 		}
-	case w.cfg.Links.visit(&e.Stat):
-		e.Skip = reason.HardLink
-	case !w.cfg.CountOnly:
-		e.open(flags)
+	case w.cfg.CountOnly:
+		if w.cfg.Links.visit(&e.Stat) {
+			e.Skip = reason.HardLink
+		}
+	default:
+		if e.open(flags); e.Err == nil && w.isLink(&e.Stat, -1, e.File.fd) {
+			e.File.Close()
+			e.File, e.Skip = nil, reason.HardLink
+		}
 	}
+}
+
+// isLink reports whether another name of the inode was visited before. The file is
+// open as fd, or, if that is -1, lies in the directory that is open as at.
+func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
+	if st.Nlink < 2 {
+		return false
+	}
+	if fd < 0 {
+		fd = at
+	}
+	return !breaksLinks(fd) && w.cfg.Links.visit(st)
+}
+
+// breaksLinks reports whether the names of an inode with several may stand for
+// several files once one of them is changed: overlayfs copies a lower file up under
+// the one name by which it is changed (without the feature index, see
+// Documentation/filesystems/overlayfs.rst). Each name then is a file of its own.
+func breaksLinks(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {

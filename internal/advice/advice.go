@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/run"
+	"imaseal/internal/selinux"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
@@ -23,13 +24,15 @@ import (
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
+	"imaseal/keys/program"
 	"imaseal/walk"
 )
 
 // Of returns the code of an error, and what the user can do about it in a line.
 // Either is empty if there is none.
 func Of(err error) (reason.Code, string) {
-	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofKey, ofEVM, ofPolicy, ofSystem} {
+	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofArchive, ofKey, ofEVM, ofPolicy, ofSystem} {
 		if code, text := find(err); code != "" {
 			return code, text
 		}
@@ -43,7 +46,7 @@ func OfCode(c reason.Code) string {
 	case reason.NoKey:
 		return "--key FILE, or a directory, names the certificates or public keys to check signatures with"
 	case reason.UnknownKey:
-		return "--key FILE names further certificates; imaseal keys id tells which ids they have"
+		return "--key FILE names further certificates; imaseal keys id FILE tells which ids they have"
 	case reason.NoHMACKey:
 		return "--evm-key FILE names the HMAC key"
 	}
@@ -69,13 +72,15 @@ func ofFile(err error) (reason.Code, string) {
 	case errors.Is(err, run.ErrChanging):
 		return "changing", "stop what writes to the file, and run the same command again"
 	case errors.Is(err, label.ErrUnknownLabel):
-		return "unknown-label", "look at it with imaseal show; --force replaces it"
+		return "unknown-label", "look at it with imaseal show FILE; --force replaces it"
 	case errors.Is(err, label.ErrBrokenSignature):
-		return "broken-signature", "look at it with imaseal show; --replace-signatures replaces it by a hash"
+		return "broken-signature", "look at it with imaseal show FILE; --replace-signatures replaces it by a hash"
 	case errors.Is(err, label.ErrForeignSigFile):
 		return "foreign-signature-file", "move that file away, or replace it with --force"
 	case errors.Is(err, label.ErrStaleEVM):
-		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm removes it"
+		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm FILE removes it"
+	case errors.Is(err, target.ErrMapped):
+		return "mapped-owners", "make EVM labels through a mount without X-mount.idmap or --map-users, where the files have the owners that they have on the disk"
 	case is[*target.NotBoundError](err):
 		return "not-bound", "--evm portable makes EVM labels that need no inode"
 	}
@@ -85,8 +90,11 @@ func ofFile(err error) (reason.Code, string) {
 // ofTree is about trees, lists, logs and reports as a whole.
 func ofTree(err error) (reason.Code, string) {
 	list, isList := errors.AsType[*mounted.ListError](err)
+	broken, isReport := errors.AsType[*run.ReportError](err)
 	switch {
-	case is[*run.ReportError](err):
+	case isReport && !broken.Last:
+		return "report", "the run ended there: run the same command again, with -q if nobody reads the report"
+	case isReport:
 		return "report", "" // what helps files does not help the report
 	case isList && list.NeedsNUL:
 		return "bad-list", "add -0"
@@ -104,6 +112,12 @@ func ofTree(err error) (reason.Code, string) {
 		return "no-space", "free some space, make the file system larger, or sign fewer files with --rules"
 	case is[*mounted.BlockError](err):
 		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
+	case is[*selinux.OutsideError](err):
+		return "outside-root", "--contexts-root names a directory that every PATH lies in"
+	case errors.Is(err, selinux.ErrCompiled):
+		return "compiled-contexts", "name the file without .bin, which it was made of"
+	case is[*selinux.LineError](err):
+		return "bad-contexts", "" // says itself where, and what is wrong
 	case is[*plan.RuleError](err):
 		return "bad-rules", "a line is sign, hash or skip, and a pattern or one of @executable, @module, @firmware and @any"
 	}
@@ -114,19 +128,30 @@ func ofTree(err error) (reason.Code, string) {
 func ofKey(err error) (reason.Code, string) {
 	passphrase, isPassphrase := errors.AsType[*keyfile.PassphraseError](err)
 	kernel, isKernel := errors.AsType[*keyring.Error](err)
+	ring, isRing := errors.AsType[*host.KeyringError](err)
 	switch {
+	case isRing && ring.Namespaced:
+		return "not-permitted", "run as root outside containers and user namespaces"
+	case isRing:
+		return "not-permitted", Root
 	case isPassphrase && !passphrase.Wrong:
 		return "needs-passphrase", Passphrase
 	case isPassphrase:
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
-		return "unsupported-key", "imaseal keys generate makes a key that kernels take"
+		return "unsupported-key", "imaseal keys generate --out PREFIX makes a key that kernels take"
+	case is[*pkcs11.PINError](err):
+		return "pin", "the first line of pin-source counts, else IMASEAL_PKCS11_PIN, else --passphrase-file, else what is typed"
+	case is[*program.MissingError](err):
+		return "no-key-program", "imaseal-key(7) says what such a program is; a file of that name is written ./NAME"
+	case is[*keys.GivenUpError](err):
+		return "key-given-up", "the files after that were not tried: run the same command again when the key works"
 	case is[*keys.MismatchError](err):
-		return "key-mismatch", "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key"
+		return "key-mismatch", "imaseal keys id FILE tells which certificate belongs to which key; imaseal keys cert --key KEY --out PREFIX makes one for a key"
 	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
-		return "not-trusted", "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts"
+		return "not-trusted", "imaseal keys cert --key KEY --out PREFIX --ca CA --ca-key CAKEY issues a certificate; its CA must be in a keyring that the kernel trusts"
 	case isKernel && os.Geteuid() != 0:
-		return "keyring", "run as root"
+		return "keyring", Root
 	case isKernel:
 		return "keyring", "" // says itself what the error number means
 	}
@@ -134,11 +159,10 @@ func ofKey(err error) (reason.Code, string) {
 }
 
 // Passphrase says where the passphrase of a private key may come from.
-const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment (for a token IMASEAL_PKCS11_PIN), or a terminal to ask on"
 
 // ofEVM is about EVM labels, their keys and their target.
 func ofEVM(err error) (reason.Code, string) {
-	trusted, isTrusted := errors.AsType[*evmkey.TrustedMasterError](err)
 	switch {
 	case errors.Is(err, inode.ErrNoUUID):
 		return "no-uuid", "--evm-uuid UUID tells the UUID that the file system has on the target; --evm portable needs none"
@@ -146,8 +170,8 @@ func ofEVM(err error) (reason.Code, string) {
 		return "no-generation", "HMACs and inode-bound signatures need a file system that numbers the generations of its inodes, as ext4, xfs, btrfs and f2fs do; --evm portable does not"
 	case errors.Is(err, evmkey.ErrMaster):
 		return "wrong-master", "give the file that was loaded as master key, byte by byte"
-	case isTrusted:
-		return "trusted-master", "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u"
+	case is[*evmkey.TrustedMasterError](err):
+		return "trusted-master", "a master key of type user needs no machine: --new-master FILE makes one"
 	case errors.Is(err, target.ErrNoEVM), errors.Is(err, host.ErrNoConfig):
 		return "no-config", "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz"
 	}
@@ -163,7 +187,7 @@ func ofPolicy(err error) (reason.Code, string) {
 	case isPrivilege:
 		return "not-permitted", "run as root; --namespace user is for tests without privilege"
 	case errors.Is(err, host.ErrPolicyNotRoot):
-		return "not-permitted", "run as root"
+		return "not-permitted", Root
 	case errors.Is(err, host.ErrPolicyHidden):
 		return "hidden-policy", "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line"
 	case errors.Is(err, host.ErrNoIMA):
@@ -171,6 +195,9 @@ func ofPolicy(err error) (reason.Code, string) {
 	}
 	return "", ""
 }
+
+// Root is what helps where the kernel lets only root do something.
+const Root = "run as root"
 
 // Words for file systems that cannot be written to, or hold no attributes.
 const (
@@ -195,7 +222,7 @@ func ofSystem(err error) (reason.Code, string) {
 	case errors.Is(err, unix.EPERM) && root:
 		return "not-permitted", "EVM or a security module may refuse it, see the kernel log"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "not-permitted", "run as root"
+		return "not-permitted", Root
 	case errors.Is(err, unix.EIO):
 		return "io-error", ""
 	case is[*tree.PartialError](err):

@@ -86,6 +86,9 @@ type File struct {
 	match.File
 	Regular bool   // of others nothing is appraised
 	Mode    uint32 // the set-id bits of programs count
+	// AtBoot says that the file may be used before modules can be loaded from
+	// where it is.
+	AtBoot bool
 	// NoXattrs says that the file system has no extended attributes at all;
 	// an appraised file is then denied without a record.
 	NoXattrs bool
@@ -128,22 +131,22 @@ func (k *Kernel) check(f *File, a match.Access, d match.Demands, direct bool, ha
 		if !d.DirectIO {
 			return denied(FailedDirectIO)
 		}
-		return k.algorithms(allowed(), alg, d)
+		return k.algorithms(alg, d)
 	}
-	digest, v := k.collect(f, alg, have == ofVerity || have == byDemand && d.Verity)
-	if v.Status == Denied {
-		if direct {
-			v = denied(FailedDirectIO, v.Reasons...)
-		}
-		return v
+	digest, collected := k.collect(f, alg, have == ofVerity || have == byDemand && d.Verity)
+	if direct {
+		collected = collected.renamed(FailedDirectIO)
+	}
+	if collected.Status == Denied {
+		return collected
 	}
 	v, isSigned := k.measureModSig(f, a, d, digest)
 	if direct && d.DirectIO {
 		v = allowed()
 	}
-	v = k.algorithms(v, alg, d)
-	if a.Mask&policy.MayWrite != 0 && isSigned && v.Status != Denied {
-		return denied("", because(NotWritable))
+	v = collected.then(v).then(k.algorithms(alg, d))
+	if a.Mask&policy.MayWrite != 0 && isSigned {
+		v = v.then(denied("", because(NotWritable)))
 	}
 	return v
 }
@@ -153,46 +156,63 @@ func isKernelRead(h policy.Hook) bool {
 	return h >= policy.ModuleCheck && h <= policy.PolicyCheck
 }
 
-// A digester computes the digest to compare with when it is needed.
-type digester func() (hash.Digest, Verdict)
+// A digester is the digest to compare with.
+type digester struct {
+	alg hash.Algorithm // zero if that is not known
+	// compute returns it, or why it cannot be computed. The content is read only
+	// when it is called.
+	compute func() (hash.Digest, reason.List)
+}
 
-// collect is ima_collect_measurement(): it denies what cannot be collected.
-// The content is read only when the digest is asked for.
+// collect is ima_collect_measurement(): the verdict is about what cannot be
+// collected.
 func (k *Kernel) collect(f *File, alg hash.Algorithm, verity bool) (digester, Verdict) {
 	if verity {
 		sum, err := f.Content.Verity()
 		switch {
 		case err != nil:
-			return func() (hash.Digest, Verdict) {
-				return hash.Digest{}, undecided(reason.New(NoVerity, "the fs-verity digest: %v", err))
-			}, allowed()
+			why := missing(reason.New(NoVerity, "the fs-verity digest: %v", err))
+			return digester{compute: func() (hash.Digest, reason.List) { return hash.Digest{}, why }}, maybe(why, NoVerityDigest)
 		case sum.IsZero():
-			return nil, denied(NoVerityDigest)
+			return digester{}, denied(NoVerityDigest)
 		}
-		return func() (hash.Digest, Verdict) { return sum, allowed() }, allowed()
+		return digester{sum.Algorithm(), func() (hash.Digest, reason.List) { return sum, nil }}, allowed()
 	}
-	if alg != 0 && k.HasHash(alg) == policy.False {
-		return nil, denied(Failed, notThere(alg))
+	if alg == 0 {
+		why := missing(because(NoDefaultHash))
+		return digester{compute: func() (hash.Digest, reason.List) { return hash.Digest{}, why }}, allowed()
 	}
-	return func() (hash.Digest, Verdict) {
-		if alg == 0 {
-			return hash.Digest{}, undecided(because(NoDefaultHash))
-		}
+	return digester{alg, func() (hash.Digest, reason.List) {
 		sum, err := f.Content.Digest(alg)
 		if err != nil {
-			return hash.Digest{}, undecided(reason.New(NoContent, "the content's digest: %v", err))
+			return hash.Digest{}, missing(reason.New(NoContent, "the content's digest: %v", err))
 		}
-		return sum, allowed()
-	}, allowed()
+		return sum, nil
+	}}, k.computes(f, alg)
+}
+
+// computes is the verdict about whether the kernel can compute a file's digest.
+func (k *Kernel) computes(f *File, alg hash.Algorithm) Verdict {
+	switch p := k.Presence(alg); {
+	case p == policy.Absent:
+		return denied(Failed, notThere(alg))
+	case p == policy.UnknownPresence:
+		return maybe(missing(reason.New(UnknownDigest, "not known whether the kernel has %s", alg)), Failed)
+	case p == policy.Module && f.AtBoot:
+		return maybe(missing(reason.New(reason.ModularDigest, "denied before the initramfs has loaded the module for %s", alg)), Failed)
+	case p == policy.Present && f.AtBoot:
+		return maybe(missing(reason.New(reason.ModularDigest, "not known whether the kernel has %s built in; else denied before the initramfs has loaded its module", alg)), Failed)
+	}
+	return allowed()
 }
 
 // algorithms applies appraise_algos, to the label's algorithm.
-func (k *Kernel) algorithms(v Verdict, alg hash.Algorithm, d match.Demands) Verdict {
+func (k *Kernel) algorithms(alg hash.Algorithm, d match.Demands) Verdict {
 	switch {
-	case v.Status == Denied || d.Algos == 0 || d.Algos.Has(alg):
-		return v
+	case d.Algos == 0 || d.Algos.Has(alg):
+		return allowed()
 	case alg == 0:
-		return undecided(because(NoDefaultHash))
+		return maybe(missing(because(NoDefaultHash)), DeniedAlgorithm)
 	}
 	return denied(DeniedAlgorithm)
 }
@@ -209,15 +229,12 @@ func (k *Kernel) measureModSig(f *File, a match.Access, d match.Demands, digest 
 	case f.ModSig == ModSigUnchecked:
 		states = []ModSig{ModSigRight, ModSigWrong}
 	}
-	var verdict Verdict
+	var verdicts []Verdict
 	isSigned := false
-	for i, state := range states {
+	for _, state := range states {
 		v, signed := k.measure(f, a, d, digest, state)
-		if i == 0 {
-			verdict, isSigned = v, signed
-		} else if v.Status != verdict.Status {
-			return undecided(because(UncheckedModSig)), false
-		}
+		verdicts = append(verdicts, v)
+		isSigned = isSigned || signed
 	}
-	return verdict, isSigned
+	return oneOf(missing(because(UncheckedModSig)), verdicts...), isSigned
 }

@@ -118,10 +118,15 @@ var (
 
 func kernel(major, minor int) *Kernel {
 	return &Kernel{
-		Kernel: policy.Kernel{Major: major, Minor: minor, DefaultHash: hash.SHA256},
+		Kernel: policy.Kernel{Major: major, Minor: minor, DefaultHash: hash.SHA256, Digests: all(policy.BuiltIn)},
 		Keys:   toy{good},
 		EVM:    EVM{Keys: toy{evmKey}},
 	}
+}
+
+// all is a kernel that has every algorithm in the same way.
+func all(p policy.Presence) func(hash.Algorithm) policy.Presence {
+	return func(hash.Algorithm) policy.Presence { return p }
 }
 
 func file(label []byte) *File {
@@ -250,7 +255,7 @@ func TestCircumstances(t *testing.T) {
 		{"FUSE", func(_ *Kernel, f *File) { fuse(f); f.UserMount = policy.False }, readFile, match.Demands{}, false, allowed()},
 		{"FUSE of a user", func(_ *Kernel, f *File) { fuse(f); f.UserMount = policy.True }, readFile, match.Demands{}, false, denied(Unverifiable)},
 		{"FUSE, not known whose", func(_ *Kernel, f *File) { fuse(f) }, readFile, match.Demands{}, false,
-			undecided(because(UnknownMount))},
+			maybe(missing(because(UnknownMount)), Unverifiable)},
 		{"FUSE, fail_securely", func(_ *Kernel, f *File) { fuse(f) }, readFile, match.Demands{FailSecurely: true}, false, denied(Unverifiable)},
 		{"FUSE, fail_securely, no label", func(_ *Kernel, f *File) { fuse(f); f.IMA = nil }, readFile, match.Demands{FailSecurely: true}, false, denied(Unverifiable)},
 		{"ext4, fail_securely", nil, readFile, match.Demands{FailSecurely: true}, false, allowed()},
@@ -264,25 +269,25 @@ func TestCircumstances(t *testing.T) {
 		{"no verity", func(_ *Kernel, f *File) { f.Content = bytesOf{data: content} }, readFile, verified, false, denied(NoVerityDigest)},
 		{"no verity, mixed, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = bytesOf{}, nil }, readFile, mixed, false, denied(NoVerityDigest)},
 
-		{"algorithm not in the kernel", func(k *Kernel, _ *File) { k.Hashes = func(hash.Algorithm) policy.Truth { return policy.False } },
+		{"algorithm not in the kernel", func(k *Kernel, _ *File) { k.Digests = only(hash.SHA1) },
 			readFile, match.Demands{}, false, denied(Failed, notThere(hash.SHA256))},
 		{"default not known", func(k *Kernel, f *File) { k.DefaultHash, f.IMA = 0, []byte{4, 99, 1} }, readFile, match.Demands{}, false,
-			undecided(because(NoDefaultHash))},
+			maybe(missing(because(NoDefaultHash)), InvalidHash)},
 		{"default not known, not needed", func(k *Kernel, _ *File) { k.DefaultHash = 0 }, readFile, match.Demands{}, false, allowed()},
-		{"cannot be read", func(_ *Kernel, f *File) { f.Content = broken{} }, readFile, match.Demands{}, false, undecided(reason.New(NoContent, "the content's digest: no"))},
+		{"cannot be read", func(_ *Kernel, f *File) { f.Content = broken{} }, readFile, match.Demands{}, false, maybe(missing(reason.New(NoContent, "the content's digest: no")), InvalidHash)},
 		{"cannot be read, unknown key", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, toySign(imaevm.TypeSignature, 2, 9, sha256) }, readFile, match.Demands{}, false,
 			denied(InvalidSignature, unknownKey(9))},
 		{"cannot be read, no label", func(_ *Kernel, f *File) { f.Content, f.IMA = broken{}, nil }, readFile, match.Demands{}, false, denied(MissingHash)},
 		{"cannot be computed", func(_ *Kernel, f *File) { f.IMA = append([]byte{4, 18}, make([]byte, 32)...) }, readFile, match.Demands{}, false,
-			undecided(reason.New(NoContent, "the content's digest: %v", &hash.NotComputableError{Algorithm: hash.Streebog256}))},
+			maybe(missing(reason.New(NoContent, "the content's digest: %v", &hash.NotComputableError{Algorithm: hash.Streebog256})), InvalidHash)},
 		{"empty file", func(_ *Kernel, f *File) { f.Content, f.IMA = bytesOf{}, encode(imaevm.NewHash(sum(hash.SHA256, ""))) }, readFile, match.Demands{}, false, allowed()},
 
 		{"keys not known", func(k *Kernel, f *File) { k.Keys, f.IMA = nil, sigV2 }, readFile, signed, false,
-			undecided(because(NoKeys))},
+			maybe(missing(because(NoKeys)), InvalidSignature)},
 		{"keys not known, writing", func(k *Kernel, f *File) { k.Keys, f.IMA = nil, sigV2 }, writeFile, signed, false,
-			denied("", because(NotWritable))},
+			Verdict{Denied, []Cause{InvalidSignature, ""}, reason.List{because(NoKeys), because(NotWritable)}}},
 		{"two keys with the id", func(_ *Kernel, f *File) { f.IMA = toySign(imaevm.TypeSignature, 2, 0xdead, sha256) }, readFile, signed, false,
-			undecided(reason.New(Unchecked, "the signature by key 0000dead cannot be checked"))},
+			maybe(missing(reason.New(Unchecked, "the signature by key 0000dead cannot be checked")), InvalidSignature)},
 		{"no signatures in the kernel", func(k *Kernel, f *File) { k.Config.AsymmetricKeys, f.IMA = policy.False, sigV2 }, readFile, signed, false,
 			denied(UnknownCause, because(NoSignatures))},
 		{"no verity signatures in the kernel", func(k *Kernel, f *File) { k.Config.AsymmetricKeys, f.IMA = policy.False, veritys }, readFile, verified, false,
@@ -298,9 +303,9 @@ func TestCircumstances(t *testing.T) {
 		{"modsig, other hook", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigRight, nil }, readFile, modsig, false, denied(SignatureRequired)},
 		{"modsig not in the kernel", func(k *Kernel, f *File) { k.Config.ModSig, f.ModSig, f.IMA = policy.False, ModSigRight, nil }, module, modsig, false, denied(SignatureRequired)},
 		{"modsig not checked", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnchecked, nil }, module, modsig, false,
-			undecided(because(UncheckedModSig))},
+			maybe(missing(because(UncheckedModSig)), InvalidSignature)},
 		{"modsig not looked for", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnknown, nil }, module, modsig, false,
-			undecided(because(UncheckedModSig))},
+			maybe(missing(because(UncheckedModSig)), SignatureRequired, InvalidSignature)},
 		{"modsig badHash, label right", func(_ *Kernel, f *File) { f.ModSig, f.IMA = ModSigUnknown, sigV2 }, module, modsig, false, allowed()},
 		{"modsig right, hash", func(_ *Kernel, f *File) { f.ModSig = ModSigRight }, module, modsig, false, allowed()},
 		{"modsig right, label wrong", func(_ *Kernel, f *File) {

@@ -21,16 +21,15 @@ const (
 	evmNoXattrs
 	evmFail
 	evmFailImmutable
+	evmCrash          // of the kernel
 	evmMaybe          // evmPass or evmFail
 	evmMaybeImmutable // evmPassImmutable or evmFailImmutable
 )
 
-// missing is the reason for an answer that is not certain.
-func missing(why reason.Reason) reason.List { return reason.List{why} }
-
-// evmStatus is evm_verifyxattr() for security.ima. The reasons say what is
+// evmStatus is evm_verifyxattr() for security.ima, after IMA has computed a digest
+// of the algorithm loaded, zero if that is not known. The reasons say what is
 // missing for a certain answer.
-func (k *Kernel) evmStatus(f *File) (evmStatus, reason.List) {
+func (k *Kernel) evmStatus(f *File, loaded hash.Algorithm) (evmStatus, reason.List) {
 	e := k.EVM
 	overlay := f.Magic.Known && f.Magic.Value == policy.MagicOverlay
 	switch {
@@ -50,7 +49,7 @@ func (k *Kernel) evmStatus(f *File) (evmStatus, reason.List) {
 		if len(f.EVM) <= imaevm.SignatureHeader { // evm_verify_hmac() looks at that first
 			return evmFail, nil
 		}
-		return k.evmSignature(f)
+		return k.evmSignature(f, loaded)
 	}
 	return evmFail, nil
 }
@@ -95,7 +94,7 @@ var (
 	portableStatuses = evmStatuses{imaevm.TypePortable, evmPassImmutable, evmFailImmutable, evmMaybeImmutable}
 )
 
-func (k *Kernel) evmSignature(f *File) (evmStatus, reason.List) {
+func (k *Kernel) evmSignature(f *File, loaded hash.Algorithm) (evmStatus, reason.List) {
 	s := boundStatuses
 	if imaevm.Type(f.EVM[0]) == imaevm.TypePortable {
 		s = portableStatuses
@@ -106,15 +105,15 @@ func (k *Kernel) evmSignature(f *File) (evmStatus, reason.List) {
 	case f.UserMount == policy.True:
 		return s.fail, nil
 	case f.EVM[1] == 1:
-		return k.evmV1(f, s)
+		return k.evmV1(f, s, loaded)
 	}
 	sig, err := imaevm.ParseSignature(f.EVM)
 	switch {
-	case err != nil, k.HasHash(sig.Alg) == policy.False:
+	case err != nil, k.Presence(sig.Alg) == policy.Absent:
 		return s.fail, nil
 	case k.EVM.Keys == nil:
 		return s.maybe, missing(because(NoEVMKeys))
-	case !hasKey(k.EVM.Keys, sig.KeyID):
+	case canBe(k.EVM.Keys, sig) != right:
 		return s.fail, nil
 	}
 	sum, status, why := k.evmDigest(f, sig.Alg, s)
@@ -122,17 +121,28 @@ func (k *Kernel) evmSignature(f *File) (evmStatus, reason.List) {
 		return status, why
 	}
 	// Before 7.2 the version byte is not looked at: 3 is verified like 2.
-	signed, ok := signedDigest(sig, sum, sig.Version == 3 && k.IsSigV3())
-	if !ok {
-		return s.fail, nil
-	}
-	switch check(k.EVM.Keys, sig.KeyID, signed, sig.Raw) {
+	switch check(k.EVM.Keys, sig, sum, sig.Version == 3 && k.IsSigV3()) {
 	case right:
-		return s.pass, nil
+		return k.ifLoaded(sig.Alg, loaded, s)
 	case cannotTell:
 		return s.maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
 	}
 	return s.fail, nil
+}
+
+// ifLoaded is the status of a right signature: EVM loads no module for its digest,
+// which was loaded already only for certain if IMA has just computed one of the same
+// algorithm. Kernel: init_desc(), security/integrity/evm/evm_crypto.c.
+func (k *Kernel) ifLoaded(a, loaded hash.Algorithm, s evmStatuses) (evmStatus, reason.List) {
+	switch p := k.Presence(a); {
+	case p == policy.BuiltIn, a == loaded:
+		return s.pass, nil
+	case p == policy.UnknownPresence:
+		return s.maybe, missing(reason.New(UnknownDigest, "not known whether the kernel has %s", a))
+	case p == policy.Present:
+		return s.maybe, missing(reason.New(UnloadedDigest, "not known whether the kernel has %s built in, and EVM loads no module", a))
+	}
+	return s.maybe, missing(reason.New(UnloadedDigest, "EVM does not load the module for %s: something else must have done so", a))
 }
 
 // evmDigest is what a signature in security.evm covers; without a digest the

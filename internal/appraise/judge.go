@@ -25,11 +25,11 @@ type Judgement struct {
 
 // Judge decides about an operation under a policy. It is denied if one of the
 // operation's accesses is denied for certain, and else undecided if one of
-// them is. What the kernel keeps with the inode between the accesses counts:
+// them is; the causes are those of all accesses up to the one that is denied. What the kernel keeps with the inode between the accesses counts:
 // demands, the digest, and that the file passed. Not so for the ways of Write:
 // a program goes one of them.
 func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subject) Judgement {
-	best := Judgement{Verdict: allowed(), Rule: match.NoRule}
+	best, total := Judgement{Verdict: allowed(), Rule: match.NoRule}, allowed()
 	if !f.Regular {
 		return best
 	}
@@ -38,18 +38,20 @@ func (k *Kernel) Judge(p policy.Policy, f *File, o match.Operation, s match.Subj
 		q := match.Query{Access: a, File: f.File, Subject: o.Task(k.Kernel, a, s, f.File, f.Mode)}
 		outcomes := match.Appraisal(p, q)
 		j := k.judgeAccess(p, f, q, outcomes, &h, o == match.DirectRead)
+		total = total.then(j.Verdict)
 		switch {
-		case j.Status == Denied:
-			return j
-		case j.Status == Undecided && best.Status == Allowed:
+		case j.Status == Denied, j.Status == Undecided && best.Status == Allowed,
+			j.Rule != match.NoRule && best.Rule == match.NoRule && best.Status == Allowed:
 			best = j
-		case j.Rule != match.NoRule && best.Rule == match.NoRule && best.Status == Allowed:
-			best = j
+		}
+		if total.Status == Denied {
+			break
 		}
 		if o != match.Write {
 			h.add(p, f, q, outcomes)
 		}
 	}
+	best.Verdict = total
 	return best
 }
 
@@ -111,24 +113,18 @@ func (k *Kernel) judgeAccess(p policy.Policy, f *File, q match.Query, outcomes [
 		return first
 	}
 	var said []string
-	var inner reason.List
-	certain := true
+	var verdicts []Verdict
 	for _, o := range outcomes {
-		j := judge(o)
-		certain = certain && j.Verdict.Status == first.Status
-		said = append(said, describe(p, o, j.Verdict))
-		if j.Status == Undecided {
-			inner = inner.With(j.Reasons...)
-		}
+		v := judge(o).Verdict
+		verdicts = append(verdicts, v)
+		said = append(said, describe(p, o, v))
 	}
-	if certain && first.Status != Undecided {
+	v := oneOf(reason.List{{Code: Conditional, Words: strings.Join(said, "; ")}}, verdicts...)
+	if !v.Reasons.Has(Conditional) {
+		first.Verdict = v
 		return first
 	}
-	why := reason.List{{Code: Conditional, Words: strings.Join(said, "; ")}}
-	return Judgement{
-		Verdict: undecided(why.With(inner...)...),
-		Access:  q.Access, Rule: match.NoRule, Depends: match.Depends(outcomes),
-	}
+	return Judgement{Verdict: v, Access: q.Access, Rule: match.NoRule, Depends: match.Depends(outcomes)}
 }
 
 // describe says in words what an outcome would mean.

@@ -10,6 +10,7 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 )
 
 func parse(t *testing.T, text string) policy.Policy {
@@ -78,7 +79,9 @@ func TestJudgeUnknown(t *testing.T) {
 	}{
 		{"decides", "appraise uid=0", nil, Undecided, []string{"uid=0"}, `if uid=0, "appraise uid=0": denied (missing-hash); else no rule: allowed`},
 		{"does not matter", "appraise uid=0", hashed, Allowed, nil, ""},
-		{"denied either way", "appraise uid=0 appraise_type=imasig;appraise", nil, Denied, nil, ""},
+		{"denied either way", "appraise uid=0;appraise", nil, Denied, nil, ""},
+		{"denied by one cause or another", "appraise uid=0 appraise_type=imasig;appraise", nil, Denied, []string{"uid=0"},
+			`if uid=0, "appraise uid=0 appraise_type=imasig": denied (IMA-signature-required); else "appraise": denied (missing-hash)`},
 		{"in another action", "measure uid=0 digest_type=verity;appraise", hashed, Undecided, []string{"uid=0"},
 			`if uid=0, "appraise": denied (invalid-hash); else "appraise": allowed`},
 		{"two conditions", "dont_appraise subj_type=x uid=0;appraise", nil, Undecided, []string{"uid=0", "subj_type=x"},
@@ -187,12 +190,24 @@ func TestWithoutSHA3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stranger := append([]byte{4, 23}, sum.Bytes()...)
+	signature := toySign(imaevm.TypeSignature, 2, good, sum)
 	for _, c := range []struct {
 		major, minor int
+		label        []byte
 		want         Verdict
-	}{{6, 1, denied(InvalidHash)}, {6, 12, allowed()}} {
-		if j := kernel(c.major, c.minor).Judge(p, file(label), match.Read, match.Root()); !same(j.Verdict, c.want) {
-			t.Errorf("%d.%d: %+v", c.major, c.minor, j)
+	}{
+		{6, 1, label, denied(InvalidHash, reason.New(UnknownAlgorithm, "the label is of sha3-256, which this kernel takes for sha256, its default: it came with Linux 6.7"))},
+		{6, 12, label, allowed()},
+		{6, 1, label[:33], denied(InvalidHash, reason.New(ShortLabel, "the label has 31 of the 32 bytes of a sha256 digest"))},
+		{6, 12, label[:33], denied(InvalidHash, reason.New(ShortLabel, "the label has 31 of the 32 bytes of a sha3-256 digest"))},
+		{6, 12, stranger, denied(InvalidHash, reason.New(UnknownAlgorithm, "the label names the digest algorithm 23, which kernels take for sha256, their default"))},
+		{6, 12, badHash, denied(InvalidHash)},
+		{6, 1, signature, denied(InvalidSignature, reason.New(NoDigest, "the kernel does not have sha3-256"))},
+		{6, 12, signature, allowed()},
+	} {
+		if j := kernel(c.major, c.minor).Judge(p, file(c.label), match.Read, match.Root()); !same(j.Verdict, c.want) {
+			t.Errorf("%d.%d, %x: %+v", c.major, c.minor, c.label[:3], j)
 		}
 	}
 }
@@ -226,6 +241,36 @@ func TestSetID(t *testing.T) {
 			f.Mode, f.Owner, f.Group = c.mode, match.Is[uint32](0), match.Is[uint32](0)
 			if j := k.Judge(parse(t, c.policy), f, c.op, c.subject); j.Status != want {
 				t.Errorf("%s: %q, mode %o, %s: %+v, want %s", k.Kernel, c.policy, c.mode, c.op, j, want)
+			}
+		}
+	}
+	// Since 7.2 CREDS_CHECK has the new ids, and the capabilities of who executes.
+	root := match.Root()
+	root.GID, root.EGID, root.SGID = match.Is[uint32](0), match.Is[uint32](0), match.Is[uint32](0)
+	for _, c := range []struct {
+		policy       string
+		mode         uint32
+		owner, group uint32
+		subject      match.Subject
+		v612, v72    Status
+	}{
+		{"euid=0", setuid, 1000, 0, root, Denied, Denied},
+		{"euid=1000", setuid, 1000, 0, root, Allowed, Denied},
+		{"euid=1000", setuid, 0, 0, match.User(1000, 7), Denied, Allowed},
+		{"euid=0", setuid, 0, 0, match.User(1000, 7), Allowed, Denied},
+		{"euid=0", setuid, 1000, 0, match.User(1, 7), Allowed, Allowed},
+		{"egid=0", setgid, 0, 1000, root, Denied, Denied},
+		{"egid=1000", setgid, 0, 1000, root, Allowed, Denied},
+		{"egid=7", setgid, 0, 0, match.User(1000, 7), Denied, Allowed},
+		{"egid=0", setgid, 0, 0, match.User(1000, 7), Allowed, Denied},
+		{"egid=0", setgid &^ 0o10, 0, 0, match.User(1000, 7), Allowed, Allowed}, // no set-id bit
+		{"uid=0", setuid, 1000, 0, root, Denied, Denied},
+	} {
+		for k, want := range map[*Kernel]Status{kernel(6, 12): c.v612, kernel(7, 2): c.v72} {
+			f := file(nil)
+			f.Mode, f.Owner, f.Group = c.mode, match.Is(c.owner), match.Is(c.group)
+			if j := k.Judge(parse(t, "appraise func=CREDS_CHECK "+c.policy), f, match.Exec, c.subject); j.Status != want {
+				t.Errorf("%s: %s, mode %o, %d:%d, by %d: %+v, want %s", k.Kernel, c.policy, c.mode, c.owner, c.group, c.subject.UID.Value, j.Verdict, want)
 			}
 		}
 	}

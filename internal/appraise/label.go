@@ -7,6 +7,7 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
+	"imaseal/internal/reason"
 	"imaseal/sign"
 )
 
@@ -29,17 +30,14 @@ func (k *Kernel) measure(f *File, a match.Access, d match.Demands, digest digest
 
 // unverifiable: changes on FUSE cannot be seen, which a policy may refuse.
 func (k *Kernel) unverifiable(f *File, d match.Demands, v Verdict) Verdict {
-	fuse := policy.Unknown
-	if f.Magic.Known {
-		fuse = policy.Of(f.Magic.Value == policy.MagicFUSE)
+	if !f.Magic.Known || f.Magic.Value != policy.MagicFUSE {
+		return v
 	}
-	switch fuse.And(policy.Of(d.FailSecurely).Or(f.UserMount)) {
+	switch policy.Of(d.FailSecurely).Or(f.UserMount) {
 	case policy.True:
 		return denied(Unverifiable)
 	case policy.Unknown:
-		if v.Status == Allowed && fuse == policy.True {
-			return undecided(because(UnknownMount))
-		}
+		return oneOf(missing(because(UnknownMount)), v, denied(Unverifiable))
 	}
 	return v
 }
@@ -56,10 +54,12 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 		}
 		return denied(MissingHash), false
 	}
-	status, why := k.evmStatus(f)
+	status, why := k.evmStatus(f, digest.alg)
 	switch {
 	case status == evmNoXattrs && !tryMod, status == evmNoLabel:
 		return denied(MissingHMAC), false
+	case status == evmCrash:
+		return denied("", because(CrashesKernel)), false
 	case status == evmFailImmutable:
 		return denied(InvalidImmutable), true
 	case status == evmFail:
@@ -76,11 +76,11 @@ func (k *Kernel) label(f *File, a match.Access, d match.Demands, digest digester
 			v = allowed()
 		}
 	}
-	switch {
-	case why != nil && v.Status == Denied:
-		v.Reasons = v.Reasons.With(why...)
-	case why != nil:
-		v = undecided(why...)
+	switch status {
+	case evmMaybe:
+		v = oneOf(why, denied(InvalidHMAC), v)
+	case evmMaybeImmutable:
+		v = oneOf(why, denied(InvalidImmutable), v)
 	}
 	return v, isSigned
 }
@@ -94,7 +94,7 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 	}
 	switch imaevm.Type(label[0]) {
 	case imaevm.TypeHashLegacy, imaevm.TypeHash:
-		return verifyHash(label, d, digest, immutable), immutable, wrong
+		return k.verifyHash(label, d, digest, immutable), immutable, wrong
 	case imaevm.TypeSignature:
 		most := 2
 		if k.IsSigV3() {
@@ -130,18 +130,39 @@ func (k *Kernel) verify(label []byte, a match.Access, d match.Demands, digest di
 	return denied(UnknownData), false, wrong
 }
 
-func verifyHash(label []byte, d match.Demands, digest digester, immutable bool) Verdict {
+func (k *Kernel) verifyHash(label []byte, d match.Demands, digest digester, immutable bool) Verdict {
 	if !immutable && d.Signature {
 		if d.Verity {
 			return denied(VeritySignatureRequired)
 		}
 		return denied(SignatureRequired)
 	}
-	sum, v := digest()
-	if v.Status == Allowed && !imaevm.HashMatches(label, sum) {
-		return denied(InvalidHash)
+	if n := imaevm.HashSize(label); digest.alg != 0 && n < digest.alg.Size() {
+		return denied(InvalidHash, reason.New(ShortLabel, "the label has %d of the %d bytes of a %s digest", n, digest.alg.Size(), digest.alg))
 	}
-	return v
+	sum, why := digest.compute()
+	switch {
+	case why != nil:
+		return maybe(why, InvalidHash)
+	case !imaevm.HashMatches(label, sum):
+		return denied(InvalidHash, k.misfit(label, sum)...)
+	}
+	return allowed()
+}
+
+// misfit says why a hash label does not fit, where that needs not be the content.
+func (k *Kernel) misfit(label []byte, sum hash.Digest) reason.List {
+	if imaevm.Type(label[0]) != imaevm.TypeHash {
+		return nil
+	}
+	a, isNumber := hash.ByNumber(label[1])
+	switch {
+	case !isNumber:
+		return reason.List{reason.New(UnknownAlgorithm, "the label names the digest algorithm %d, which kernels take for %s, their default", label[1], sum.Algorithm())}
+	case a != sum.Algorithm():
+		return reason.List{reason.New(UnknownAlgorithm, "the label is of %s, which this kernel takes for %s, its default: it came with Linux 6.7", a, sum.Algorithm())}
+	}
+	return nil
 }
 
 // verifySignature checks a label of type 3 or 6 against the collected digest.
@@ -156,37 +177,43 @@ func (k *Kernel) verifySignature(label []byte, a match.Access, digest digester, 
 	case k.HasHash(sig.Alg) == policy.False:
 		return denied(cause, notThere(sig.Alg)), wrong
 	case k.Keys == nil:
-		return undecided(because(NoKeys)), cannotTell
+		return maybe(missing(because(NoKeys)), cause), cannotTell
 	}
-	if !hasKey(k.Keys, sig.KeyID) && k.Platform == nil {
-		return denied(cause, unknownKey(sig.KeyID)), noKey // whatever the content is
+	// What is wrong whatever the content is needs no digest, which may be one that
+	// cannot be computed here.
+	hasPlatform := sig.Kind == imaevm.TypeSignature && a.Hook == policy.KexecKernelCheck &&
+		k.Platform != nil && k.Config.PlatformKeyring != policy.False
+	said := canBe(k.Keys, sig)
+	if said != right && hasPlatform {
+		said = canBe(k.Platform, sig)
 	}
-	sum, v := digest()
-	if v.Status != Allowed {
-		return v, cannotTell
-	}
-	signed, ok := signedDigest(sig, sum, sig.Version == 3)
-	if !ok {
+	switch said {
+	case noKey:
+		return denied(cause, unknownKey(sig.KeyID)), noKey
+	case wrong:
 		return denied(cause, because(WrongSignature)), wrong
 	}
-	said := check(k.Keys, sig.KeyID, signed, sig.Raw)
-	if said != right && sig.Kind == imaevm.TypeSignature && a.Hook == policy.KexecKernelCheck &&
-		k.Platform != nil && k.Config.PlatformKeyring != policy.False {
-		said = check(k.Platform, sig.KeyID, signed, sig.Raw)
+	sum, why := digest.compute()
+	if why != nil {
+		return maybe(why, cause), cannotTell
+	}
+	said = check(k.Keys, sig, sum, sig.Version == 3)
+	if said != right && hasPlatform {
+		said = check(k.Platform, sig, sum, sig.Version == 3)
 	}
 	switch said {
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided(unchecked(Unchecked, "signature", sig.KeyID)), cannotTell
+		return maybe(missing(unchecked(Unchecked, "signature", sig.KeyID)), cause), cannotTell
 	case noKey:
 		return denied(cause, unknownKey(sig.KeyID)), noKey
 	}
 	return denied(cause, because(WrongSignature)), wrong
 }
 
-// signedDigest returns what the key signed. The kernel takes the bytes of the
-// collected digest and the label's algorithm as they come.
+// signedDigest returns what a key that signs digests signed. The kernel takes the
+// bytes of the collected digest and the label's algorithm as they come.
 func signedDigest(sig imaevm.Signature, sum hash.Digest, fileID bool) (hash.Digest, bool) {
 	if fileID {
 		var err error
@@ -208,21 +235,59 @@ const (
 	cannotTell // several keys with the id, or a kind of key that cannot be checked here
 )
 
-// hasKey reports whether the keyring may hold a key with the id.
-func hasKey(keys sign.Verifiers, id imaevm.KeyID) bool {
-	_, err := keys.Verifier(id)
-	_, unknown := errors.AsType[*sign.UnknownKeyError](err)
-	return !unknown
+// canBe says whether a signature can be right, whatever it is over: noKey, wrong if
+// its key signs no digests of that algorithm, else right.
+func canBe(keys sign.Verifiers, sig imaevm.Signature) answer {
+	d, err := hash.NewDigest(sig.Alg, make([]byte, sig.Alg.Size()))
+	if err != nil {
+		return wrong
+	}
+	v, err := keys.Verifier(sig.KeyID)
+	if _, unknown := errors.AsType[*sign.UnknownKeyError](err); unknown {
+		return noKey
+	}
+	if err == nil {
+		if isHashless(v) {
+			if sig.Version != 3 {
+				return wrong
+			}
+			return right
+		}
+		err = v.VerifyDigest(d, nil)
+	}
+	if _, refused := errors.AsType[*sign.DigestError](err); refused {
+		return wrong
+	}
+	return right
 }
 
-// check: the kernel takes the first of several keys with an id; which one that
-// is cannot be told.
-func check(keys sign.Verifiers, id imaevm.KeyID, d hash.Digest, sig []byte) answer {
-	v, err := keys.Verifier(id)
-	if err == nil {
-		err = v.VerifyDigest(d, sig)
+// isHashless reports whether a key signs messages, which only signatures of
+// version 3 have. Kernel: asymmetric_verify_v3(), and public_key_verify_signature(),
+// which wants the digest "none" of ML-DSA keys.
+func isHashless(v sign.Verifier) bool {
+	m, ok := v.(sign.MessageVerifier)
+	return ok && m.IsHashless()
+}
+
+// check checks a signature over the collected digest, or with fileID over the
+// imaevm.FileID with it. The kernel takes the first of several keys with an id;
+// which one that is cannot be told.
+func check(keys sign.Verifiers, sig imaevm.Signature, sum hash.Digest, fileID bool) answer {
+	v, err := keys.Verifier(sig.KeyID)
+	if err != nil {
+		return answerOf(err)
 	}
-	return answerOf(err)
+	if isHashless(v) {
+		if !fileID {
+			return wrong
+		}
+		return answerOf(v.(sign.MessageVerifier).VerifyMessage(imaevm.FileID(sig.Kind, sum), sig.Raw))
+	}
+	signed, ok := signedDigest(sig, sum, fileID)
+	if !ok {
+		return wrong
+	}
+	return answerOf(v.VerifyDigest(signed, sig.Raw))
 }
 
 // answerOf is the answer that an error of checking a signature stands for.

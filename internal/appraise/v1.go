@@ -3,6 +3,7 @@ package appraise
 import (
 	"errors"
 
+	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
@@ -22,26 +23,37 @@ func (k *Kernel) verifyV1(label []byte, digest digester) (Verdict, answer) {
 	switch {
 	case k.Config.Signature == policy.False:
 		return denied(UnknownCause, because(NoSignatures)), wrong
+	case k.crashes(err, k.KeysV1) && k.KeysV1 == nil:
+		return Verdict{Denied, []Cause{"", InvalidSignature}, missing(because(CrashesKernel))}, wrong
+	case k.crashes(err, k.KeysV1):
+		return denied("", because(CrashesKernel)), wrong
 	case err != nil || sig.Algorithm != imaevm.AlgorithmRSA:
 		return denied(InvalidSignature, because(MalformedSignature)), wrong
 	case k.Config.TrustedKeyring == policy.True:
 		return denied(InvalidSignature, because(NoV1Keys)), wrong
 	case k.KeysV1 == nil:
-		return undecided(because(NoKeys)), cannotTell
+		return maybe(missing(because(NoKeys)), InvalidSignature), cannotTell
 	case !hasKeyV1(k.KeysV1, sig.KeyID):
 		return denied(InvalidSignature, unknownKeyV1(sig.KeyID)), wrong
 	}
-	sum, v := digest()
-	if v.Status != Allowed {
-		return v, cannotTell
+	sum, why := digest.compute()
+	if why != nil {
+		return maybe(why, InvalidSignature), cannotTell
 	}
 	switch answerOf(sign.VerifyV1(sig, sum, k.KeysV1)) {
 	case right:
 		return allowed(), right
 	case cannotTell:
-		return undecided(unchecked(Unchecked, "signature", sig.KeyID)), cannotTell
+		return maybe(missing(unchecked(Unchecked, "signature", sig.KeyID)), InvalidSignature), cannotTell
 	}
 	return denied(InvalidSignature, because(WrongSignature)), wrong
+}
+
+// crashes reports whether the kernel may crash by a label, by the error of parsing
+// it: if it has its key, or if that is not known.
+func (k *Kernel) crashes(err error, keys sign.VerifiersV1) bool {
+	over, ok := errors.AsType[*imaevm.OverrunError](err)
+	return ok && k.Config.TrustedKeyring != policy.True && (keys == nil || hasKeyV1(keys, over.KeyID))
 }
 
 // hasKeyV1 is hasKey for version 1.
@@ -58,11 +70,13 @@ func unknownKeyV1(id imaevm.KeyIDV1) reason.Reason {
 }
 
 // evmV1 is evmSignature for version 1.
-func (k *Kernel) evmV1(f *File, s evmStatuses) (evmStatus, reason.List) {
+func (k *Kernel) evmV1(f *File, s evmStatuses, loaded hash.Algorithm) (evmStatus, reason.List) {
 	sig, alg, err := imaevm.ParseEVMSignatureV1(f.EVM)
 	switch {
+	case k.crashes(err, k.EVM.KeysV1) && k.Config.Signature != policy.False && k.Presence(alg) != policy.Absent:
+		return evmCrash, nil
 	case err != nil, sig.Algorithm != imaevm.AlgorithmRSA, k.Config.Signature == policy.False,
-		k.Config.TrustedKeyring == policy.True, k.HasHash(alg) == policy.False:
+		k.Config.TrustedKeyring == policy.True, k.Presence(alg) == policy.Absent:
 		return s.fail, nil
 	case k.EVM.KeysV1 == nil:
 		return s.maybe, missing(because(NoEVMKeys))
@@ -75,7 +89,7 @@ func (k *Kernel) evmV1(f *File, s evmStatuses) (evmStatus, reason.List) {
 	}
 	switch answerOf(sign.VerifyV1(sig, sum, k.EVM.KeysV1)) {
 	case right:
-		return s.pass, nil
+		return k.ifLoaded(alg, loaded, s)
 	case cannotTell:
 		return s.maybe, missing(unchecked(UncheckedEVM, "EVM signature", sig.KeyID))
 	}

@@ -63,17 +63,24 @@ func TestVersion1(t *testing.T) {
 		{"another default digest", sha256, func(k *Kernel) { k.DefaultHash = hash.SHA512 }, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"sha1 by default", sha1, func(k *Kernel) { k.DefaultHash = hash.SHA1 }, signed, allowed()},
 		{"sha1", sha1, nil, signed, denied(InvalidSignature, because(WrongSignature))},
-		{"default digest not known", sha256, func(k *Kernel) { k.DefaultHash = 0 }, signed, undecided(because(NoDefaultHash))},
+		{"default digest not known", sha256, func(k *Kernel) { k.DefaultHash = 0 }, signed, maybe(missing(because(NoDefaultHash)), InvalidSignature)},
 		{"the named digest is not read but signed", patch(sha256, 7, 0), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"the count likewise", patch(sha256, 16, 2), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"another key's algorithm", patch(sha256, 6, 1), nil, signed, denied(InvalidSignature, because(MalformedSignature))},
-		{"cut", sha256[:len(sha256)-1], nil, signed, denied(InvalidSignature, because(MalformedSignature))},
+		{"cut", sha256[:len(sha256)-1], nil, signed, denied("", because(CrashesKernel))},
+		{"cut, another key", sha256[:len(sha256)-1], func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa3072.key.pem") }, signed,
+			denied(InvalidSignature, because(MalformedSignature))},
+		{"cut, another key's algorithm", patch(sha256[:len(sha256)-1], 6, 1), nil, signed, denied(InvalidSignature, because(MalformedSignature))},
+		{"cut, keys not known", sha256[:len(sha256)-1], func(k *Kernel) { k.KeysV1 = nil }, signed,
+			Verdict{Denied, []Cause{"", InvalidSignature}, missing(because(CrashesKernel))}},
+		{"cut, a trusted keyring", sha256[:len(sha256)-1], func(k *Kernel) { k.Config.TrustedKeyring = policy.True }, signed,
+			denied(InvalidSignature, because(MalformedSignature))},
 		{"header alone", sha256[:18], nil, signed, denied(InvalidSignature, because(MalformedSignature))},
 		{"a bit flipped", patch(sha256, len(sha256)-1, sha256[len(sha256)-1]^1), nil, signed, denied(InvalidSignature, because(WrongSignature))},
 		{"certificates alone", sha256, func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa2048.cert.der") }, signed, denied(InvalidSignature, unknownKeyV1(id))},
 		{"another key", sha256, func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa3072.key.pem", "p256.key.pem") }, signed, denied(InvalidSignature, unknownKeyV1(id))},
 		{"both", sha256, func(k *Kernel) { k.KeysV1 = userKeys(t, "rsa2048.cert.der", "rsa2048.key.pem") }, signed, allowed()},
-		{"keys not known", sha256, func(k *Kernel) { k.KeysV1 = nil }, signed, undecided(because(NoKeys))},
+		{"keys not known", sha256, func(k *Kernel) { k.KeysV1 = nil }, signed, maybe(missing(because(NoKeys)), InvalidSignature)},
 		{"a trusted keyring", sha256, func(k *Kernel) { k.Config.TrustedKeyring = policy.True }, signed, denied(InvalidSignature, because(NoV1Keys))},
 		{"without asymmetric keys", sha256, func(k *Kernel) { k.Config.AsymmetricKeys = policy.False }, signed, allowed()},
 		{"without CONFIG_SIGNATURE", sha256, func(k *Kernel) { k.Config.Signature = policy.False }, signed, denied(UnknownCause, because(NoSignatures))},
@@ -139,7 +146,7 @@ func TestEVMVersion1(t *testing.T) {
 		{"portable, another", imaevm.TypePortable, hash.SHA1, 4, nil, false},
 		{"portable, none", imaevm.TypePortable, hash.SHA1, 23, nil, false},
 		{"bound", imaevm.TypeSignature, hash.SHA1, 2, nil, true},
-		{"no digest", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Hashes = only(hash.SHA1) }, false},
+		{"no digest", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Digests = only(hash.SHA1) }, false},
 		{"no key", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.EVM.KeysV1 = userKeys(t, "rsa3072.key.pem") }, false},
 		{"trusted keyring", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.Config.TrustedKeyring = policy.True }, false},
 		{"version 3 demanded", imaevm.TypePortable, hash.SHA256, 4, func(k *Kernel) { k.EVM.SigV3, k.Major, k.Minor = true, 7, 2 }, false},
@@ -157,10 +164,15 @@ func TestEVMVersion1(t *testing.T) {
 		if c.change != nil {
 			c.change(k)
 		}
-		if k.Hashes != nil {
+		if k.Presence(hash.SHA256) == policy.Absent { // IMA comes first
 			f.IMA = toySign(imaevm.TypeSignature, 2, good, sum(hash.SHA1, content))
 		}
 		v := k.check(f, readFile, signed, false, byDemand)
+		cut := *f
+		cut.EVM = f.EVM[:len(f.EVM)-1]
+		if w := k.check(&cut, readFile, signed, false, byDemand); w.Status != Denied || c.allowed && !w.Reasons.Has(CrashesKernel) {
+			t.Errorf("%s, cut: %+v", c.name, w)
+		}
 		want := InvalidImmutable
 		if c.kind != imaevm.TypePortable || k.EVM.SigV3 {
 			want = InvalidHMAC
@@ -172,6 +184,11 @@ func TestEVMVersion1(t *testing.T) {
 }
 
 // only is a kernel with one algorithm.
-func only(has hash.Algorithm) func(hash.Algorithm) policy.Truth {
-	return func(a hash.Algorithm) policy.Truth { return policy.Of(a == has) }
+func only(has hash.Algorithm) func(hash.Algorithm) policy.Presence {
+	return func(a hash.Algorithm) policy.Presence {
+		if a == has {
+			return policy.BuiltIn
+		}
+		return policy.Absent
+	}
 }

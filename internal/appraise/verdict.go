@@ -2,6 +2,7 @@ package appraise
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"imaseal/hash"
@@ -58,6 +59,9 @@ const (
 	NoV1Keys           reason.Code = "no-v1-keys"
 	WrongSignature     reason.Code = "wrong-signature"
 	MalformedSignature reason.Code = "malformed-signature"
+	ShortLabel         reason.Code = "short-label"
+	UnknownAlgorithm   reason.Code = "unknown-digest"
+	CrashesKernel      reason.Code = "crashes-kernel"
 	WrongModSig        reason.Code = "wrong-modsig"
 	NoSignatures       reason.Code = "no-signature-support"
 	NoDigest           reason.Code = "unavailable-digest"
@@ -67,6 +71,8 @@ const (
 // be computed.
 const (
 	NoDefaultHash    reason.Code = "unknown-default-hash"
+	UnknownDigest    reason.Code = "unknown-digest-support"
+	UnloadedDigest   reason.Code = "unloaded-digest"
 	NoKeys           reason.Code = "no-keys"
 	NoEVMKeys        reason.Code = "no-evm-keys"
 	NoHMACKey        reason.Code = "no-hmac-key"
@@ -91,6 +97,7 @@ var words = map[reason.Code]string{
 	NoV1Keys:           "signed in version 1, for which the kernel's trusted keyring takes no keys",
 	WrongSignature:     "the signature is not that of the content",
 	MalformedSignature: "the signature is malformed",
+	CrashesKernel:      "a malformed signature of version 1, by which kernels crash that have its key; remove it",
 	WrongModSig:        "the signature appended to the file is wrong",
 	NoSignatures:       "the kernel verifies no signatures (CONFIG_INTEGRITY_ASYMMETRIC_KEYS, of version 1 CONFIG_SIGNATURE)",
 	NoDefaultHash:      "the kernel's default hash algorithm (ima_hash=) is not known",
@@ -126,7 +133,8 @@ func unchecked(c reason.Code, what string, id fmt.Stringer) reason.Reason {
 type Verdict struct {
 	Status Status
 	// Causes are those of a denial: one if it is known, several if it is one of
-	// them. An empty one stands for a denial that the kernel writes no record of.
+	// them. If the status is Undecided they are those that a denial may have. An
+	// empty one stands for a denial that the kernel writes no record of.
 	Causes []Cause
 	// Reasons say more of a denial, or what is missing for a decision.
 	Reasons reason.List
@@ -170,4 +178,60 @@ func denied(c Cause, why ...reason.Reason) Verdict {
 	return Verdict{Status: Denied, Causes: []Cause{c}, Reasons: why}
 }
 
-func undecided(why ...reason.Reason) Verdict { return Verdict{Reasons: why} }
+// maybe is a verdict that may be allowed, or denied by one of the causes, for want
+// of what the reasons say.
+func maybe(why reason.List, causes ...Cause) Verdict { return Verdict{Causes: causes, Reasons: why} }
+
+// missing is a single reason for what is not decided.
+func missing(why reason.Reason) reason.List { return reason.List{why} }
+
+// then is the verdict about what the kernel checks after v, if v lets it.
+func (v Verdict) then(w Verdict) Verdict {
+	switch {
+	case v.Status == Denied, w.Status == Allowed:
+		return v
+	case v.Status == Allowed:
+		return w
+	}
+	return Verdict{Status: w.Status, Causes: union(v.Causes, w.Causes), Reasons: v.Reasons.With(w.Reasons...)}
+}
+
+// oneOf is the verdict if it is one of several, which one being not known for the
+// reasons. If all are the same these do not count.
+func oneOf(why reason.List, verdicts ...Verdict) Verdict {
+	first := verdicts[0]
+	all := Verdict{Status: first.Status, Reasons: why}
+	isOther := func(v Verdict) bool { return v.Status != first.Status || !slices.Equal(v.Causes, first.Causes) }
+	if !slices.ContainsFunc(verdicts, isOther) {
+		all.Reasons = first.Reasons
+	}
+	for _, v := range verdicts {
+		if v.Status != all.Status {
+			all.Status = Undecided
+		}
+		all.Causes = union(all.Causes, v.Causes)
+		if v.Status == Undecided {
+			all.Reasons = all.Reasons.With(v.Reasons...)
+		}
+	}
+	return all
+}
+
+// renamed is a verdict all of whose denials have another cause.
+func (v Verdict) renamed(c Cause) Verdict {
+	if len(v.Causes) > 0 {
+		v.Causes = []Cause{c}
+	}
+	return v
+}
+
+// union has the causes of both, each once.
+func union(a, b []Cause) []Cause {
+	all := slices.Clone(a)
+	for _, c := range b {
+		if !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	return all
+}

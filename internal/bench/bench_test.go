@@ -1,31 +1,100 @@
-// Package bench measures imaseal side by side with its peers: the same tree,
-// one run, commands in turn, medians and ratios. It judges nothing.
+// Package bench measures imaseal side by side with its peers: the same tree, one
+// run, commands in turn, medians and ratios. It judges nothing: a row has the bar
+// that the project set itself beside what was measured.
+//
+// BENCH names the groups that are run, such as hash or sign,verify; without it all
+// are. BENCH_OUT names a file for the table as JSON.
 package bench
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"imaseal/internal/kernellab"
+	"golang.org/x/sys/unix"
 )
 
-var rounds = flag.Int("rounds", 7, "how often each command is run")
+var rounds = flag.Int("rounds", 7, "how often each command is run, after one warm-up")
 
-// A contender is a command that is timed.
-type contender struct {
-	name string
+// A command is one that is timed.
+type command struct {
 	argv []string
 	// before is run untimed, before each run.
 	before []string
 	// every lets slow commands have fewer turns: one in so many rounds.
 	every int
+	// files is how many files it works on, where those are fewer than of the
+	// others: its time counts for as many.
+	files, of int
+}
+
+// A row is a job of the table.
+type row struct {
+	group, job  string
+	ours        command
+	peerName    string
+	peer, floor *command
+	// bar is the ratio to reach: how many times as fast as the peer, or, with
+	// most, how many times as long as it at most.
+	bar  float64
+	most bool
+	cold bool
+}
+
+// A figure is what several runs of a command took, in seconds.
+type figure struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+	CPU    float64 `json:"cpu"`      // median of user and system time
+	Peak   float64 `json:"peak_mib"` // the largest
+	Runs   int     `json:"runs"`
+}
+
+// A measured row, as JSON has it.
+type measured struct {
+	Group string  `json:"group"`
+	Job   string  `json:"job"`
+	Ours  figure  `json:"ours"`
+	Peer  *figure `json:"peer,omitempty"`
+	Name  string  `json:"peer_name,omitempty"`
+	Floor *figure `json:"floor,omitempty"`
+	Ratio float64 `json:"ratio,omitempty"`
+	Bar   float64 `json:"bar,omitempty"`
+	Most  bool    `json:"at_most,omitempty"` // the ratio is ours to the peer's
+}
+
+// table has the rows in the order in which they were measured.
+var table []measured
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	status := m.Run()
+	if len(table) > 0 {
+		printTable()
+		if err := writeTable(os.Getenv("BENCH_OUT")); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}
+
+// wanted skips a group that BENCH does not name.
+func wanted(b *testing.B, group string) {
+	b.Helper()
+	if names := os.Getenv("BENCH"); names != "" && !slices.Contains(strings.Split(names, ","), group) {
+		b.Skipf("BENCH=%s", names)
+	}
 }
 
 // A sample is what one run took.
@@ -38,7 +107,7 @@ func run(b *testing.B, argv []string) sample {
 	b.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stderr = os.Stderr
-	if argv[0] == "evmctl" { // it prints every digest on stderr
+	if argv[0] == "evmctl" || argv[0] == "sh" { // evmctl prints every digest on stderr
 		cmd.Stderr = nil
 	}
 	start := time.Now()
@@ -51,20 +120,21 @@ func run(b *testing.B, argv []string) sample {
 	return sample{wall: wall, cpu: s.UserTime() + s.SystemTime(), peak: int64(s.SysUsage().(*syscall.Rusage).Maxrss)}
 }
 
-// compare runs the contenders in turn and prints a row for each, with its
-// ratio to the first.
-func compare(b *testing.B, title string, cold bool, contenders []contender) {
-	samples := make([][]sample, len(contenders))
+// measure runs the row's commands in turn.
+func measure(b *testing.B, r row) {
+	b.Helper()
+	commands := []*command{&r.ours, r.peer, r.floor}
+	samples := make([][]sample, len(commands))
 	for round := range *rounds + 1 {
-		for i, c := range contenders {
-			if c.every > 1 && round%c.every != 1 {
+		for i, c := range commands {
+			if c == nil || c.every > 1 && round%c.every != 1 {
 				continue
 			}
 			if c.before != nil {
 				run(b, c.before)
 			}
 			syscall.Sync()
-			if cold {
+			if r.cold {
 				dropCaches(b)
 			}
 			s := run(b, c.argv)
@@ -73,32 +143,100 @@ func compare(b *testing.B, title string, cold bool, contenders []contender) {
 			}
 		}
 	}
-	fmt.Printf("\n%s, %d rounds\n%-34s %9s %9s %9s %9s %9s\n", title, *rounds, "", "median s", "min s", "cpu s", "ratio", "peak MiB")
-	first := wallMedian(samples[0])
-	for i, c := range contenders {
-		s := samples[i]
-		if len(s) == 0 {
-			continue
+	m := measured{Group: r.group, Job: r.job, Name: r.peerName, Bar: r.bar, Most: r.most, Ours: *figures(&r.ours, samples[0])}
+	m.Peer, m.Floor = figures(r.peer, samples[1]), figures(r.floor, samples[2])
+	if m.Peer != nil {
+		m.Ratio = m.Peer.Median / m.Ours.Median
+		if r.most {
+			m.Ratio = 1 / m.Ratio
 		}
-		fmt.Printf("%-34s %9.3f %9.3f %9.3f %9.2f %9.1f\n", c.name, wallMedian(s).Seconds(),
-			slices.MinFunc(s, func(a, b sample) int { return int(a.wall - b.wall) }).wall.Seconds(),
-			median(s, func(s sample) time.Duration { return s.cpu }).Seconds(),
-			float64(wallMedian(s))/float64(first),
-			float64(slices.MaxFunc(s, func(a, b sample) int { return int(a.peak - b.peak) }).peak)/1024)
+	}
+	table = append(table, m)
+	fmt.Println(m.line())
+}
+
+func figures(c *command, samples []sample) *figure {
+	if c == nil || len(samples) == 0 {
+		return nil
+	}
+	scale := 1.0
+	if c.files > 0 {
+		scale = float64(c.of) / float64(c.files)
+	}
+	var wall, cpu []float64
+	f := &figure{Runs: len(samples)}
+	for _, s := range samples {
+		wall, cpu = append(wall, s.wall.Seconds()*scale), append(cpu, s.cpu.Seconds()*scale)
+		f.Peak = max(f.Peak, float64(s.peak)/1024)
+	}
+	slices.Sort(wall)
+	slices.Sort(cpu)
+	f.Median, f.Min, f.Max, f.CPU = wall[len(wall)/2], wall[0], wall[len(wall)-1], cpu[len(cpu)/2]
+	return f
+}
+
+const rowFormat = "%-40s %9s %15s %9s %9s %8s %8s %6s  %s"
+
+func (m measured) line() string {
+	number := func(f *figure) string {
+		if f == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.3f", f.Median)
+	}
+	ratio, bar := "-", "-"
+	if m.Ratio != 0 {
+		ratio = fmt.Sprintf("%.2f", m.Ratio)
+	}
+	if m.Bar != 0 {
+		bar = fmt.Sprintf(">= %g", m.Bar)
+		if m.Most {
+			bar = fmt.Sprintf("<= %g", m.Bar)
+		}
+	}
+	return fmt.Sprintf(rowFormat, m.Job, number(&m.Ours), fmt.Sprintf("%.3f-%.3f", m.Ours.Min, m.Ours.Max),
+		number(m.Peer), number(m.Floor), ratio, bar, fmt.Sprintf("%.0f", m.Ours.Peak), m.Name)
+}
+
+// machine says on what was measured.
+func machine() string {
+	model := "unknown processor"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return model
+	}
+	return fmt.Sprintf("%s, %d processors, Linux %s", model, runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]))
+}
+
+func printTable() {
+	fmt.Printf("\n%s; %d rounds\n", machine(), *rounds)
+	fmt.Printf(rowFormat+"\n", "job", "ours s", "min-max", "peer s", "floor s", "ratio", "bar", "MiB", "peer")
+	for _, m := range table {
+		fmt.Println(m.line())
 	}
 }
 
-func wallMedian(s []sample) time.Duration {
-	return median(s, func(s sample) time.Duration { return s.wall })
-}
-
-func median(s []sample, of func(sample) time.Duration) time.Duration {
-	d := make([]time.Duration, 0, len(s))
-	for _, s := range s {
-		d = append(d, of(s))
+func writeTable(name string) error {
+	if name == "" {
+		return nil
 	}
-	slices.Sort(d)
-	return d[len(d)/2]
+	b, err := json.MarshalIndent(struct {
+		Machine string     `json:"machine"`
+		Rounds  int        `json:"rounds"`
+		Rows    []measured `json:"rows"`
+	}{machine(), *rounds, table}, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(b, '\n'), 0o644)
 }
 
 func dropCaches(b *testing.B) {
@@ -118,84 +256,4 @@ func build(b *testing.B, pkg, name string) string {
 		b.Fatalf("go build %s: %v\n%s", pkg, err, msg)
 	}
 	return out
-}
-
-// BenchmarkHash labels the Debian tree with hashes.
-func BenchmarkHash(b *testing.B) {
-	lab := kernellab.Open(b)
-	imaseal, floor := build(b, "imaseal", "imaseal"), build(b, "imaseal/internal/bench/floor", "floor")
-	dir := lab.TreeImage(b, kernellab.Ext4).Mount(b)
-	clear := []string{imaseal, "clear", "-q", dir}
-	contenders := []contender{
-		{name: "imaseal hash", argv: []string{imaseal, "hash", "-q", dir}, before: clear},
-		{name: "evmctl ima_hash -r", argv: []string{"evmctl", "ima_hash", "-a", "sha256", "-r", dir}, before: clear},
-		{name: "floor: read and SHA-256", argv: []string{floor, dir}},
-		{name: "imaseal hash, nothing to do", argv: []string{imaseal, "hash", "-q", dir}, before: []string{imaseal, "hash", "-q", dir}},
-		{name: "imaseal verify", argv: []string{imaseal, "verify", "-q", dir}, before: []string{imaseal, "hash", "-q", dir}},
-		{name: "find -exec head -n 1 {} \\;", argv: []string{"sh", "-c", `find "$1" -fstype ext4 -type f -uid 0 -exec head -n 1 {} \; >/dev/null`, "sh", dir}, every: 3},
-	}
-	compare(b, "sha256 hashes, warm cache", false, contenders)
-	compare(b, "sha256 hashes, cold cache", true, contenders[:4])
-}
-
-// BenchmarkSign labels the Debian tree with signatures, IMA's and EVM's.
-func BenchmarkSign(b *testing.B) {
-	lab := kernellab.Open(b)
-	imaseal := build(b, "imaseal", "imaseal")
-	for _, kind := range []string{"rsa2048", "p256"} {
-		prefix := filepath.Join(b.TempDir(), kind)
-		run(b, []string{imaseal, "keys", "generate", "--type", kind, "--out", prefix})
-		dir := lab.TreeImage(b, kernellab.Ext4).Mount(b)
-		clear := []string{imaseal, "clear", "-q", dir}
-		sign := []string{imaseal, "sign", "-q", "--key", prefix + ".key", "--cert", prefix + ".pem"}
-		evmctl := []string{"evmctl", "ima_sign", "-a", "sha256", "-r", "-k", prefix + ".key", dir}
-		compare(b, kind+" signatures, warm cache", false, []contender{
-			{name: "imaseal sign", argv: append(slices.Clone(sign), dir), before: clear},
-			{name: "evmctl ima_sign -r", argv: evmctl, before: clear, every: 3},
-			{name: "imaseal sign, nothing to do", argv: append(slices.Clone(sign), dir), before: append(slices.Clone(sign), dir)},
-		})
-		if kind != "p256" {
-			continue
-		}
-		portable := []string{"evmctl", "sign", "--imasig", "-o", "-a", "sha256", "-r", "-k", prefix + ".key", dir}
-		compare(b, kind+" IMA and portable EVM signatures, warm cache", false, []contender{
-			{name: "imaseal sign --evm portable", argv: append(slices.Clone(sign), "--evm", "portable", dir), before: clear},
-			{name: "evmctl sign -r --imasig -o", argv: portable, before: clear, every: 3},
-		})
-	}
-}
-
-// bytesPerInode is more than mke2fs wants for each inode that it makes.
-const bytesPerInode = 17 << 10
-
-// BenchmarkMemory shows that memory does not grow with the tree.
-func BenchmarkMemory(b *testing.B) {
-	lab := kernellab.Open(b)
-	imaseal := build(b, "imaseal", "imaseal")
-	fmt.Printf("\npeak memory\n%-34s %9s %9s\n", "", "wall s", "peak MiB")
-	for _, files := range []int{10_000, 1_000_000} {
-		dir := lab.NewImage(b, kernellab.Ext4, int64(files)*bytesPerInode+64<<20, "").Mount(b)
-		fill(b, dir, files)
-		for _, command := range []string{"hash", "verify"} {
-			s := run(b, []string{imaseal, command, "-q", dir})
-			fmt.Printf("%-34s %9.2f %9.1f\n", fmt.Sprintf("%s, %d files", command, files), s.wall.Seconds(), float64(s.peak)/1024)
-		}
-	}
-}
-
-// fill makes small files with different contents, a thousand a directory.
-func fill(b *testing.B, dir string, files int) {
-	b.Helper()
-	for i := range files {
-		sub := filepath.Join(dir, fmt.Sprintf("d%04d", i/1000))
-		if i%1000 == 0 {
-			if err := os.Mkdir(sub, 0o755); err != nil {
-				b.Fatal(err)
-			}
-		}
-		name := filepath.Join(sub, fmt.Sprintf("file-%06d", i))
-		if err := os.WriteFile(name, []byte(name), 0o644); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

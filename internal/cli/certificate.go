@@ -13,6 +13,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/imaevm"
 	"imaseal/internal/report"
 	"imaseal/keys/cert"
 	"imaseal/keys/keyfile"
@@ -24,7 +25,8 @@ type certOptions struct {
 	days       *int
 	ca, caKey  string
 	passphrase passphraseOption
-	force      bool
+	tpm        string
+	making     makingOptions
 }
 
 // defaultDays is how many days a certificate is valid: ten years.
@@ -35,14 +37,14 @@ func (o *certOptions) outFlag(usage string) urfave.Flag {
 }
 
 func (o *certOptions) flags() []urfave.Flag {
-	return []urfave.Flag{
+	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "name", Destination: &o.name, Usage: "common `NAME` of the certificate (default: the last part of PREFIX)"},
 		&urfave.IntFlag{Name: "days", Action: noted(&o.days), Value: defaultDays, Usage: "`NUMBER` of days that the certificate is valid; kernels do not look"},
 		&urfave.StringFlag{Name: "ca", Destination: &o.ca, Usage: "certificate `FILE` of the CA that issues the certificate"},
 		&urfave.StringFlag{Name: "ca-key", Destination: &o.caKey, Usage: "private key `FILE` of the CA"},
 		o.passphrase.flag("", "private keys"),
-		&urfave.BoolFlag{Name: "force", Destination: &o.force, Usage: "overwrite files"},
-	}
+		tpmFlag(&o.tpm, ""),
+	}, o.making.flags()...)
 }
 
 // A certRequest says what certificate is to be made, and who issues it.
@@ -51,7 +53,8 @@ type certRequest struct {
 	days         int
 	ca, caKey    string // files; "" for a certificate that the key signs itself
 	passphrase   passphraseOption
-	force        bool
+	tpm          string // device of keys in a TPM
+	making       makingOptions
 }
 
 // lastYear is the last that certificates can name, RFC 5280 section 4.1.2.5.
@@ -62,7 +65,10 @@ const maxCommonName = 64
 
 // plan refuses what no command that makes certificates takes.
 func (o *certOptions) plan(args []string) (certRequest, error) {
-	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.force}
+	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.tpm, o.making}
+	if err := checkKey(o.caKey, o.tpm); err != nil {
+		return r, err
+	}
 	if o.days != nil {
 		r.days = *o.days
 	}
@@ -130,7 +136,7 @@ func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (is
 	if err != nil {
 		return issuer{}, err
 	}
-	key, err := p.openCertified(ctx, r.caKey, ask)
+	key, err := p.openCertified(ctx, r.caKey, r.tpm, ask)
 	if err != nil {
 		return issuer{}, err
 	}
@@ -150,9 +156,21 @@ func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (is
 	return issuer{certificate: parsed, key: key.Signer(ctx), source: r.ca, opened: key}, nil
 }
 
-func certificateFiles(prefix string, der []byte) []keyfile.File {
-	return []keyfile.File{
-		{Path: prefix + ".pem", Data: keyfile.EncodeCertificate(der), Mode: publicMode},
-		{Path: prefix + ".der", Data: der, Mode: publicMode},
+// certificateFiles are the files of a certificate.
+func certificateFiles(prefix string, der []byte) ([]madeFile, error) {
+	crt, err := keyfile.ParseCertificate(der)
+	if err != nil {
+		return nil, err
 	}
+	files := []madeFile{
+		publicFile(prefix+".pem", keyfile.EncodeCertificate(der), "certificate"),
+		publicFile(prefix+".der", der, "certificate"),
+	}
+	for i := range files {
+		files[i].Type = keyfile.Kind(crt.PublicKey)
+		if len(crt.KeyIDs) > 0 {
+			files[i].KeyID = imaevm.KeyID(crt.KeyIDs[0]).String()
+		}
+	}
+	return files, nil
 }

@@ -6,8 +6,12 @@ import (
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
+	"imaseal/hash"
+	"imaseal/internal/advice"
 	"imaseal/internal/appraise"
+	"imaseal/internal/cmdline"
 	"imaseal/internal/judge"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy"
@@ -28,8 +32,10 @@ type checkOptions struct {
 	namespace namespaceOption
 	evmState  string
 	evmKey    evmKeyOption
+	loads     []string
 	view      viewOptions
 	kernel    kernelOptions
+	archive   archiveOptions
 	output    outputOptions
 }
 
@@ -41,7 +47,8 @@ func (o *checkOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "evm-state", Destination: &o.evmState, Category: evmCategory, DefaultText: "as in the running kernel, if that is meant", Usage: "what EVM will have: none, hmac (the key is loaded), x509 (signatures are verified), sigv3 (only those of version 3, since 7.2), or several with commas (`STATE`)"},
 		o.evmKey.flag(),
 	}
-	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag())
+	loads := &urfave.StringSliceFlag{Name: "initramfs-loads", Action: into(&o.loads), Category: kernelCategory, Usage: "a digest `ALGORITHM` that the kernel has as a module, which the initramfs loads; may be given several times"}
+	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads, o.archive.tempDirFlag())
 	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
 }
 
@@ -52,15 +59,16 @@ type checkRequest struct {
 	host   bool // judges the host, too
 	policy policyRequest
 	use    use
-	keys   []string // files and directories
-	evmKey string   // "" for none
+	loads  []hash.Algorithm // by the initramfs
+	keys   []string         // files and directories
+	evmKey string           // "" for none
 	// target has everything but the keys, which are not opened yet.
 	target target.Options
 	// ifActive are options that count only where EVM is active.
 	ifActive []given
 	// mend are the options that commands that mend something need, too, and
 	// mendEVM those that they need where they make EVM labels.
-	mend, mendEVM []mendOption
+	mend, mendEVM []advice.Option
 }
 
 // judgesFiles reports whether there is more to judge than the host.
@@ -77,7 +85,7 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	}
 	r.Plan = plan.Plan{
 		Command: "check", ReadOnly: true, Selection: o.files.plan(paths, nil), // the policy decides about files of all owners
-		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+		Writing: plan.Writing{Namespace: o.namespace.name, Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
 	}
 	if r.judgesFiles() {
 		if r.Plan, err = r.Plan.Validate(); err != nil {
@@ -86,6 +94,13 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	}
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
+	}
+	for _, name := range o.loads {
+		a, err := hash.Parse(name)
+		if err != nil {
+			return r, &cmdline.UsageError{Err: fmt.Errorf("--initramfs-loads: %w", err), Advice: cmdline.DidYouMean(cmdline.Nearest(name, hash.Names()), "")}
+		}
+		r.loads = append(r.loads, a)
 	}
 	r.target, err = o.target()
 	return r, firstError(err, r.checkActive())
@@ -168,14 +183,17 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if !r.judgesFiles() {
 		return unready
 	}
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, bare: true})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true})
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	if text, ok := s.report.(*report.Text); ok {
-		advice := remedy{options: r.mend, evm: r.mendEVM, noUUID: r.target.NoUUID, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
-		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(advice.fix(g)) }}
+		remedy := advice.Remedy{
+			Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: pol.Policy, HasHMAC: t.State().HMAC,
+			Magic: magicOf,
+		}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy.Lines(g)) }}
 	}
 	if !r.output.silent() {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
@@ -214,9 +232,9 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil,
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Paths, isRootTree),
 		Kernel: appraise.Kernel{
-			Kernel: t.Kernel, Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
+			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
 		},
 	}
@@ -239,4 +257,34 @@ func evmWord(s target.State) string {
 		return "not active"
 	}
 	return "active (" + s.String() + ")"
+}
+
+// mendOptions are those that were given.
+func (o *checkOptions) mendOptions() (all, evm []advice.Option) {
+	add := func(to *[]advice.Option, name, value string) {
+		if value != "" {
+			*to = append(*to, advice.Option{Name: name, Value: value})
+		}
+	}
+	add(&all, "policy", o.policy.policy)
+	add(&all, "target-fs", o.policy.targetFS)
+	add(&all, "kernel-version", o.kernel.version)
+	add(&all, "kernel-config", o.kernel.config)
+	add(&all, "secure-boot", o.kernel.secureBoot)
+	add(&all, "evm-uuid", o.view.uuid)
+	if o.namespace.name != "security" {
+		add(&all, "namespace", o.namespace.name)
+	}
+	for _, name := range o.view.xattrs {
+		add(&evm, "evm-xattr", name)
+	}
+	add(&evm, "target-arch", o.kernel.arch)
+	return all, evm
+}
+
+// magicOf returns the superblock magic of the file system that a path is on.
+func magicOf(path string) (uint32, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	return uint32(st.Type), err
 }

@@ -50,7 +50,7 @@ func (o *clearOptions) plan(paths []string) (clearRequest, error) {
 	request, err := plan.Plan{
 		Command: "clear", Selection: o.files.plan(paths, owner), Writing: w, Attrs: attrs[o.label], Jobs: o.output.jobs,
 	}.Validate()
-	return clearRequest{request, o.output}, err
+	return clearRequest{request, o.output}, firstError(err, checkArchiveOutput(request, o.output))
 }
 
 func (p Program) clearCommand() *urfave.Command {
@@ -65,14 +65,15 @@ file below each PATH. No content is read.
 A way back is kept, or only labels of EVM are removed:
 
    imaseal clear --undo-log /root/labels.undo /mnt/root
-   imaseal clear --label evm /mnt/root`,
+   imaseal clear --label evm /mnt/root
+   imaseal clear --in-place tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.clear),
 	}
 }
 
 func (p Program) clear(ctx context.Context, r clearRequest) error {
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, countFiles: true, writers: run.Ignore})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, countFiles: true, writers: run.Ignore})
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,10 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
@@ -36,6 +38,7 @@ const (
 	exitFiles       = 3   // finished, but some files failed
 	exitVerdict     = 4   // at least one file is unlabelled, wrong or would be denied
 	exitInterrupted = 130 // ended by a signal
+	exitUnread      = 141 // nobody reads the output any more; what a shell says of SIGPIPE
 )
 
 // A Program is what the program sees of the world.
@@ -46,7 +49,7 @@ type Program struct {
 	Getenv         func(string) string
 	Host           host.Host
 
-	said *reason.List // warnings so far
+	said *said // warnings so far
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -70,7 +73,7 @@ func versionText() string {
 // Main runs the program and returns its exit status. When ctx ends, the files
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
-	p.said = new(reason.List)
+	p.said = new(said)
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {
@@ -93,15 +96,27 @@ func Main(ctx context.Context, p Program) int {
 
 // grammar is what the arguments may be.
 func (p Program) grammar() cmdline.Grammar {
-	return cmdline.Grammar{App: p.app(), Options: enumerated, Arguments: map[string]func() []string{"completion": completionShells}}
+	return cmdline.Grammar{
+		App: p.app(), Options: enumerated, Stdin: readStdin,
+		Arguments: map[string]func() []string{"completion": completionShells},
+	}
 }
 
 func (p Program) print(text string) error {
-	if _, err := io.WriteString(p.Stdout, text); err != nil {
-		return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
+	_, err := io.WriteString(p.Stdout, text)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPIPE):
+		return errUnread
 	}
-	return nil
+	return &advisedError{err: fmt.Errorf("writing to standard output: %w", pathless(err))}
 }
+
+// errUnread says that nobody reads the output any more, as behind a pipe to
+// head(1), and that nothing is lost by it: there is nothing to say, and nobody to
+// say it to. Other programs die of SIGPIPE there.
+var errUnread = errors.New("nobody reads the output")
 
 func (p Program) app() *urfave.App {
 	app := &urfave.App{
@@ -162,6 +177,9 @@ func (p Program) exit(err error) int {
 	if is[*InterruptedError](err) {
 		return exitInterrupted
 	}
+	if errors.Is(err, errUnread) {
+		return exitUnread
+	}
 	p.complain(err, make(map[string]bool))
 	if is[*cmdline.UsageError](err) {
 		return exitUsage
@@ -191,8 +209,21 @@ func (p Program) warn(c reason.Code, format string, args ...any) {
 	w := reason.New(c, format, args...)
 	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", w.Words)
 	if p.said != nil {
-		*p.said = append(*p.said, w)
+		p.said.add(w)
 	}
+}
+
+// A said keeps what was said. It is safe for concurrent use: keys warn while files
+// are signed.
+type said struct {
+	mu   sync.Mutex
+	list reason.List
+}
+
+func (s *said) add(w reason.Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, w)
 }
 
 // notes are the warnings so far.
@@ -200,7 +231,9 @@ func (p Program) notes() reason.List {
 	if p.said == nil {
 		return nil
 	}
-	return slices.Clone(*p.said)
+	p.said.mu.Lock()
+	defer p.said.mu.Unlock()
+	return slices.Clone(p.said.list)
 }
 
 // status turns a finished run into an error that carries the exit status.

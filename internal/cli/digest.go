@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"imaseal/internal/policy"
 	"imaseal/internal/reason"
 	"imaseal/internal/target"
 )
@@ -17,19 +18,19 @@ func (p Program) checkDigest(r labelRequest, t *target.Target) error {
 	has, isRoot := t.Digest(r.Algo), slices.ContainsFunc(r.Paths, isRootTree)
 	isMeant := !t.Running || isRoot
 	switch {
-	case has == target.Absent && (isMeant || r.policy != nil):
+	case has == policy.Absent && (isMeant || r.policy != nil):
 		return &advisedError{
 			err:    fmt.Errorf("%s has no %s, and would deny every file with such a label", describe(t), r.Algo),
 			advice: "--algo names another digest, --kernel-version or --kernel-config another kernel",
 		}
-	case has == target.Module && isRoot && !r.Force:
+	case has == policy.Module && isRoot && !r.Force:
 		return &advisedError{
 			err:    fmt.Errorf("%s is a module in %s: the files that are used before it is loaded, the programs that load it among them, would be denied", r.Algo, describe(t)),
 			advice: "--algo names another digest; or have the initramfs load the module, and add --force",
 		}
-	case has == target.Absent && r.Namespace == "security":
+	case has == policy.Absent && r.Namespace == "security":
 		p.warn(reason.AbsentDigest, "%s has no %s: it denies files with such labels (--kernel-version or --kernel-config names the kernel that the tree is for)", describe(t), r.Algo)
-	case has == target.Module && (isMeant || r.Namespace == "security"):
+	case has == policy.Module && (isMeant || r.Namespace == "security"):
 		p.warn(reason.ModularDigest, "%s is a module in %s: files that are used before it is loaded are denied", r.Algo, describe(t))
 	}
 	return nil

@@ -38,7 +38,7 @@ func (o *hashOptions) plan(paths []string) (labelRequest, error) {
 		return r, err
 	}
 	if r.key != nil && r.evm.signature == 0 {
-		return r, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
+		return r, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable; imaseal sign --key KEY PATH makes IMA signatures")
 	}
 	return r, o.checkView(r.evm, false)
 }
@@ -62,6 +62,9 @@ The running host, with a way back:
 
 What would be done, file by file:
    imaseal hash -nv /mnt/root
+
+An archive, by an ordinary user (see ARCHIVES in imaseal(8)):
+   imaseal hash tar:root.tar --output labelled.tar
 
 The files of one package:
    rpm -ql coreutils | imaseal hash --files-from -

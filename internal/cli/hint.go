@@ -48,6 +48,9 @@ func hintOn(r report.Result) (reason.Code, string) {
 
 // printable prints an error in one line, its path quoted where it has to be.
 func printable(err error) string {
+	if file, ok := errors.AsType[*passphraseFileError](err); ok {
+		return printableText(file.Error())
+	}
 	switch e := err.(type) {
 	case *fs.PathError:
 		return fmt.Sprintf("%s: %v", report.Quote(e.Path), e.Err)

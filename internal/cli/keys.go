@@ -18,9 +18,10 @@ import (
 func (p Program) keysCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "keys",
-		Usage: "make, identify and load keys and certificates",
+		Usage: "make, identify, load and list keys and certificates",
 		Subcommands: []*urfave.Command{
-			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysEVMKeyCommand(),
+			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysRemoveCommand(),
+			p.keysEVMKeyCommand(),
 		},
 	}
 }
@@ -68,24 +69,72 @@ func mayWrite(names, reads []string, force bool) error {
 	return nil
 }
 
-// writeFiles writes all files or none, and says which.
-func (p Program) writeFiles(files []keyfile.File, force bool) error {
-	if err := keyfile.WriteFiles(files, force); err != nil {
+// A madeFile is a file that a command makes, and what it holds.
+type madeFile struct {
+	keyfile.File
+	shownFileMade
+}
+
+// shownFileMade is what JSON has of a file that a command makes. Its fields only
+// ever grow.
+type shownFileMade struct {
+	shownPath
+	Holds string `json:"holds"`
+	Type  string `json:"type,omitempty"`  // of an asymmetric key
+	KeyID string `json:"keyid,omitempty"` // by which labels name it
+}
+
+// secretFile is a file that only its owner may read.
+func secretFile(path string, data []byte, holds string) madeFile {
+	return madeFile{keyfile.File{Path: path, Data: data, Mode: secretMode}, shownFileMade{shownPath: showPath(path), Holds: holds}}
+}
+
+// publicFile is a file for everybody.
+func publicFile(path string, data []byte, holds string) madeFile {
+	return madeFile{keyfile.File{Path: path, Data: data, Mode: publicMode}, shownFileMade{shownPath: showPath(path), Holds: holds}}
+}
+
+// makingOptions are those of commands that make files.
+type makingOptions struct{ force, json bool }
+
+func (o *makingOptions) flags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.BoolFlag{Name: "force", Destination: &o.force, Usage: "overwrite files"},
+		&urfave.BoolFlag{Name: "json", Destination: &o.json, Usage: "print one JSON object per file, then a summary object"},
+	}
+}
+
+// writeFiles writes all files of a command or none, and says which.
+func (p Program) writeFiles(command string, files []madeFile, o makingOptions) error {
+	plain := make([]keyfile.File, len(files))
+	for i, f := range files {
+		plain[i] = f.File
+	}
+	if err := keyfile.WriteFiles(plain, o.force); err != nil {
 		return err
 	}
 	for _, f := range files {
-		if err := p.print(fmt.Sprintf("wrote %s\n", report.Quote(f.Path))); err != nil {
+		var err error
+		if o.json {
+			err = p.printJSON(f.shownFileMade)
+		} else {
+			err = p.print(fmt.Sprintf("wrote %s\n", report.Quote(f.File.Path)))
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if !o.json {
+		return nil
+	}
+	return p.printSummary(shownSummary{Command: command})
 }
 
 // openCertified opens a private key that gets a certificate, or that of a CA. In
 // both cases kernels verify with it, and it does not matter whether the key's
 // file has a certificate.
-func (p Program) openCertified(ctx context.Context, ref string, ask keyfile.Ask) (*keys.Key, error) {
-	key, err := keys.Open(ctx, ref, ask, keys.Options{})
+func (p Program) openCertified(ctx context.Context, ref, tpm string, ask keyfile.Ask) (*keys.Key, error) {
+	key, err := keys.Open(ctx, ref, ask, p.complete(keys.Options{TPM: tpm}))
 	if err != nil {
 		return nil, err
 	}

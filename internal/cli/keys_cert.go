@@ -7,7 +7,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/keys/cert"
-	"imaseal/keys/keyfile"
 )
 
 // keysCertOptions are the options of imaseal keys cert.
@@ -19,7 +18,7 @@ type keysCertOptions struct {
 
 func (o *keysCertOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private key `FILE`, PEM or DER"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, tpm:HANDLE, SCHEME://… behind a program"},
 		o.outFlag("write PREFIX.pem and PREFIX.der, or PREFIX.csr (`PREFIX`)"),
 		&urfave.BoolFlag{Name: "request", Destination: &o.request, Usage: "make a signing request, PREFIX.csr, for a CA elsewhere"},
 	}
@@ -40,7 +39,10 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 		return r, err
 	}
 	if o.key == "" {
-		return r, conflict("no private key is given", "--key FILE")
+		return r, conflict("no private key is given", "--key KEY")
+	}
+	if err := checkKey(o.key, o.tpm); err != nil {
+		return r, err
 	}
 	if o.request {
 		return r, refuseWith("request", given{"ca", o.ca != ""}, given{"ca-key", o.caKey != ""}, given{"days", o.days != nil})
@@ -51,8 +53,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 func (p Program) keysCertCommand() *urfave.Command {
 	o := new(keysCertOptions)
 	return &urfave.Command{
-		Name:  "cert",
-		Usage: "make a certificate or a signing request for a key",
+		Name:      "cert",
+		Usage:     "make a certificate or a signing request for a key",
+		UsageText: "--key KEY --out PREFIX",
 		Description: `Makes a certificate, as generate does, for a private key that is there: signed
 by itself or by a CA, or a request that a CA elsewhere makes one of.
 
@@ -70,11 +73,11 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 	if r.request {
 		names = []string{r.prefix + ".csr"}
 	}
-	if err := mayWrite(names, []string{r.key, r.ca, r.caKey}, r.force); err != nil {
+	if err := mayWrite(names, []string{r.key, r.ca, r.caKey}, r.making.force); err != nil {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
-	key, err := p.openCertified(ctx, r.key, ask)
+	key, err := p.openCertified(ctx, r.key, r.tpm, ask)
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,9 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 			return err
 		}
 		request := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
-		return p.writeFiles([]keyfile.File{{Path: names[0], Data: request, Mode: publicMode}}, r.force)
+		file := publicFile(names[0], request, "certificate-request")
+		file.Type = key.Kind()
+		return p.writeFiles("keys cert", []madeFile{file}, r.making)
 	}
 	issuer, err := p.openCA(ctx, r.certRequest, ask)
 	if err != nil {
@@ -96,5 +101,9 @@ func (p Program) keysCert(ctx context.Context, r keysCertRequest) error {
 	if err != nil {
 		return err
 	}
-	return p.writeFiles(certificateFiles(r.prefix, der), r.force)
+	files, err := certificateFiles(r.prefix, der)
+	if err != nil {
+		return err
+	}
+	return p.writeFiles("keys cert", files, r.making)
 }

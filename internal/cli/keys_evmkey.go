@@ -23,14 +23,14 @@ type keysEVMKeyOptions struct {
 	size                  *int
 	master, newMaster     string
 	masterName, format    string // "" if not given
-	force                 bool
+	making                makingOptions
 }
 
 // defaultMasterName is what the kernel's documentation calls the master key.
 const defaultMasterName = "kmk-user"
 
 func (o *keysEVMKeyOptions) flags() []urfave.Flag {
-	return []urfave.Flag{
+	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "out", Destination: &o.out, Usage: "write the plain key to `FILE`, mode 0600"},
 		&urfave.IntFlag{Name: "size", Action: noted(&o.size), Value: evmkey.DefaultSize, Usage: "`NUMBER` of bytes of a new key"},
 		&urfave.StringFlag{Name: "from", Destination: &o.from, Usage: "take the plain key in `FILE` instead of a new one"},
@@ -40,8 +40,7 @@ func (o *keysEVMKeyOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "new-master", Destination: &o.newMaster, Usage: "make a master key and write it to `FILE`, mode 0600"},
 		&urfave.StringFlag{Name: "master-name", Destination: &o.masterName, DefaultText: defaultMasterName, Usage: "`NAME` of the master key in the kernel"},
 		&urfave.StringFlag{Name: "format", Destination: &o.format, DefaultText: evmkey.FormatDefault, Usage: "`FORMAT` of the blob: default, or enc32"},
-		&urfave.BoolFlag{Name: "force", Destination: &o.force, Usage: "overwrite files"},
-	}
+	}, o.making.flags()...)
 }
 
 // A keysEVMKeyRequest is what keys evm-key is asked for. Files that are not named
@@ -51,7 +50,7 @@ type keysEVMKeyRequest struct {
 	size                  int // of a new key, in bytes
 	master, newMaster     string
 	masterName, format    string
-	force                 bool
+	making                makingOptions
 }
 
 // writes are the names of the files that are written.
@@ -62,7 +61,7 @@ func (r *keysEVMKeyRequest) writes() []string {
 func (o *keysEVMKeyOptions) plan(args []string) (keysEVMKeyRequest, error) {
 	r := keysEVMKeyRequest{
 		out: o.out, from: o.from, blob: o.blob, open: o.open, size: evmkey.DefaultSize, master: o.master, newMaster: o.newMaster,
-		masterName: cmp.Or(o.masterName, defaultMasterName), format: cmp.Or(o.format, evmkey.FormatDefault), force: o.force,
+		masterName: cmp.Or(o.masterName, defaultMasterName), format: cmp.Or(o.format, evmkey.FormatDefault), making: o.making,
 	}
 	if len(args) > 0 {
 		return r, conflict(fmt.Sprintf("%q is not an option, and there are no paths here", args[0]), "--out FILE names the key's file")
@@ -154,6 +153,10 @@ func (p Program) keysEVMKeyCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "evm-key",
 		Usage: "make an EVM HMAC key and the blob that a kernel loads",
+		UsageText: `--out FILE
+--out FILE --blob FILE --new-master FILE
+--from FILE --blob FILE --master FILE
+--open FILE --master FILE --out FILE`,
 		Description: `Makes the key for --evm-key, or takes one with --from, and encrypts it with a
 master key of type user to the blob that keyctl loads; nothing of this needs the
 target's kernel. With --open it takes the key out of a blob instead.
@@ -175,17 +178,17 @@ ends with a newline stands for what the digits mean.`,
 }
 
 func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
-	err := mayWrite(r.writes(), []string{r.master, r.from, r.open}, r.force)
+	err := mayWrite(r.writes(), []string{r.master, r.from, r.open}, r.making.force)
 	if err != nil {
 		return err
 	}
-	var files []keyfile.File
+	var files []madeFile
 	var master []byte
 	switch {
 	case r.newMaster != "":
 		master = make([]byte, masterSize)
 		rand.Read(master)
-		files = append(files, keyfile.File{Path: r.newMaster, Data: master, Mode: secretMode})
+		files = append(files, secretFile(r.newMaster, master, "master-key"))
 	case r.master != "":
 		if master, err = p.readSecret(r.master, evmkey.ReadSecret); err != nil {
 			return err
@@ -198,7 +201,7 @@ func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
 	}
 	defer clear(key)
 	if r.out != "" {
-		files = append(files, keyfile.File{Path: r.out, Data: key, Mode: secretMode})
+		files = append(files, secretFile(r.out, key, "evm-key"))
 	}
 	if r.blob != "" {
 		if len(key) < evmkey.MinSize {
@@ -208,9 +211,9 @@ func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
 		if err != nil {
 			return err
 		}
-		files = append(files, keyfile.File{Path: r.blob, Data: []byte(blob.String()), Mode: secretMode})
+		files = append(files, secretFile(r.blob, []byte(blob.String()), "encrypted-evm-key"))
 	}
-	return p.writeFiles(files, r.force)
+	return p.writeFiles("keys evm-key", files, r.making)
 }
 
 // theEVMKey makes or finds the key. The caller clears it.

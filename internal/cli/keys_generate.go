@@ -67,8 +67,9 @@ func (o *keysGenerateOptions) plan(args []string) (keysGenerateRequest, error) {
 func (p Program) keysGenerateCommand() *urfave.Command {
 	o := new(keysGenerateOptions)
 	return &urfave.Command{
-		Name:  "generate",
-		Usage: "make a private key and its certificate",
+		Name:      "generate",
+		Usage:     "make a private key and its certificate",
+		UsageText: "--out PREFIX",
 		Description: `Makes a private key (PKCS#8, mode 0600) and a certificate as the kernel's
 keyrings want it, self-signed or issued by a CA. The .ima and .evm keyrings only
 take certificates whose CA the kernel trusts.
@@ -83,7 +84,7 @@ take certificates whose CA the kernel trusts.
 }
 
 func (p Program) keysGenerate(ctx context.Context, r keysGenerateRequest) error {
-	if err := mayWrite(r.files(), []string{r.ca, r.caKey}, r.force); err != nil {
+	if err := mayWrite(r.files(), []string{r.ca, r.caKey}, r.making.force); err != nil {
 		return err
 	}
 	ask := p.asker(ctx, r.passphrase)
@@ -99,7 +100,7 @@ func (p Program) keysGenerate(ctx context.Context, r keysGenerateRequest) error 
 		}
 		defer clear(passphrase)
 	}
-	var files []keyfile.File
+	var files []madeFile
 	if r.newCA != "" {
 		if issuer, files, err = newCA(r, passphrase); err != nil {
 			return err
@@ -117,11 +118,11 @@ func (p Program) keysGenerate(ctx context.Context, r keysGenerateRequest) error 
 	if err != nil {
 		return err
 	}
-	return p.writeFiles(append(files, made...), r.force)
+	return p.writeFiles("keys generate", append(files, made...), r.making)
 }
 
 // newCA makes a CA that issues the certificate, and its files.
-func newCA(r keysGenerateRequest, passphrase []byte) (issuer, []keyfile.File, error) {
+func newCA(r keysGenerateRequest, passphrase []byte) (issuer, []madeFile, error) {
 	key, err := cert.Generate(r.kind)
 	if err != nil {
 		return issuer{}, nil, err
@@ -138,12 +139,19 @@ func newCA(r keysGenerateRequest, passphrase []byte) (issuer, []keyfile.File, er
 	return issuer{certificate: certificate, key: key}, files, err
 }
 
-func keyFiles(prefix string, key crypto.Signer, der, passphrase []byte) ([]keyfile.File, error) {
-	private, err := keyfile.EncodePrivate(key, passphrase)
+// keyFiles are the files of a private key and its certificate.
+func keyFiles(prefix string, key crypto.Signer, der, passphrase []byte) ([]madeFile, error) {
+	encoded, err := keyfile.EncodePrivate(key, passphrase)
 	if err != nil {
 		return nil, err
 	}
-	return append([]keyfile.File{{Path: prefix + ".key", Data: private, Mode: secretMode}}, certificateFiles(prefix, der)...), nil
+	certificates, err := certificateFiles(prefix, der)
+	if err != nil {
+		return nil, err
+	}
+	private := secretFile(prefix+".key", encoded, "private-key")
+	private.Type, private.KeyID = certificates[0].Type, certificates[0].KeyID
+	return append([]madeFile{private}, certificates...), nil
 }
 
 // errPassphrases says that what was typed twice differs.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -13,23 +14,41 @@ import (
 )
 
 // keysIDOptions are the options of imaseal keys id.
-type keysIDOptions struct{ passphrase passphraseOption }
+type keysIDOptions struct {
+	passphrase passphraseOption
+	tpm        string
+	json       bool
+}
 
 func (o *keysIDOptions) flags() []urfave.Flag {
-	return []urfave.Flag{o.passphrase.flag("", "a private key")}
+	return []urfave.Flag{o.passphrase.flag("", "a private key"), tpmFlag(&o.tpm, ""), jsonFlag(&o.json, "print one JSON object per key, then a summary object")}
 }
 
 // A keysIDRequest is what keys id is asked for.
 type keysIDRequest struct {
 	files      []string
 	passphrase passphraseOption
+	tpm        string // device of keys in a TPM
+	json       bool
 }
 
 func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if len(files) == 0 {
 		return keysIDRequest{}, conflict("no FILE is given", "name keys or certificates")
 	}
-	return keysIDRequest{files, o.passphrase}, nil
+	stdin := slices.Index(files, "-")
+	if stdin >= 0 && slices.Contains(files[stdin+1:], "-") {
+		return keysIDRequest{}, conflict("standard input is given twice", "give one of the keys a file")
+	}
+	if stdin >= 0 && o.passphrase.file == "-" {
+		return keysIDRequest{}, conflict("a key and --passphrase-file both are standard input", "name a file for one of them")
+	}
+	for _, name := range files {
+		if err := checkKey(name, o.tpm); err != nil {
+			return keysIDRequest{}, err
+		}
+	}
+	return keysIDRequest{files, o.passphrase, o.tpm, o.json}, nil
 }
 
 func (p Program) keysIDCommand() *urfave.Command {
@@ -41,7 +60,8 @@ func (p Program) keysIDCommand() *urfave.Command {
 		Description: `Prints the id by which labels name each key: from the certificate's subject key
 identifier, else from the SHA-1 of the public key.
 
-   imaseal keys id signing.der`,
+   imaseal keys id signing.der
+   imaseal keys id --json signing.der`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.keysID),
 	}
@@ -50,24 +70,57 @@ identifier, else from the SHA-1 of the public key.
 func (p Program) keysID(ctx context.Context, r keysIDRequest) error {
 	ask := p.asker(ctx, r.passphrase)
 	for _, name := range r.files {
-		found, err := p.publicKeys(ctx, name, ask)
+		found, err := p.publicKeys(ctx, name, r.tpm, ask)
 		if err != nil {
 			return err
 		}
 		for _, k := range found {
-			if err := p.print(fmt.Sprintf("%s  %-8s  %s\n", k.KeyID(), k.Kind(), report.Quote(k.Source()))); err != nil {
+			if r.json {
+				err = p.printJSON(showPublic(k))
+			} else {
+				err = p.print(fmt.Sprintf("%s  %-8s  %s\n", k.KeyID(), k.Kind(), report.Quote(k.Source())))
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	if !r.json {
+		return nil
+	}
+	return p.printSummary(shownSummary{Command: "keys id"})
 }
 
-// publicKeys returns the keys in a file; an encrypted one is opened.
-func (p Program) publicKeys(ctx context.Context, name string, ask keyfile.Ask) ([]*keys.Public, error) {
-	known, err := keys.OpenVerifiers(name)
-	if is[*keyfile.PassphraseError](err) {
-		key, err := keys.Open(ctx, name, ask, keys.Options{})
+// shownPublic is what keys id says of a key in JSON. Its fields only ever grow.
+type shownPublic struct {
+	shownPath        // or another reference
+	KeyID     string `json:"keyid"`
+	KeyIDV1   string `json:"keyid_v1,omitempty"`
+	Type      string `json:"type"`
+	// Certificate says that the key id is that of a certificate, by which
+	// kernels find it.
+	Certificate bool `json:"certificate"`
+}
+
+func showPublic(k *keys.Public) shownPublic {
+	s := shownPublic{shownPath: showPath(k.Source()), KeyID: k.KeyID().String(), Type: k.Kind(), Certificate: k.Certificate() != nil}
+	if id, ok := k.KeyIDV1(); ok {
+		s.KeyIDV1 = id.String()
+	}
+	return s
+}
+
+// publicKeys returns the keys in a file, or the one that another reference names;
+// an encrypted one is opened.
+func (p Program) publicKeys(ctx context.Context, name, tpm string, ask keyfile.Ask) ([]*keys.Public, error) {
+	var known *keys.Verifiers
+	var err error
+	isFile := keys.IsFile(name)
+	if isFile {
+		known, err = keys.OpenVerifiers(name)
+	}
+	if !isFile || is[*keyfile.PassphraseError](err) || is[*keyfile.TPMError](err) {
+		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{TPM: tpm}))
 		if err != nil {
 			return nil, err
 		}

@@ -21,11 +21,9 @@ type keysImportOptions struct{ keyrings []string }
 func (o *keysImportOptions) flags() []urfave.Flag {
 	o.keyrings = []string{defaultKeyring}
 	return []urfave.Flag{
-		&urfave.StringSliceFlag{Name: "keyring", Action: into(&o.keyrings), Value: urfave.NewStringSlice(defaultKeyring), Usage: "`NAME` or number of a keyring"},
+		keyringFlag(&o.keyrings),
 	}
 }
-
-const defaultKeyring = "ima"
 
 // A keysImportRequest is what keys import is asked for.
 type keysImportRequest struct{ files, keyrings []string }
@@ -45,7 +43,8 @@ func (p Program) keysImportCommand() *urfave.Command {
 		ArgsUsage: "CERTIFICATE...",
 		Description: `Adds certificates to a keyring: ima is .ima or, on kernels without trusted
 keyrings, _ima, which is made if there is none; evm likewise; other names and
-numbers are those of keyrings that are there.
+numbers are those of keyrings that are there. Keys that root loads count, no
+others.
 
    imaseal keys import signing.der
    imaseal keys import --keyring ima --keyring evm signing.der`,
@@ -74,40 +73,19 @@ func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
 		certificates = append(certificates, found...)
 	}
 	for _, name := range r.keyrings {
-		id, full, err := findKeyring(name)
+		to, err := p.makeKeyring(name)
 		if err != nil {
 			return err
 		}
 		for _, crt := range certificates {
-			key, err := keyring.Import(id, crt.Raw)
+			key, err := keyring.Import(to.id, crt.Raw)
 			if err != nil {
-				return fmt.Errorf("keyring %s: %w", full, err)
+				return fmt.Errorf("keyring %s: %w", to.name, err)
 			}
-			if err := p.print(fmt.Sprintf("%s: key %s, %s\n", full, key.ID, report.Quote(key.Description))); err != nil {
+			if err := p.print(fmt.Sprintf("%s: key %s, %s\n", to.name, key.ID, report.Quote(key.Description))); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// findKeyring finds a keyring by name; ima and evm stand for the one that the
-// kernel looks into. Those two are made if there are none: a kernel looks for
-// no others, so that a name that is not there is a mistyped one.
-func findKeyring(name string) (keyring.ID, string, error) {
-	switch name {
-	case "ima", "evm":
-	case "_ima", "_evm":
-		id, _, err := keyring.FindOrMake(name)
-		return id, name, err
-	default:
-		id, err := keyring.Find(name)
-		return id, name, err
-	}
-	id, err := keyring.Find("." + name)
-	if is[*keyring.NotFoundError](err) {
-		id, _, err = keyring.FindOrMake("_" + name)
-		return id, "_" + name, err
-	}
-	return id, "." + name, err
 }

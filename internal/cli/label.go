@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"os"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -15,7 +16,7 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
-	"imaseal/internal/tree/mounted"
+	"imaseal/keys"
 	"imaseal/sign"
 )
 
@@ -27,6 +28,7 @@ type labelOptions struct {
 	writers bool
 	sigFile bool
 	rules   string
+	context contextOptions
 	evm     evmOptions
 	view    viewOptions
 	kernel  kernelOptions
@@ -39,7 +41,7 @@ type labelOptions struct {
 func (o *labelOptions) classFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
-		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip"},
+		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip; - is standard input"},
 	}
 }
 
@@ -58,8 +60,10 @@ func (o *labelOptions) kernelFlags() []urfave.Flag {
 	return append(o.kernel.flags(), o.kernel.archFlag())
 }
 
-// evmFlags are those about EVM labels.
-func (o *labelOptions) evmFlags() []urfave.Flag { return append(o.evm.flags(), o.view.flags()...) }
+// evmFlags are those about EVM labels, and what else they cover.
+func (o *labelOptions) evmFlags() []urfave.Flag {
+	return slices.Concat(o.context.flags(), o.evm.flags(), o.view.flags())
+}
 
 // A labelRequest is what a command that writes labels is asked for.
 type labelRequest struct {
@@ -70,7 +74,10 @@ type labelRequest struct {
 	trust   []string    // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
+	inFlight     int   // files at once that keep the key busy
+	perFile      int64 // see report.Bar
 	sigFile      bool
+	context      contextRequest
 	evm          evmRequest
 	target       target.Options
 	policy       *policyRequest // nil: the selection decides which files are labelled
@@ -103,7 +110,13 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.key, err = o.key.plan(); err != nil {
 		return r, err
 	}
+	if r.context, err = o.context.plan(); err != nil {
+		return r, err
+	}
 	if r.evm, err = o.evm.plan(); err != nil {
+		return r, err
+	}
+	if err := o.checkArchive(r); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {
@@ -112,10 +125,21 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
 }
 
+// checkArchive refuses what does not go together with an archive.
+func (o *labelOptions) checkArchive(r labelRequest) error {
+	if _, ok := r.Archive(); ok && r.evm.isBound() {
+		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
+	}
+	return firstError(
+		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
+		refuseStdin(r.Selection, given{"key", o.key.key == "-"}, given{"passphrase-file", o.key.passphrase.file == "-"}, given{"rules", o.rules == "-"}),
+		checkArchiveOutput(r.Plan, o.output))
+}
+
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
 func (r *labelRequest) checkKinds() error {
 	if r.key == nil && r.evm.signature != 0 {
-		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate makes one")
+		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate --out PREFIX makes one")
 	}
 	if r.classes.file != "" {
 		return nil // the rules decide
@@ -150,7 +174,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	rules := r.classes.rules
 	var err error
 	if r.classes.file != "" {
-		if rules, err = openRules(r.classes.file); err != nil {
+		if rules, err = p.openRules(r.classes.file); err != nil {
 			return err
 		}
 	}
@@ -168,23 +192,12 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	l := &label.Labeller{
 		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
 	}
-	if l.Trust, err = p.openTrust(r, t); err != nil {
+	if err := p.openInputs(l, r, t); err != nil {
 		return err
 	}
-	if r.policy != nil {
-		if l.Policy, err = choosePolicy(r, t); err != nil {
-			return err
-		}
-		if r.Algo == 0 {
-			if r.Algo, err = l.Policy.Algorithm(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.checkDigest(r, t); err != nil {
+	if err := p.chooseAlgorithm(&r, l, t); err != nil {
 		return err
 	}
-	l.Algo = r.Algo
 	signature := 0 // bytes of a label
 	if r.key != nil {
 		key, err := p.openKey(ctx, r.key)
@@ -195,7 +208,18 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		if err := key.Scheme().Check(r.Algo); err != nil {
 			return conflict(err.Error(), "")
 		}
-		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: r.key.version}
+		if !r.output.inOrder {
+			r.inFlight = key.Parallel()
+		}
+		r.perFile = signingCost(key, r.Jobs, kinds)
+		version, err := r.key.versionFor(key.Scheme())
+		if err != nil {
+			return err
+		}
+		if key.Scheme() == sign.MLDSA && !t.IsSigV3() {
+			p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", key.Scheme(), t.Kernel)
+		}
+		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: version}
 		signature = imaevm.SignatureHeader + key.SignatureSize()
 	}
 	if kinds != nil {
@@ -206,16 +230,61 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
 }
 
+// readRate is how many bytes a worker reads and hashes in a second, or so.
+const readRate = 500 << 20
+
+// signingCost is how many bytes so many workers could read in the time that the
+// key takes for the signatures of a file.
+func signingCost(key *keys.Key, jobs int, kinds map[plan.Class]imaevm.Type) int64 {
+	signatures := 1
+	if t := kinds[plan.Sign]; t != 0 && t != imaevm.TypeHMAC {
+		signatures++
+	}
+	each := key.SignatureTime().Seconds() / float64(key.Parallel())
+	return int64(each * float64(signatures*jobs) * readRate)
+}
+
+// chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
+// asked for, or that the policy allows.
+func (p Program) chooseAlgorithm(r *labelRequest, l *label.Labeller, t *target.Target) error {
+	if r.policy != nil {
+		var err error
+		if l.Policy, err = choosePolicy(*r, t); err != nil {
+			return err
+		}
+		if r.Algo == 0 {
+			if r.Algo, err = l.Policy.Algorithm(); err != nil {
+				return err
+			}
+		}
+	}
+	l.Algo = r.Algo
+	return p.checkDigest(*r, t)
+}
+
 // stale says what becomes of files that have an EVM label and get no new one.
 func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
+	}
+	if _, ok := r.Archive(); ok {
+		return label.RefuseStale
 	}
 	state, _ := p.Host.EVM()
 	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
 		return label.RenewedByKernel
 	}
 	return label.RefuseStale
+}
+
+// openInputs opens what labels depend on besides files, policy and private key.
+func (p Program) openInputs(l *label.Labeller, r labelRequest, t *target.Target) error {
+	var err error
+	if l.Contexts, err = r.context.open(); err != nil {
+		return err
+	}
+	l.Trust, err = p.openTrust(r, t)
+	return err
 }
 
 // openTrust opens the keys whose signatures are kept. For relabel without a key
@@ -271,19 +340,19 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	o := sessionOptions{output: r.output, oneFinder: r.sigFile}
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight, perFile: r.perFile}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}
 	if r.classes.file != "" {
 		o.leave = l.Leave
 	}
-	s, err := p.prepare(r.Plan, o)
+	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if l.Key != nil || l.EVM != nil {
+	if (l.Key != nil || l.EVM != nil) && s.tree != nil {
 		if err := s.checkSpace(ctx, l, sizes); err != nil {
 			return err
 		}
@@ -291,57 +360,18 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	return s.do(ctx, l)
 }
 
-// labelSizes is how many bytes of labels the files of each class get, if a
-// signature label has that many.
-func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]tree.Labels {
-	evm := func(c plan.Class) int {
-		switch kinds[c] {
-		case 0:
-			return 0
-		case imaevm.TypeHMAC:
-			return imaevm.HMACSize
+// openRules reads rules from a file, or from standard input.
+func (p Program) openRules(file string) (plan.Rules, error) {
+	from := p.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
 		}
-		return signature
+		defer f.Close()
+		from = f
 	}
-	return map[plan.Class]tree.Labels{
-		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
-		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
-	}
-}
-
-// checkSpace refuses a run whose labels do not fit on the file system.
-func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
-	largest := tree.Labels{Sidecar: l.SigFiles}
-	for _, labels := range sizes {
-		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
-	}
-	err := s.tree.CheckSpace(ctx, mounted.Space{
-		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
-		Labels: func(f tree.File) (has, want tree.Labels) {
-			if s.isRenamed() {
-				f = userNamespace.File(f)
-			}
-			return l.Sizes(f, sizes)
-		},
-	})
-	if err != nil && s.plan.DryRun {
-		code, _ := hint(err)
-		s.program.warn(code, "%s", printable(err))
-		return nil
-	}
-	if err != nil {
-		s.dropLog()
-	}
-	return err
-}
-
-func openRules(file string) (plan.Rules, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	rules, err := plan.ParseRules(f)
+	rules, err := plan.ParseRules(from)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
 	}

@@ -21,13 +21,14 @@ import (
 
 // Categories of options in the help. Commands define theirs in this order.
 const (
-	policyCategory = "Policy"
-	selecting      = "Selecting files"
-	labels         = "Labels"
-	evmCategory    = "EVM"
-	kernelCategory = "Kernel"
-	writing        = "Writing"
-	output         = "Output"
+	policyCategory  = "Policy"
+	selecting       = "Selecting files"
+	labels          = "Labels"
+	evmCategory     = "EVM"
+	kernelCategory  = "Kernel"
+	writing         = "Writing"
+	archiveCategory = "Archives"
+	output          = "Output"
 )
 
 // action is the action of a command. plan turns what was given into a request,
@@ -70,6 +71,7 @@ func noted[T any](field **T) func(*urfave.Context, T) error {
 // enumerated are the options that take one of a few words.
 var enumerated = map[string]func() []string{
 	"immutable":   func() []string { return []string{"fail", "lift"} },
+	"compress":    compressions,
 	"namespace":   func() []string { return []string{"security", "user"} },
 	"progress":    func() []string { return []string{"auto", "never"} },
 	"label":       func() []string { return []string{"all", "ima", "evm"} },
@@ -80,6 +82,9 @@ var enumerated = map[string]func() []string{
 	"operation":   operationNames,
 	"target-arch": target.Arches,
 }
+
+// readStdin are the options that read standard input if they name "-".
+var readStdin = []string{"key", "ca-key", "passphrase-file", "files-from", "rules"}
 
 // checkWord refuses a value that is none of the words of an enumerated option.
 func checkWord(name, value string) error { return oneOf(name, value, enumerated[name]()) }

@@ -18,11 +18,13 @@ type outputOptions struct {
 	json, verbose, quiet bool
 	progress             string
 	jobs                 int
+	// inOrder says that one worker was asked for, which keeps the order of names.
+	inOrder bool
 }
 
 func (o *outputOptions) flags() []urfave.Flag {
 	return append(o.reportFlags(),
-		&urfave.IntFlag{Name: "jobs", Aliases: []string{"j"}, Destination: &o.jobs, Category: output, Value: runtime.GOMAXPROCS(0), DefaultText: "one per processor", Usage: "`NUMBER` of workers; 1 keeps the order of names"})
+		&urfave.IntFlag{Name: "jobs", Aliases: []string{"j"}, Destination: &o.jobs, Action: o.noteOrder, Category: output, Value: runtime.GOMAXPROCS(0), DefaultText: "one per processor", Usage: "`NUMBER` of workers; 1 keeps the order of names"})
 }
 
 // reportFlags are for commands that have one worker.
@@ -34,6 +36,11 @@ func (o *outputOptions) reportFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: &o.quiet, Category: output, Usage: "print no summary, only what fails"},
 		&urfave.StringFlag{Name: "progress", Destination: &o.progress, Category: output, Value: "auto", Usage: "show a progress bar: auto on a terminal only, or never"},
 	}
+}
+
+func (o *outputOptions) noteOrder(_ *urfave.Context, jobs int) error {
+	o.inOrder = jobs == 1
+	return nil
 }
 
 func jsonFlag(field *bool, usage string) urfave.Flag {
@@ -67,8 +74,9 @@ func (p Program) reporter(o outputOptions, bar *report.Bar) report.Handler {
 }
 
 // bar returns a bar if there is a terminal to show it, to which nothing else
-// is written all the time. countFiles is for runs that read no contents.
-func (p Program) bar(o outputOptions, countFiles bool) *report.Bar {
+// is written all the time.
+func (p Program) bar(s sessionOptions) *report.Bar {
+	o := s.output
 	f, ok := p.Stderr.(*os.File)
 	if !ok || o.progress != "auto" || !isTerminal(f) || p.getenv("TERM") == "dumb" {
 		return nil
@@ -83,7 +91,7 @@ func (p Program) bar(o outputOptions, countFiles bool) *report.Bar {
 		}
 		return width
 	}, p.hasUTF8())
-	bar.Files = countFiles
+	bar.Files, bar.PerFile = s.countFiles, s.perFile
 	return bar
 }
 

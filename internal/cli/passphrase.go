@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"imaseal/internal/advice"
+	"imaseal/internal/report"
 	"imaseal/keys/keyfile"
 )
 
@@ -19,7 +22,7 @@ import (
 type passphraseOption struct{ file string }
 
 func (o *passphraseOption) flag(category, of string) urfave.Flag {
-	return &urfave.StringFlag{Name: "passphrase-file", Destination: &o.file, Category: category, Usage: "`FILE` with the passphrase of " + of}
+	return &urfave.StringFlag{Name: "passphrase-file", Destination: &o.file, Category: category, Usage: "`FILE` with the passphrase of " + of + "; - is standard input"}
 }
 
 // Variables of the environment that hold the passphrase of a private key.
@@ -34,7 +37,7 @@ var errNoPassphrase = &advisedError{
 // the environment, or on the terminal. Never on the command line, which others
 // see.
 func (p Program) asker(ctx context.Context, o passphraseOption) keyfile.Ask {
-	given := p.givenPassphrase(o.file)
+	given := p.givenPassphrase(ctx, o.file)
 	return func(prompt string) ([]byte, error) {
 		passphrase, err := given()
 		if passphrase == nil && err == nil {
@@ -46,10 +49,19 @@ func (p Program) asker(ctx context.Context, o passphraseOption) keyfile.Ask {
 
 // givenPassphrase returns a function that returns the passphrase of a file or
 // the environment, nil for none. The file is read once, since it may be a pipe.
-func (p Program) givenPassphrase(file string) func() ([]byte, error) {
+// Standard input that is a terminal gives none, since one is asked for there
+// without showing it.
+func (p Program) givenPassphrase(ctx context.Context, file string) func() ([]byte, error) {
 	return sync.OnceValues(func() ([]byte, error) {
-		if file != "" {
-			return p.readPassphrase(file)
+		switch {
+		case file == "-" && isTerminal(p.Stdin):
+			return nil, nil
+		case file != "":
+			passphrase, err := p.readPassphrase(ctx, file)
+			if err != nil && ctx.Err() == nil {
+				err = &passphraseFileError{file: file, err: err}
+			}
+			return passphrase, err
 		}
 		for _, name := range passphraseVariables {
 			if value := p.getenv(name); value != "" {
@@ -75,33 +87,76 @@ func askTerminal(ctx context.Context, prompt string) ([]byte, error) {
 	}
 	fmt.Fprintf(tty, "%s: ", prompt)
 	defer fmt.Fprintln(tty)
-	type answer struct {
-		passphrase []byte
-		err        error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		passphrase, err := term.ReadPassword(fd)
-		answers <- answer{passphrase, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.passphrase, a.err
-	case <-ctx.Done():
+	passphrase, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if ctx.Err() != nil {
 		term.Restore(fd, state)
-		return nil, context.Cause(ctx)
 	}
+	return passphrase, err
 }
 
-// readPassphrase reads a file's first line.
-func (p Program) readPassphrase(file string) ([]byte, error) {
+// A passphraseFileError says that the file of --passphrase-file gives no
+// passphrase. It is told without what the passphrase was for.
+type passphraseFileError struct {
+	file string
+	err  error
+}
+
+func (e *passphraseFileError) Error() string {
+	return fmt.Sprintf("--passphrase-file %s: %v", report.Quote(e.file), e.err)
+}
+
+func (e *passphraseFileError) Unwrap() error { return e.err }
+
+// errEmpty says that there is nothing in a file to read.
+var errEmpty = errors.New("is empty")
+
+// readPassphrase reads the first line of a file, or of standard input.
+func (p Program) readPassphrase(ctx context.Context, file string) ([]byte, error) {
+	if file == "-" {
+		return await(ctx, func() ([]byte, error) { return firstLine(p.Stdin) })
+	}
 	b, mode, err := keyfile.Read(file)
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // without the name of the file
 	}
 	p.warnReadable(file, mode)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
+
+// maxLine bounds a passphrase, in bytes.
+const maxLine = 1 << 16
+
+// firstLine reads a line of which the end is the end of r, too.
+func firstLine(r io.Reader) ([]byte, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadBytes('\n')
+	switch {
+	case err != nil && err != io.EOF:
+		return nil, pathless(err)
+	case len(line) == 0:
+		return nil, errEmpty
+	}
+	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), nil
+}
+
+// await returns what read returns, unless ctx ends first: read may wait for a
+// user for ever.
+func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type answer struct {
+		text []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.text, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (p Program) getenv(name string) string {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"imaseal/internal/policy/match"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
@@ -24,11 +26,13 @@ type policyExplainOptions struct {
 	use    useOptions
 	view   viewOptions
 	kernel kernelOptions
+	json   bool
 }
 
 func (o *policyExplainOptions) flags() []urfave.Flag {
 	uuid := o.view.uuidFlag(policyCategory, "`UUID` that the file system will have, if it is another than now")
-	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag()})
+	return slices.Concat(o.policy.flags(), o.use.flags("who does it:"), []urfave.Flag{uuid}, o.kernel.flags(), []urfave.Flag{o.kernel.secureBootFlag(),
+		jsonFlag(&o.json, "print one JSON object per file, then a summary object")})
 }
 
 // A policyExplainRequest is what policy explain is asked for.
@@ -37,10 +41,11 @@ type policyExplainRequest struct {
 	policy policyRequest
 	use    use
 	target target.Options
+	json   bool
 }
 
 func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error) {
-	r := policyExplainRequest{files: files, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
+	r := policyExplainRequest{files: files, json: o.json, policy: policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}}
 	if len(files) == 0 {
 		return r, conflict("no FILE is given", "name one or more files")
 	}
@@ -68,7 +73,8 @@ FILE, and prints what each rule answers.
 
    imaseal policy explain /usr/bin/passwd
    imaseal policy explain --policy /etc/ima/ima-policy /mnt/root/etc/shadow
-   imaseal policy explain --policy secure_boot --operation module e1000.ko`,
+   imaseal policy explain --policy secure_boot --operation module e1000.ko
+   imaseal policy explain --target-fs squashfs tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.policyExplain),
 	}
@@ -82,7 +88,7 @@ type explainer struct {
 	operations []match.Operation // nil for those that each file seems to be for
 }
 
-func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error {
+func (p Program) policyExplain(ctx context.Context, r policyExplainRequest) error {
 	t, err := p.openTarget(r.target, true)
 	if err != nil {
 		return err
@@ -97,49 +103,68 @@ func (p Program) policyExplain(_ context.Context, r policyExplainRequest) error 
 	}
 	e := explainer{files: files, place: placeOf(r.policy.targetFS, r.target), operations: r.use.operations}
 	e.Policy, e.Kernel, e.Subject = pol.Policy, t.Kernel, r.use.subject
-	failed, hinted := false, make(map[string]bool)
-	for _, name := range r.files {
-		text, err := e.file(name)
-		if err != nil {
-			failed = true
-			p.complain(fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), hinted)
-			continue
-		}
-		if err := p.print(p.fit(text)); err != nil {
-			return err
-		}
+	err = p.each(ctx, r.files,
+		func(name string) (string, error) {
+			f, err := e.open(name)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+			}
+			defer f.Close()
+			return p.explain(&e, name, f, r.json)
+		},
+		func(f tree.File) (string, error) { return p.explain(&e, f.Name(), f, r.json) })
+	if r.json && (err == nil || is[*verdictError](err)) {
+		err = cmp.Or(p.printSummary(shownSummary{Command: "policy explain"}), err)
 	}
-	if failed {
-		return &verdictError{status: exitFiles}
-	}
-	return nil
+	return err
 }
 
-// file explains what is done with a file.
-func (e *explainer) file(name string) (string, error) {
+// explain explains what is done with a file.
+func (p Program) explain(e *explainer, name string, f tree.File, asJSON bool) (string, error) {
+	explained, err := e.file(name, f)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+	case asJSON:
+		return jsonLine(e.shown(explained))
+	}
+	return p.fit(e.text(explained)), nil
+}
+
+// open opens a file by its path.
+func (e *explainer) open(name string) (tree.File, error) {
 	f, err := e.files.OpenPath(name)
 	if _, odd := errors.AsType[*walk.NotAFileError](err); odd || errors.Is(err, unix.EISDIR) {
-		return "", errNotRegular
+		return nil, errNotRegular
 	}
-	if err != nil {
-		return "", err
+	return f, err
+}
+
+// An explained is a file, and what is done with it.
+type explained struct {
+	name  string
+	facts match.File
+	mode  uint32
+	uses  []match.Operation
+}
+
+// file looks at a file.
+func (e *explainer) file(name string, f tree.File) (explained, error) {
+	x := explained{name: name, mode: f.Meta().Mode, uses: e.operations}
+	var err error
+	if x.facts, err = e.place.Facts(f); err == nil && x.uses == nil {
+		x.uses, err = inspect.Uses(f)
 	}
-	defer f.Close()
-	facts, err := e.place.Facts(f)
-	if err != nil {
-		return "", err
+	return x, err
+}
+
+// text explains for people.
+func (e *explainer) text(x explained) string {
+	text := fmt.Sprintf("%s: %s\n", report.Quote(x.name), explain.File(x.facts))
+	for _, o := range x.uses {
+		text += e.Operation(o, x.facts, x.mode)
 	}
-	uses := e.operations
-	if uses == nil {
-		if uses, err = inspect.Uses(f); err != nil {
-			return "", err
-		}
-	}
-	text := fmt.Sprintf("%s: %s\n", report.Quote(name), explain.File(facts))
-	for _, o := range uses {
-		text += e.Operation(o, facts, f.Meta().Mode)
-	}
-	return text, nil
+	return text
 }
 
 var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")

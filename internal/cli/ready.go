@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -45,13 +44,9 @@ func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy)
 
 func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
 	if asJSON {
-		b, err := json.Marshal(struct {
+		return p.printJSON(struct {
 			Host readiness.Finding `json:"host"`
 		}{f})
-		if err != nil {
-			return err
-		}
-		return p.print(string(b) + "\n")
 	}
 	const indent = 21
 	width := p.width() - indent

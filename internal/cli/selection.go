@@ -23,6 +23,7 @@ type selectionOptions struct {
 	crossFilesystems bool
 	filesFrom        string
 	nul              bool
+	root             string
 }
 
 func (o *selectionOptions) flags() []urfave.Flag {
@@ -32,13 +33,14 @@ func (o *selectionOptions) flags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "cross-filesystems", Destination: &o.crossFilesystems, Category: selecting, Usage: "enter file systems that are mounted in the tree"},
 		&urfave.StringFlag{Name: "files-from", Destination: &o.filesFrom, Category: selecting, Usage: "the files that `FILE` lists, one a line; - is standard input"},
 		&urfave.BoolFlag{Name: "0", Destination: &o.nul, Category: selecting, Usage: "names in the list end in zero bytes, as find -print0 prints them"},
+		&urfave.StringFlag{Name: "root", Destination: &o.root, Category: selecting, Usage: "names in the list are of a system whose root is `DIR`, and no link leads out of it"},
 	}
 }
 
 // plan returns the selection of a user's files; nil selects those of all.
 func (o *selectionOptions) plan(paths []string, owner *uint32) plan.Selection {
 	return plan.Selection{
-		Paths: paths, FilesFrom: o.filesFrom, NUL: o.nul, Owner: owner,
+		Paths: paths, FilesFrom: o.filesFrom, NUL: o.nul, Root: o.root, Owner: owner,
 		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems,
 	}
 }

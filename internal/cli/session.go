@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
+	"imaseal/internal/tree/tarball"
 	"imaseal/internal/undo"
 	"imaseal/walk"
 )
@@ -37,6 +39,11 @@ type sessionOptions struct {
 	bare bool
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
+	// inFlight is how many files are worked on at once if that is more than there
+	// are workers: while a key is slow, others are read.
+	inFlight int
+	// perFile is what files cost besides reading them: see report.Bar.
+	perFile int64
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 }
@@ -48,24 +55,26 @@ type session struct {
 	options sessionOptions
 	header  report.Header
 	report  report.Handler
-	bar     *report.Bar // nil for none
-	tree    *mounted.Tree
-	log     *undo.Log // nil for none
+	bar     *report.Bar      // nil for none
+	tree    *mounted.Tree    // nil for a run on an archive
+	archive *tarball.Archive // nil for others
+	written *tarball.Sink    // the new archive, nil for none
+	log     *undo.Log        // nil for none
 	source  tree.Source
 	sink    tree.Sink // nil for a command that writes nothing
 }
 
 // prepare opens what a walking command needs, and refuses what could not end
 // well before anything is written.
-func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) {
+func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOptions) (*session, error) {
 	s := p.session(request, o)
-	if err := s.open(); err != nil {
+	counter, err := s.open(ctx)
+	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.source = tree.Source(s.tree)
-	if s.bar != nil && s.tree.Countable() {
-		s.source = counted{Source: s.source, counter: s.tree, bar: s.bar}
+	if s.bar != nil && counter != nil {
+		s.source = counted{Source: s.source, counter: counter, bar: s.bar}
 	}
 	if s.isRenamed() {
 		s.source = userNamespace.Source(s.source)
@@ -78,7 +87,10 @@ func (p Program) prepare(request plan.Plan, o sessionOptions) (*session, error) 
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
-	s.bar = p.bar(o.output, o.countFiles)
+	s.bar = p.bar(o)
+	if request.Output == "-" {
+		p.Stdout = p.Stderr // that is where the archive goes
+	}
 	s.report = p.reporter(o.output, s.bar)
 	return s
 }
@@ -97,6 +109,9 @@ func (s *session) newSink() tree.Sink {
 		return tree.DryRun{}
 	}
 	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
+	if s.archive != nil {
+		sink = s.written
+	}
 	if s.isRenamed() {
 		sink = userNamespace.Sink(sink)
 	}
@@ -106,12 +121,30 @@ func (s *session) newSink() tree.Sink {
 	return sink
 }
 
-func (s *session) open() error {
+// open opens what the files are in, and returns what counts them beforehand, nil
+// where that cannot be.
+func (s *session) open(ctx context.Context) (tree.Counter, error) {
+	if file, ok := s.plan.Archive(); ok {
+		err := s.openArchive(ctx, file)
+		if s.source = s.archive; err == nil && s.archive.Countable() {
+			return s.archive, nil
+		}
+		return nil, err
+	}
+	err := s.openTree()
+	if s.source = s.tree; err == nil && s.tree.Countable() {
+		return s.tree, nil
+	}
+	return nil, err
+}
+
+func (s *session) openTree() error {
 	if err := s.program.privileged(s.plan); err != nil {
 		return err
 	}
 	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
 	if s.plan.FilesFrom != "" {
+		cfg.Below = s.plan.Root
 		var err error
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err
@@ -133,7 +166,7 @@ func (s *session) open() error {
 // walking says which files of mounted trees are visited.
 func (s *session) walking() walk.Config {
 	cfg := walk.Config{
-		Workers: s.plan.Jobs, CrossFilesystems: s.plan.CrossFilesystems,
+		Workers: max(s.plan.Jobs, s.options.inFlight), CrossFilesystems: s.plan.CrossFilesystems,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
 	if s.options.oneFinder {
@@ -199,7 +232,7 @@ func (s *session) ownFiles() []walk.Inode {
 
 // privileged refuses a run that the kernel will refuse file by file.
 func (p Program) privileged(request plan.Plan) error {
-	if !request.Writes() || request.Namespace != "security" {
+	if _, ok := request.Archive(); ok || !request.Writes() || request.Namespace != "security" {
 		return nil
 	}
 	if err := p.Host.MayWriteSecurity(); err != nil {
@@ -256,6 +289,13 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return nil // the walk will report it
 	}
 	defer f.Close()
+	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
+		named := ""
+		if strings.HasSuffix(what, tarKind) {
+			named = ", which tar:FILE names"
+		}
+		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, named)
+	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
 		return errNoXattr
 	}
@@ -281,8 +321,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
-	s.header.Notes = s.program.notes()
-	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header}
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes}
 	if s.bar != nil {
 		r.Progress = s.bar
 	}
@@ -293,12 +332,28 @@ func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) 
 		}
 		s.log = nil
 	}
-	return sum, err
+	return sum, s.unread(err)
+}
+
+// unread tells a report that nobody reads any more from other errors, unless that
+// ended a run which changes files, of which users must know.
+func (s *session) unread(err error) error {
+	broken, ok := errors.AsType[*run.ReportError](err)
+	if ok && errors.Is(err, unix.EPIPE) && (broken.Last || !s.plan.Writes()) {
+		return errUnread
+	}
+	return err
 }
 
 func (s *session) close() {
 	if s.tree != nil {
 		s.tree.Close()
+	}
+	if s.written != nil {
+		s.written.Abort() // after Commit, nothing
+	}
+	if s.archive != nil {
+		s.archive.Close()
 	}
 	if s.log != nil {
 		s.log.Close()

@@ -3,13 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
-	"unicode/utf8"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -17,7 +14,6 @@ import (
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/report"
-	"imaseal/internal/run"
 	"imaseal/internal/tree"
 	"imaseal/walk"
 )
@@ -61,45 +57,34 @@ digest, key id, size of the signature. Labels of unknown types are printed
 in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
-   imaseal show --json /bin/ls | jq -r .ima.digest`,
+   imaseal show --json /bin/ls | jq -r .ima.digest
+   imaseal show tar:root.tar`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.show),
 	}
 }
 
-func (p Program) show(_ context.Context, r showRequest) error {
+func (p Program) show(ctx context.Context, r showRequest) error {
 	rename := tree.Namespace{From: "security.", To: r.namespace + "."}.Kept
-	failed, hinted := false, make(map[string]bool)
-	for _, name := range r.files {
-		shown, err := readLabels(name, rename)
-		if err != nil {
-			failed = true
-			p.complain(err, hinted)
-			continue
+	say := func(shown shownFile, err error) (string, error) {
+		switch {
+		case err != nil:
+			return "", err
+		case r.json:
+			return jsonLine(shown)
 		}
-		if r.json {
-			enc := json.NewEncoder(p.Stdout)
-			enc.SetEscapeHTML(false)
-			err = enc.Encode(shown)
-		} else {
-			err = shown.print(p.Stdout)
-		}
-		if err != nil {
-			return &run.ReportError{Err: pathless(err)}
-		}
+		return shown.text(), nil
 	}
-	if failed {
-		return &verdictError{status: exitFiles}
-	}
-	return nil
+	return p.each(ctx, r.files,
+		func(name string) (string, error) { return say(readLabels(name, rename)) },
+		func(f tree.File) (string, error) { return say(labelsOf(f, rename)) })
 }
 
 // shownFile is what show says of a file. Its JSON fields only ever grow.
 type shownFile struct {
-	Path       string      `json:"path"`
-	PathBase64 []byte      `json:"path_base64,omitempty"` // if Path is not UTF-8
-	IMA        *shownLabel `json:"ima"`
-	EVM        *shownLabel `json:"evm"`
+	shownPath
+	IMA *shownLabel `json:"ima"`
+	EVM *shownLabel `json:"evm"`
 }
 
 // shownLabel is a decoded label; what does not apply to its type is empty.
@@ -119,11 +104,26 @@ type shownLabel struct {
 
 var errDirectory = errors.New("is a directory, and only regular files carry labels")
 
-func readLabels(name string, rename func(string) string) (shownFile, error) {
-	shown := shownFile{Path: name}
-	if !utf8.ValidString(name) {
-		shown.PathBase64 = []byte(name)
+// labelsOf reads the labels of a file that a carrier has opened.
+func labelsOf(f tree.File, rename func(string) string) (shownFile, error) {
+	shown := shownFile{shownPath: showPath(f.Name())}
+	for _, l := range []struct {
+		name string
+		to   **shownLabel
+	}{{imaevm.AttrIMA, &shown.IMA}, {imaevm.AttrEVM, &shown.EVM}} {
+		value, err := tree.Value(f, rename(l.name))
+		if err != nil {
+			return shown, fmt.Errorf("%s: %w", report.Quote(f.Name()), err)
+		}
+		if value != nil {
+			*l.to = decodeLabel(value)
+		}
 	}
+	return shown, nil
+}
+
+func readLabels(name string, rename func(string) string) (shownFile, error) {
+	shown := shownFile{shownPath: showPath(name)}
 	root, err := walk.Open(name)
 	if err != nil {
 		return shown, err
@@ -190,9 +190,9 @@ func decodeLabel(value []byte) *shownLabel {
 	return s
 }
 
-func (s shownFile) print(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n%s%s", report.Quote(s.Path), s.IMA.text(imaevm.AttrIMA), s.EVM.text(imaevm.AttrEVM))
-	return err
+// text prints the labels for people.
+func (s shownFile) text() string {
+	return fmt.Sprintf("%s\n%s%s", report.Quote(s.Path), s.IMA.text(imaevm.AttrIMA), s.EVM.text(imaevm.AttrEVM))
 }
 
 // text prints a label as an indented paragraph.

@@ -49,19 +49,30 @@ func (p Program) signCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "sign",
 		Usage:     "write IMA signature labels, and EVM ones",
+		UsageText: "--key KEY",
 		ArgsUsage: "PATH...",
 		Description: `Signs the digest of every selected file below each PATH. A signature by the
 same key that is valid is not made again. With rules, some files are hashed
 instead.
 
-Make a key, and sign a mounted root file system:
+Under enforcement a signed file cannot be written to, and is denied once it was
+changed; in a root file system much of /etc and /var must be. There relabel
+signs programs, libraries, modules and firmware only, and hashes the rest:
    imaseal keys generate --out signing
-   imaseal sign --key signing.key --cert signing.der /mnt/root
+   imaseal relabel --key signing.key --cert signing.der /mnt/root
+
+All files of a tree that nothing writes to:
+   imaseal sign --key signing.key --cert signing.der /mnt/root/usr
 
 With EVM signatures, which hold owner, mode and capabilities too:
-   imaseal sign --key signing.key --cert signing.der --evm portable /mnt/root
+   imaseal sign --key signing.key --cert signing.der --evm portable \
+      /mnt/root/usr
 
-Programs signed, configuration hashed, and EVM labels for all:
+The files in an archive, by an ordinary user:
+   imaseal sign --key signing.key --cert signing.der --evm portable \
+      tar:root.tar --output signed.tar
+
+The same choice as relabel, by rules, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules
    imaseal sign --key signing.key --cert signing.der --rules rules \
       --evm portable,hmac --evm-key evm.key /mnt/root

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -10,47 +12,71 @@ import (
 	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
 	"imaseal/keys"
+	"imaseal/keys/tpm"
+	"imaseal/sign"
 )
 
 // keyOptions name the private key of commands that sign.
 type keyOptions struct {
 	key, cert, id string
+	tpm           string
 	passphrase    passphraseOption
-	version       *int // of signatures
+	jobs          *int           // signatures at once
+	timeout       *time.Duration // for one
+	version       *int           // of signatures
 }
 
 func (o *keyOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private key `FILE`, PEM or DER"},
+		&urfave.StringFlag{Name: "key", Destination: &o.key, Category: labels, Usage: "private `KEY`: a file, -, env:NAME, pkcs11:… in a token, tpm:HANDLE, SCHEME://… behind a program"},
 		&urfave.StringFlag{Name: "cert", Destination: &o.cert, Category: labels, Usage: "the key's certificate `FILE`, which gives the key id"},
 		&urfave.StringFlag{Name: "keyid", Destination: &o.id, Category: labels, Usage: "key `ID` to put into labels, eight hexadecimal digits"},
 		o.passphrase.flag(labels, "an encrypted key"),
-		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later"},
+		tpmFlag(&o.tpm, labels),
+		&urfave.IntFlag{Name: "key-jobs", Action: noted(&o.jobs), Category: labels, DefaultText: "as many as it wants", Usage: "`NUMBER` of signatures that a device or program is asked for at once"},
+		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
+		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make"},
 	}
+}
+
+// tpmFlag names the device of keys in a TPM.
+func tpmFlag(to *string, category string) urfave.Flag {
+	return &urfave.StringFlag{Name: "tpm", Destination: to, Category: category, DefaultText: "TPM2TOOLS_TCTI, else " + tpm.DefaultDevice, Usage: "`DEVICE` or TCTI of the TPM with the key"}
+}
+
+// checkKey refuses what can name no key.
+func checkKey(ref, tpm string) error {
+	if err := keys.Check(ref, tpm); err != nil {
+		return &cmdline.UsageError{Err: err}
+	}
+	return nil
 }
 
 // defaultVersion of signatures is the one that every kernel takes.
 const defaultVersion = 2
 
 // errNoKey says that a signature is asked for, and nothing to make it with.
-var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
+var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate --out PREFIX makes one")
 
 // A keyRequest names the private key to sign with.
 type keyRequest struct {
 	ref        string
 	options    keys.Options
 	passphrase passphraseOption
-	version    uint8 // of signatures
+	version    uint8 // of signatures; 0 leaves that to the kind of key
 }
 
 // plan returns nil if no key is given.
 func (o *keyOptions) plan() (*keyRequest, error) {
-	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert}, passphrase: o.passphrase, version: defaultVersion}
+	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase}
 	if o.version != nil {
 		if *o.version != 2 && *o.version != 3 {
 			return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", *o.version), "2 is for every kernel, 3 for Linux 7.2 and later")
 		}
 		r.version = uint8(*o.version)
+	}
+	if err := firstError(o.device(&r.options), checkKey(o.key, o.tpm)); err != nil {
+		return nil, err
 	}
 	if o.id != "" {
 		id, err := imaevm.ParseKeyID(o.id)
@@ -64,15 +90,54 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	}
 	if o.key == "" {
 		return nil, refuseUnused("--key", given{"cert", o.cert != ""}, given{"keyid", o.id != ""},
-			given{"passphrase-file", o.passphrase.file != ""}, given{"sig-version", o.version != nil})
+			given{"passphrase-file", o.passphrase.file != ""}, given{"tpm", o.tpm != ""}, given{"key-jobs", o.jobs != nil}, given{"key-timeout", o.timeout != nil},
+			given{"sig-version", o.version != nil})
 	}
 	return r, nil
+}
+
+// device says how a key is used that is not in a file.
+func (o *keyOptions) device(to *keys.Options) error {
+	if o.jobs != nil {
+		if *o.jobs < 1 {
+			return conflict(fmt.Sprintf("--key-jobs %d: at least one signature at a time is needed", *o.jobs), "")
+		}
+		to.Jobs = *o.jobs
+	}
+	if o.timeout != nil {
+		if *o.timeout <= 0 {
+			return conflict(fmt.Sprintf("--key-timeout %s: no signature is made in no time", *o.timeout), "90s is a minute and a half")
+		}
+		to.Timeout = *o.timeout
+	}
+	return nil
+}
+
+// versionFor returns the version of signatures by a key.
+func (r *keyRequest) versionFor(s sign.Scheme) (uint8, error) {
+	switch {
+	case s != sign.MLDSA:
+		return cmp.Or(r.version, defaultVersion), nil
+	case r.version == 2:
+		return 0, conflict("--sig-version 2: "+sign.ErrHashless.Error(), "leave it out")
+	}
+	return 3, nil
+}
+
+// notice says what happens to a key during a run.
+func (p Program) notice(text string) { p.warn(reason.Key, "%s", text) }
+
+// complete adds where keys come from that are in no file, and who is told about
+// them.
+func (p Program) complete(o keys.Options) keys.Options {
+	o.Stdin, o.Getenv, o.Notice = p.Stdin, p.getenv, p.notice
+	return o
 }
 
 // openKey opens the private key, and prints what is questionable about it. The
 // caller closes it.
 func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) {
-	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), r.options)
+	key, err := keys.Open(ctx, r.ref, p.asker(ctx, r.passphrase), p.complete(r.options))
 	if err != nil {
 		return nil, err
 	}

@@ -35,23 +35,31 @@ var needed = map[string]string{
 	"keys id":        "DIR/key",
 	"keys cert":      "--key DIR/key --out DIR/new",
 	"keys import":    "DIR/key",
+	"keys list":      "imaseal-none",
+	"keys remove":    "DIR/key",
 	"keys evm-key":   "--from DIR/key --master DIR/key --blob DIR/new",
 }
 
 // wrong are values that an option does not take, by its name or by command and
 // name. Options that are not here take any text.
 var wrong = map[string][]string{
+	"tpm":      {"bogus", "swtpm:x=1"},
+	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
+	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"compress":                {"bogus"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
 	"exclude":                 {"["},
 	"0":                       {""}, // without a list
+	"root":                    {"DIR/tree"},
 	"algo":                    {"sha265", "wp256", "none"},
 	"keyid":                   {"xyz", "123456789", "00000000", "0", "0x0"},
 	"sig-version":             {"1", "4", "-2", "x"},
 	"evm":                     {"bogus", ",", "portable,signature", "hmac,hmac", "none,hmac"},
 	"evm-uuid":                {"bogus", "1122"},
 	"evm-xattr":               {"bogus", "user.x", "security.evm"},
+	"initramfs-loads":         {"sha265", "sha256,sha512"},
 	"evm-state":               {"bogus", "hmac,hmac", "none,hmac", "sigv3"},
 	"kernel-version":          {"bogus", "6", "six.one"},
 	"target-arch":             {"bogus", "AMD64"},
@@ -60,6 +68,7 @@ var wrong = map[string][]string{
 	"operation":               {"bogus"},
 	"require":                 {"bogus", "imasig,bogus", ","},
 	"label":                   {"bogus"},
+	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},
 	"namespace":               {"bogus", "trusted"},
 	"progress":                {"bogus"},
@@ -80,6 +89,9 @@ var wrong = map[string][]string{
 	"sign evm-key":            {"DIR/key"},
 	"sign evm-no-uuid":        {""},
 	"hash key":                {"DIR/key"},
+	"sign key":                {"pkcs11:colour=red", "pkcs11:?pin-value=1", "tpm:0x80000000", "tpm:x"},
+	"keys cert key":           {"pkcs11:colour=red", "tpm:x"},
+	"keys cert ca-key":        {"pkcs11:colour=red", "tpm:x"},
 	"hash cert":               {"DIR/key"},
 	"hash passphrase-file":    {"DIR/key"},
 	"relabel cert":            {"DIR/key"},
@@ -95,9 +107,9 @@ var wrong = map[string][]string{
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.
 var anything = map[string]bool{
-	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true,
+	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

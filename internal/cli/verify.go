@@ -28,6 +28,7 @@ type verifyOptions struct {
 	evmKey    evmKeyOption
 	view      viewOptions
 	kernel    kernelOptions
+	archive   archiveOptions
 	output    outputOptions
 }
 
@@ -38,7 +39,7 @@ func (o *verifyOptions) flags() []urfave.Flag {
 		&urfave.StringSliceFlag{Name: "require", Action: into(&o.require), Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
 		o.namespace.flag(labels), o.evmKey.flag(),
 	}
-	kernel := []urfave.Flag{o.kernel.configFlag(), o.kernel.archFlag()}
+	kernel := []urfave.Flag{o.kernel.configFlag(), o.kernel.archFlag(), o.archive.tempDirFlag()}
 	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.view.flags(), kernel, o.output.flags())
 }
 
@@ -65,9 +66,9 @@ func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
 	}
 	r.Plan, err = plan.Plan{
 		Command: "verify", ReadOnly: true, Selection: o.files.plan(paths, owner),
-		Writing: plan.Writing{Namespace: o.namespace.name}, Jobs: o.output.jobs,
+		Writing: plan.Writing{Namespace: o.namespace.name, Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
 	}.Validate()
-	if err != nil {
+	if err := firstError(err, refuseForArchive(r.Selection, given{"sigfile", o.sigFile})); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {
@@ -139,7 +140,7 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 	if err != nil {
 		return err
 	}
-	s, err := p.prepare(r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 func readVerifiers(paths []string) (*keys.Verifiers, error) {
 	known, err := keys.OpenVerifiers(paths...)
 	if is[*keyfile.PassphraseError](err) {
-		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
+		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -in KEY -pubout prints that"}
 	}
 	return known, err
 }

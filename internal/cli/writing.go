@@ -12,15 +12,16 @@ type writingOptions struct {
 	undoLog   string
 	immutable string
 	namespace namespaceOption
+	archive   archiveOptions
 }
 
 func (o *writingOptions) flags() []urfave.Flag {
-	return []urfave.Flag{
+	return append([]urfave.Flag{
 		o.dryRunFlag("read everything, write nothing, report the same"),
-		&urfave.StringFlag{Name: "undo-log", Destination: &o.undoLog, Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo"},
+		&urfave.StringFlag{Name: "undo-log", Destination: &o.undoLog, Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo FILE"},
 		o.immutableFlag(),
 		o.namespace.flag(writing),
-	}
+	}, o.archive.flags()...)
 }
 
 func (o *writingOptions) dryRunFlag(usage string) urfave.Flag {
@@ -32,9 +33,10 @@ func (o *writingOptions) immutableFlag() urfave.Flag {
 }
 
 func (o *writingOptions) plan() (plan.Writing, error) {
-	err := firstError(checkWord("immutable", o.immutable), o.namespace.check())
+	err := firstError(checkWord("immutable", o.immutable), o.namespace.check(), o.archive.check())
 	return plan.Writing{
 		DryRun: o.dryRun, UndoLog: o.undoLog, LiftImmutable: o.immutable == "lift", Namespace: o.namespace.name,
+		Archiving: o.archive.Archiving,
 	}, err
 }
 

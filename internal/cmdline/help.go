@@ -39,10 +39,21 @@ func (g Grammar) Help(inv Invocation) string {
 		commandList(&b, "COMMANDS", c.Subcommands)
 		return b.String()
 	}
-	section(&b, "USAGE", join(join(name, "[OPTIONS]"), c.ArgsUsage))
+	usage(&b, name, c)
 	section(&b, "DESCRIPTION", c.Description)
 	g.flagList(&b, c.Flags)
 	return b.String()
+}
+
+// usage prints how a command is called: the options it needs, then those it may
+// have, then its arguments. Of several ways each has a line in c.UsageText, which
+// has the options that are needed there.
+func usage(b *strings.Builder, name string, c *cli.Command) {
+	b.WriteString("\nUSAGE:\n")
+	for line := range strings.Lines(c.UsageText + "\n") {
+		way := join(join(join(name, strings.TrimSpace(line)), "[OPTIONS]"), c.ArgsUsage)
+		b.WriteString(indent + way + "\n")
+	}
 }
 
 // section prints a title and a text, its paragraphs wrapped.

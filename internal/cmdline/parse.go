@@ -25,6 +25,9 @@ type Grammar struct {
 	// Arguments those that commands take, by the command's name. What is in
 	// neither takes anything.
 	Options, Arguments map[string]func() []string
+	// Stdin are the options, by their first name, that read standard input if
+	// their value is "-": one at most of those of a command line.
+	Stdin []string
 }
 
 // An Invocation is what arguments ask for.
@@ -54,7 +57,8 @@ func (e *UsageError) Unwrap() error { return e.Err }
 // the paths and combine, "--" ends them. The error is a *UsageError: about what
 // looks like a flag and is none, a command that there is not, a value that cannot
 // be meant, or a flag with a value that counts once and is given twice, whatever
-// names it is given by. A flag without a value says the same twice, and may.
+// names it is given by, or two that read standard input. A flag without a value
+// says the same twice, and may.
 func (g Grammar) Parse(args []string) (Invocation, error) {
 	inv := Invocation{program: g.App.Name}
 	i := slices.IndexFunc(args, func(arg string) bool { return !isFlag(arg) })
@@ -75,13 +79,50 @@ func (g Grammar) Parse(args []string) (Invocation, error) {
 	if i >= 0 && args[i] == "help" {
 		return g.Parse(append([]string{"--help"}, args[i+1:]...))
 	}
+	if i >= 0 && args[i] == "version" && len(args) == i+1 {
+		return Invocation{Version: true}, nil
+	}
 	if i < 0 {
 		if !inv.Help {
-			return inv, &UsageError{Err: errors.New("no command is given"), Advice: g.App.Name + " --help lists the commands"}
+			return inv, &UsageError{
+				Err:    errors.New("no command is given"),
+				Advice: strings.Join(commandNames(g.App.Commands), ", ") + "; " + g.App.Name + " --help explains them",
+			}
 		}
 		return inv, nil
 	}
-	return inv.named(g.App.Commands, args[i:])
+	inv, err := inv.named(g.App.Commands, args[i:])
+	if err == nil && !inv.Help {
+		err = g.checkStdin(inv)
+	}
+	return inv, err
+}
+
+// checkStdin refuses two options that both read standard input.
+func (g Grammar) checkStdin(inv Invocation) error {
+	first := ""
+	for args := inv.Args; len(args) > 0 && args[0] != "--"; args = args[1:] {
+		f := find(inv.Command.Flags, args[0])
+		if f == nil || !takesValue(f) {
+			continue
+		}
+		name, value, joined := strings.Cut(args[0], "=")
+		if !joined {
+			args = args[1:]
+			value = args[0]
+		}
+		switch {
+		case value != "-" || !slices.Contains(g.Stdin, f.Names()[0]):
+		case first == "":
+			first = name
+		default:
+			return &UsageError{
+				Err:    fmt.Errorf("%s - and %s - both read standard input", first, name),
+				Advice: "name a file for one of them",
+			}
+		}
+	}
+	return nil
 }
 
 // named finds the command that args begin with.
@@ -111,7 +152,7 @@ func (inv Invocation) named(commands []*cli.Command, args []string) (Invocation,
 	case !inv.Help:
 		return inv, &UsageError{
 			Err:    fmt.Errorf("%s needs a command of its own", inv.Path),
-			Advice: inv.full() + " --help lists them",
+			Advice: strings.Join(commandNames(inv.Command.Subcommands), ", ") + "; " + inv.full() + " --help explains them",
 		}
 	}
 	return inv, nil

@@ -11,7 +11,7 @@ import (
 // policies depend on of it, its digest algorithms, and the default one.
 func (c Config) Build(k policy.Kernel) policy.Kernel {
 	k.Config = policy.NewConfig(func(option string) policy.Truth { return policy.Of(c.Enabled(option)) })
-	k.Hashes = func(a hash.Algorithm) policy.Truth { return policy.Of(c.Digest(a) != "") }
+	k.Digests = c.Digest
 	k.DefaultHash, _ = hash.Parse(strings.Trim(c["CONFIG_IMA_DEFAULT_HASH"], `"`)) // zero if it is none
 	return k
 }
@@ -36,16 +36,20 @@ var (
 	sha512Options = []string{"CONFIG_CRYPTO_SHA512", "CONFIG_CRYPTO_SHA512_ARM64", "CONFIG_CRYPTO_SHA512_ARM", "CONFIG_CRYPTO_SHA512_S390"}
 )
 
-// Digest says how a kernel of the configuration has an algorithm: "y" built in,
-// "m" as a module, "" not at all.
-func (c Config) Digest(a hash.Algorithm) string {
-	found := ""
+// Digest says how a kernel of the configuration has an algorithm. Of one that is
+// only a part, and does not speak of digests, that is not known.
+func (c Config) Digest(a hash.Algorithm) policy.Presence {
+	found := policy.Absent
+	// IMA selects this one (security/integrity/ima/Kconfig).
+	if !c.Enabled("CONFIG_CRYPTO_HASH_INFO") {
+		found = policy.UnknownPresence
+	}
 	for _, option := range hashOptions[a] {
 		switch c[option] {
 		case "y":
-			return "y"
+			return policy.BuiltIn
 		case "m":
-			found = "m"
+			found = policy.Module
 		}
 	}
 	return found

@@ -9,7 +9,7 @@ import (
 
 func TestBuild(t *testing.T) {
 	c := Config{
-		"CONFIG_IMA_WRITE_POLICY": "y", "CONFIG_IMA_DEFAULT_HASH": `"sha512"`,
+		"CONFIG_CRYPTO_HASH_INFO": "y", "CONFIG_IMA_WRITE_POLICY": "y", "CONFIG_IMA_DEFAULT_HASH": `"sha512"`,
 		"CONFIG_CRYPTO_SHA256": "y", "CONFIG_CRYPTO_SHA512": "m", "CONFIG_CRYPTO_SM3": "y",
 	}
 	k := c.Build(policy.Kernel{Major: 6, Minor: 12})
@@ -34,14 +34,19 @@ func TestBuild(t *testing.T) {
 
 func TestDigest(t *testing.T) {
 	c := Config{
-		"CONFIG_CRYPTO_SHA1": "y", "CONFIG_CRYPTO_SHA256": "n", "CONFIG_CRYPTO_SHA256_S390": "m",
+		"CONFIG_CRYPTO_HASH_INFO": "y", "CONFIG_CRYPTO_SHA1": "y", "CONFIG_CRYPTO_SHA256": "n", "CONFIG_CRYPTO_SHA256_S390": "m",
 		"CONFIG_CRYPTO_SHA512": "m", "CONFIG_CRYPTO_SHA512_ARM64": "y", "CONFIG_CRYPTO_SM3": "n",
 	}
-	for a, want := range map[hash.Algorithm]string{
-		hash.SHA1: "y", hash.SHA224: "m", hash.SHA256: "m", hash.SHA384: "y", hash.SHA512: "y", hash.SM3: "", hash.MD5: "", hash.TGR192: "",
+	for a, want := range map[hash.Algorithm]policy.Presence{
+		hash.SHA1: policy.BuiltIn, hash.SHA224: policy.Module, hash.SHA256: policy.Module, hash.SHA384: policy.BuiltIn, hash.SHA512: policy.BuiltIn,
+		hash.SM3: policy.Absent, hash.MD5: policy.Absent, hash.TGR192: policy.Absent,
 	} {
 		if got := c.Digest(a); got != want {
-			t.Errorf("%s: %q, want %q", a, got, want)
+			t.Errorf("%s: %s, want %s", a, got, want)
 		}
+	}
+	part := Config{"CONFIG_IMA": "y", "CONFIG_CRYPTO_SHA512": "m"} // which does not speak of all
+	if part.Digest(hash.SHA512) != policy.Module || part.Digest(hash.SHA256) != policy.UnknownPresence {
+		t.Errorf("a part: %s, %s", part.Digest(hash.SHA512), part.Digest(hash.SHA256))
 	}
 }

@@ -86,17 +86,51 @@ func (h Host) MayWriteSecurity() error {
 	if err := unix.Capget(&header, &data[0]); err == nil && data[0].Effective&(1<<capSysAdmin) == 0 {
 		return &PrivilegeError{}
 	}
+	inner, err := h.inUserNamespace()
+	if err == nil && inner {
+		err = &PrivilegeError{Namespaced: true}
+	}
+	return err
+}
+
+// inUserNamespace reports whether the process is in another user namespace than
+// the initial one. Where there is no /proc the kernel will tell.
+func (h Host) inUserNamespace() (bool, error) {
 	b, err := os.ReadFile(filepath.Join(h.Root, "/proc/self/uid_map"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a kernel without user namespaces, or no /proc: the kernel will tell
+		return false, nil // also of a kernel without user namespaces
 	}
 	if err != nil {
-		return fmt.Errorf("reading the user namespace: %w", err)
+		return false, fmt.Errorf("reading the user namespace: %w", err)
 	}
-	if m := strings.Fields(string(b)); len(m) != 3 || m[0] != "0" || m[1] != "0" || m[2] != "4294967295" {
-		return &PrivilegeError{Namespaced: true}
+	m := strings.Fields(string(b))
+	return len(m) != 3 || m[0] != "0" || m[1] != "0" || m[2] != "4294967295", nil
+}
+
+// A KeyringError says that the process has another user keyring than root's.
+type KeyringError struct{ Namespaced bool }
+
+func (e *KeyringError) Error() string {
+	if e.Namespaced {
+		return "the kernel looks for keys of labels in keyrings of the initial user namespace, and this process is in another one"
 	}
-	return nil
+	return "the kernel looks for keys of labels in root's keyrings, and this process has another user's"
+}
+
+// MayLoadKeys returns a *KeyringError if keys that this process loads into its
+// user keyring are not found by the kernel when it checks labels. The user keyring
+// goes by the real user id. Kernel: look_up_user_keyrings(),
+// security/keys/process_keys.c; integrity_keyring_from_id(),
+// security/integrity/digsig.c.
+func (h Host) MayLoadKeys() error {
+	if os.Getuid() != 0 {
+		return &KeyringError{}
+	}
+	inner, err := h.inUserNamespace()
+	if err == nil && inner {
+		err = &KeyringError{Namespaced: true}
+	}
+	return err
 }
 
 // Pseudo reports whether the built-in policy excludes file systems with this

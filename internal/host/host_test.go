@@ -78,6 +78,11 @@ func TestMayWriteSecurity(t *testing.T) {
 			if got := errors.As(err, &privilege); got != tt.namespaced || got && !privilege.Namespaced {
 				t.Errorf("%v", err)
 			}
+			err = Host{Root: treetest.Make(t, tt.spec)}.MayLoadKeys()
+			var other *KeyringError
+			if got := errors.As(err, &other); got != tt.namespaced || got && !other.Namespaced {
+				t.Errorf("%v", err)
+			}
 		})
 	}
 }
@@ -88,6 +93,10 @@ func TestMayWriteSecurityAsUser(t *testing.T) {
 	}
 	var privilege *PrivilegeError
 	if err := (Host{}).MayWriteSecurity(); !errors.As(err, &privilege) || privilege.Namespaced {
+		t.Errorf("%v", err)
+	}
+	var other *KeyringError
+	if err := (Host{}).MayLoadKeys(); !errors.As(err, &other) || other.Namespaced {
 		t.Errorf("%v", err)
 	}
 }

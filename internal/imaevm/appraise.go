@@ -45,16 +45,25 @@ func HashMatches(label []byte, d hash.Digest) bool {
 	if len(label) == 0 || d.IsZero() {
 		return false
 	}
-	var sum []byte
+	return bytes.HasPrefix(hashBytes(label), d.Bytes())
+}
+
+// HashSize returns how many bytes of a digest a hash label has, none if it is
+// another label.
+func HashSize(label []byte) int { return len(hashBytes(label)) }
+
+// hashBytes is the digest in a hash label.
+func hashBytes(label []byte) []byte {
+	if len(label) == 0 {
+		return nil
+	}
 	switch Type(label[0]) {
 	case TypeHash:
 		// The kernel's length check wraps around if the number is missing, and it
 		// compares what lies behind the label; here that is too short.
-		sum = label[min(2, len(label)):]
+		return label[min(HashHeader, len(label)):]
 	case TypeHashLegacy:
-		sum = label[1:]
-	default:
-		return false
+		return label[1:]
 	}
-	return bytes.HasPrefix(sum, d.Bytes())
+	return nil
 }

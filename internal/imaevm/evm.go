@@ -13,10 +13,11 @@ import (
 	"imaseal/hash"
 )
 
-// Names of the attributes.
+// Names of the attributes. That of SELinux is no label, but covered by EVM's.
 const (
-	AttrIMA = "security.ima"
-	AttrEVM = "security.evm"
+	AttrIMA     = "security.ima"
+	AttrEVM     = "security.evm"
+	AttrSELinux = "security.selinux"
 )
 
 // An HMAC is an EVM label of type 0x02: HMAC-SHA1 is the only algorithm the
@@ -70,7 +71,7 @@ type ProtectedAttr struct {
 // security/integrity/evm/evm_main.c.
 func Protected() []ProtectedAttr {
 	return []ProtectedAttr{
-		{"security.selinux", "CONFIG_SECURITY_SELINUX"},
+		{AttrSELinux, "CONFIG_SECURITY_SELINUX"},
 		{"security.SMACK64", "CONFIG_SECURITY_SMACK"},
 		{"security.SMACK64EXEC", "CONFIG_EVM_EXTRA_SMACK_XATTRS"},
 		{"security.SMACK64TRANSMUTE", "CONFIG_EVM_EXTRA_SMACK_XATTRS"},

@@ -103,8 +103,25 @@ func (s SignatureV1) AppendBinary(b []byte) ([]byte, error) {
 
 func bytesOf(bits uint16) int { return (int(bits) + 7) / 8 }
 
+// An OverrunError says that an RSA signature of version 1 is longer than its label
+// or than kernels read. Kernels that have its key crash by such a label: they free
+// the integer that they could not read. Kernel: digsig_verify_rsa(),
+// lib/digsig.c, in 6.1, 6.12 and 7.2.
+type OverrunError struct {
+	KeyID KeyIDV1
+	Bits  uint16 // given
+	Bytes int    // there
+}
+
+func (e *OverrunError) Error() string {
+	return fmt.Sprintf("%v: %d bits given, %d bytes there", ErrLength, e.Bits, e.Bytes)
+}
+
+// Unwrap returns ErrLength.
+func (e *OverrunError) Unwrap() error { return ErrLength }
+
 // ParseSignatureV1 parses a version 1 label. Raw and Rest of the result refer to
-// b. The errors are those of Parse.
+// b. The errors are those of Parse, and *OverrunError.
 func ParseSignatureV1(b []byte) (SignatureV1, error) {
 	switch {
 	case len(b) == 0:
@@ -126,7 +143,10 @@ func ParseSignatureV1(b []byte) (SignatureV1, error) {
 	}
 	raw := b[signatureV1Start:]
 	n := bytesOf(s.Bits)
-	if s.Bits > maxBitsV1 || n > len(raw) {
+	switch isOver := s.Bits > maxBitsV1 || n > len(raw); {
+	case isOver && s.Algorithm == AlgorithmRSA:
+		return SignatureV1{}, &OverrunError{KeyID: s.KeyID, Bits: s.Bits, Bytes: len(raw)}
+	case isOver:
 		return SignatureV1{}, fmt.Errorf("%w: %d bits given, %d bytes there", ErrLength, s.Bits, len(raw))
 	}
 	s.Raw = raw[:n:n]
@@ -137,23 +157,23 @@ func ParseSignatureV1(b []byte) (SignatureV1, error) {
 }
 
 // ParseEVMSignatureV1 parses a label of version 1 in security.evm, of type 0x03
-// or 0x05, and returns the algorithm of EVM's digest too. Kernels take the byte
-// for it that is the first of the timestamp, so that only one label in hundreds
-// is right, by chance. Kernel: evm_verify_hmac(),
-// security/integrity/evm/evm_main.c.
+// or 0x05, and returns the algorithm of EVM's digest too, also with an
+// *OverrunError. Kernels take the byte for it that is the first of the timestamp,
+// so that only one label in hundreds is right, by chance. Kernel:
+// evm_verify_hmac(), security/integrity/evm/evm_main.c.
 func ParseEVMSignatureV1(b []byte) (SignatureV1, hash.Algorithm, error) {
 	if len(b) > 0 && Type(b[0]) == TypePortable {
 		b = append([]byte{byte(TypeSignature)}, b[1:]...)
 	}
 	s, err := ParseSignatureV1(b)
-	if err != nil {
+	if _, isOver := errors.AsType[*OverrunError](err); err != nil && !isOver {
 		return SignatureV1{}, 0, err
 	}
-	alg, ok := hash.ByNumber(byte(s.Timestamp))
+	alg, ok := hash.ByNumber(b[2])
 	if !ok {
-		return SignatureV1{}, 0, fmt.Errorf("%w %d", ErrHash, byte(s.Timestamp))
+		return SignatureV1{}, 0, fmt.Errorf("%w %d", ErrHash, b[2])
 	}
-	return s, alg, nil
+	return s, alg, err
 }
 
 // A KeyV1 is an RSA public key for signatures of version 1: modulus and

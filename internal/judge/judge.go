@@ -6,6 +6,7 @@ package judge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -39,6 +40,9 @@ type Judge struct {
 	Covers target.EVM
 	// Moves says that the files will be copied: their inodes will be others.
 	Moves bool
+	// IsRoot says that they are those of a root file system, of which some are
+	// used before the kernel can load modules from it.
+	IsRoot bool
 }
 
 // Decide implements run.Job. It changes nothing.
@@ -92,7 +96,7 @@ func (j *Judge) mayTake(uses []match.Operation, facts match.File) bool {
 // file gathers what the kernel looks at in a file.
 func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise.File, error) {
 	meta := f.Meta()
-	a := &appraise.File{File: facts, Regular: true, Mode: meta.Mode, UserMount: policy.False, Content: content, ModSig: appraise.ModSigNone}
+	a := &appraise.File{File: facts, Regular: true, Mode: meta.Mode, UserMount: policy.False, AtBoot: j.IsRoot, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
 		if facts.Magic.Value == policy.MagicFUSE {
 			a.UserMount = policy.Unknown
@@ -115,6 +119,9 @@ func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise
 	}
 	if a.EVM, err = tree.Value(f, imaevm.AttrEVM); err != nil || !j.Kernel.EVM.IsActive() {
 		return a, err
+	}
+	if err := target.CheckOwner(f); err != nil {
+		return nil, err
 	}
 	if a.Attrs, err = j.attrs(f); err != nil {
 		return nil, err
@@ -222,8 +229,10 @@ func (c *content) Digest(a hash.Algorithm) (hash.Digest, error) {
 		c.digests = append(c.digests, d)
 	case short:
 		c.err = &tree.ChangedError{Cause: err}
-	case !cannot && c.err == nil:
+	case !cannot && c.err == nil && c.ctx.Err() != nil:
 		c.err = err
+	case !cannot && c.err == nil:
+		c.err = fmt.Errorf("reading: %w", err)
 	}
 	return d, err
 }

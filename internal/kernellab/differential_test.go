@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"imaseal/hash"
 	"imaseal/internal/host"
+	"imaseal/internal/policy"
 	"imaseal/internal/vectors"
 )
 
@@ -106,6 +108,7 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 		d.policy = filepath.Join(t.TempDir(), "policy")
 		check(t, os.WriteFile(d.policy, []byte(strings.Join(d.boot.Policy, "\n")+"\n"), 0o600))
 	}
+	user := userKeys(t, w)
 	for i, name := range knownKeys {
 		if strings.HasPrefix(name, "p") && !hasECDSA(series) || i > 0 && random.IntN(4) == 0 {
 			continue
@@ -113,6 +116,14 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 		cert := "keys/" + name + ".cert.der"
 		d.boot.Keys = append(d.boot.Keys, IMAKey(vectors.Read(t, cert)), EVMKey(vectors.Read(t, cert)))
 		d.args = append(d.args, "--key", vectors.Path(t, cert))
+		if k, ok := user[name]; ok && random.IntN(3) > 0 {
+			d.boot.Keys = append(d.boot.Keys, k.in("_ima"), k.in("_evm"))
+			d.args = append(d.args, "--key", k.public)
+		}
+	}
+	if hasECDSA(series) && random.IntN(4) > 0 {
+		d.boot.Keys = append(d.boot.Keys, IMAKey(vectors.Read(t, "keys/p192.cert.der")))
+		d.args = append(d.args, "--key", vectors.Path(t, "keys/p192.cert.der"))
 	}
 	values := evmValues
 	if series == "7.x" {
@@ -126,7 +137,24 @@ func newDuel(t *testing.T, l *Lab, w *world, series string, random *rand.Rand) *
 func openDuel(t *testing.T, l *Lab, w *world, series string) *duel {
 	t.Helper()
 	k := l.Kernel(t, series)
-	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: target(k)}
+	return &duel{lab: l, world: w, kernel: k, boot: Case{Kernel: k, Append: "ima_appraise=enforce"}, args: slices.Concat(target(k), loads(t, k))}
+}
+
+// loads are the options of imaseal check that name the digests whose modules the
+// guest has loaded.
+func loads(t *testing.T, k Kernel) []string {
+	t.Helper()
+	config, err := host.OpenConfig(k.Config())
+	check(t, err)
+	var args []string
+	for _, name := range hash.Names() {
+		a, err := hash.Parse(name)
+		check(t, err)
+		if config.Digest(a) == policy.Module {
+			args = append(args, "--initramfs-loads", name)
+		}
+	}
+	return args
 }
 
 // target are the options that describe a kernel to imaseal.
@@ -193,14 +221,12 @@ var uses = []use{
 	{"direct-read", []Op{Direct}, 0, anyLeaf},
 	{"mmap", []Op{MapExec}, 0, anyLeaf},
 	{"exec", []Op{Exec}, 0, is(program)},
+	{"exec", []Op{Exec}, someUser, is(program)},
 	{"script", []Op{Exec}, 0, is(script)},
 	{"module", []Op{Module}, 0, hasContent},
 	{"kexec-kernel", []Op{Kexec}, 0, hasContent},
 	{"write", []Op{Write, Update, Append, Extend}, 0, isKept},
 }
-
-// A prediction is what imaseal check says of one use of a file.
-type prediction struct{ Operation, Access, Verdict, Cause, Reason, Rule string }
 
 // A trialOf is a use of one file, with the numbers of its probes.
 type trialOf struct {
@@ -247,7 +273,7 @@ func (t trialOf) verdict(res Result) Verdict {
 func (d *duel) fight(t *testing.T) (judged, undecided int) {
 	t.Helper()
 	img := d.lab.Copy(t, d.world.img)
-	predicted := d.predict(t, img)
+	predicted, guessed := d.predict(t, img)
 	d.boot.Image = img
 	trials := d.schedule()
 	res := d.lab.Boot(t, d.boot)
@@ -263,14 +289,15 @@ func (d *duel) fight(t *testing.T) (judged, undecided int) {
 			if undecided++; undecided <= 3 {
 				t.Logf("%s, %s by %d is undecided: %s (%s)", try.leaf.name, try.use.operation, try.use.user, p.Reason, try.leaf.story)
 			}
-			continue
+		} else {
+			judged++
 		}
-		judged++
-		// What is allowed may be recorded too: a measurement that failed is.
-		if v := try.verdict(res); v.Allowed() != (p.Verdict == "allowed") || !v.Allowed() && v.Cause != p.Cause {
-			if wrong++; len(shown) < 10 && !shown[try.leaf] {
-				d.disagree(t, try.leaf, try.use, v, p)
-				shown[try.leaf] = true
+		for _, p := range []prediction{p, d.expect(guessed, try.leaf, try.use)} {
+			if v := try.verdict(res); !p.agrees(v) {
+				if wrong++; len(shown) < 10 && !shown[try.leaf] {
+					d.disagree(t, try.leaf, try.use, v, p)
+					shown[try.leaf] = true
+				}
 			}
 		}
 	}
@@ -283,62 +310,7 @@ func (d *duel) fight(t *testing.T) (judged, undecided int) {
 
 func (d *duel) disagree(t *testing.T, f *leaf, u use, v Verdict, p prediction) {
 	t.Helper()
-	t.Errorf("%s, %s by %d: the kernel says %q at %q, cause %q; imaseal check %s, cause %q (%s), at %q by rule %q\n%s, %d bytes, mode %o, owner %d:%d: %s\nima %x\nevm %x\n%s",
-		f.name, u.operation, u.user, v.Errno, v.Step, v.Cause, p.Verdict, p.Cause, p.Reason, p.Access, p.Rule,
+	t.Errorf("%s, %s by %d: the kernel says %q at %q, cause %q; imaseal check %s, causes %q%q (%s), at %q by rule %q\n%s, %d bytes, mode %o, owner %d:%d: %s\nima %x\nevm %x\n%s",
+		f.name, u.operation, u.user, v.Errno, v.Step, v.Cause, p.Verdict, p.Cause, p.Causes, p.Reason, p.Access, p.Rule,
 		f.form, len(f.content), f.mode, f.uid, f.gid, f.story, f.ima, f.evm, strings.Join(v.Records, "\n"))
-}
-
-// A predictions is what imaseal check says, by user, name and operation.
-type predictions map[uint32]map[string]map[string]prediction
-
-// predict runs imaseal check on the image.
-func (d *duel) predict(t *testing.T, img Image) predictions {
-	t.Helper()
-	dir := img.Mount(t)
-	defer img.Unmount(t)
-	all := make(predictions)
-	for _, user := range []uint32{0, someUser} {
-		args := append([]string{"check", "--policy", d.policy, "--user", fmt.Sprint(user)}, d.args...)
-		for _, u := range uses {
-			if u.user == user {
-				args = append(args, "--operation", u.operation)
-			}
-		}
-		all[user] = make(map[string]map[string]prediction)
-		for _, r := range d.lab.json(t, append(args, dir)...) {
-			if r.Outcome == "failed" {
-				t.Errorf("imaseal check failed on %s: %s", r.Path, r.Reason)
-			}
-			of := make(map[string]prediction)
-			for _, p := range r.Judgements {
-				of[p.Operation] = p
-			}
-			all[user][strings.TrimPrefix(r.Path, dir+"/")] = of
-		}
-	}
-	return all
-}
-
-// expect returns the prediction for a use. A script needs its interpreter too.
-func (d *duel) expect(all predictions, f *leaf, u use) prediction {
-	p := all.of(f, u)
-	if u.operation != "script" || p.Verdict == "denied" {
-		return p
-	}
-	u.operation = "exec"
-	if next := all.of(&d.world.files[0], u); p.Verdict == "allowed" || next.Verdict == "denied" {
-		return next
-	}
-	return p
-}
-
-// of returns the prediction by the name that has one: the other names of a file
-// are reported as hard links. Without any, no rule takes the file.
-func (all predictions) of(f *leaf, u use) prediction {
-	for _, name := range f.names() {
-		if p, ok := all[u.user][name][u.operation]; ok {
-			return p
-		}
-	}
-	return prediction{Verdict: "allowed", Reason: "not appraised"}
 }

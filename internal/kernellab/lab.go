@@ -30,6 +30,8 @@ var tools = map[string]string{
 	"tar":                "tar",
 	"xz":                 "xz-utils",
 	"cp":                 "coreutils",
+	"mksquashfs":         "squashfs-tools",
+	"tar2sqfs":           "squashfs-tools-ng",
 	"dpkg":               "dpkg",
 	"apt-get":            "apt",
 	"apt-cache":          "apt",

@@ -71,6 +71,13 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		{2, "md5 as type 1, padded", func() []byte { return append(append([]byte{1}, md5sum[:]...), 0, 0, 0, 0) }},
 		{1, "md5 as type 1", func() []byte { return append([]byte{1}, md5sum[:]...) }},
 		{1, "md5 as type 4", func() []byte { return append([]byte{4, hash.MD5.Number()}, md5sum[:]...) }},
+		{1, "hash of an algorithm that Go lacks", func() []byte {
+			return append([]byte{4, hash.Streebog256.Number()}, digest(t, hash.SHA256, content).Bytes()...)
+		}},
+		{1, "hash of an algorithm that Go lacks, short", func() []byte {
+			return append([]byte{4, hash.Streebog512.Number()}, digest(t, hash.SHA256, content).Bytes()...)
+		}},
+		{1, "signature of an algorithm that Go lacks", shape(func(b []byte) []byte { b[2] = hash.Streebog256.Number(); return b })},
 		{2, "hash of an algorithm that kernels lack", func() []byte { return append([]byte{4, hash.RMD128.Number()}, md5sum[:]...) }},
 		{1, "hash of algorithm 23", func() []byte { return append([]byte{4, 23}, sha1sum...) }},
 		{1, "hash of algorithm 255", func() []byte { return append([]byte{4, 255}, sha1sum...) }},
@@ -95,6 +102,17 @@ func (w *world) ima(t *testing.T, content []byte) ([]byte, string) {
 		{1, "signature, version 4", shape(func(b []byte) []byte { b[1] = 4; return b })},
 		{2, "verity signature over the content", verity},
 		{1, "verity signature, version 2", func() []byte { return changed(verity(), func(b []byte) []byte { b[1] = 2; return b }) }},
+		{5, "signature of version 1", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil) }},
+		{1, "signature of version 1 over sha1", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA1, content), nil) }},
+		{1, "signature of version 1 by a stranger", func() []byte { return w.version1(t, w.strangers, digest(t, hash.SHA256, content), nil) }},
+		{1, "signature of version 1, another algorithm", func() []byte {
+			return w.version1(t, w.known, digest(t, hash.SHA256, content), func(s *imaevm.SignatureV1) { s.Algorithm = 1 })
+		}},
+		{1, "signature of version 1 and a byte", func() []byte { return append(w.version1(t, w.known, digest(t, hash.SHA256, content), nil), 0) }},
+		{1, "signature of version 1, header alone", func() []byte { return w.version1(t, w.known, digest(t, hash.SHA256, content), nil)[:18] }},
+		{3, "right signature on P-192", func() []byte { return p192(t, digest(t, w.algorithm(), content)) }},
+		{1, "signature on P-192 of something else", func() []byte { return w.reencoded(t, p192(t, digest(t, w.algorithm(), other))) }},
+		{6, "right signature, encoded oddly", func() []byte { return w.reencoded(t, right()) }},
 		{1, "an HMAC", func() []byte { return append([]byte{2}, sha1sum...) }},
 		{1, "a portable signature", shape(func(b []byte) []byte { b[0] = 5; return b })},
 		{1, "type 7", func() []byte { return append([]byte{7}, sha1sum...) }},
@@ -165,6 +183,18 @@ func (w *world) evm(t *testing.T, f *leaf, meta imaevm.Meta) ([]byte, string) {
 		{2, "portable signature of another owner", func() []byte { return signed(w.known, portable, 2, all, chowned) }},
 		{1, "portable signature of fewer attributes", func() []byte { return signed(w.known, portable, 2, bound(all), meta) }},
 		{2, "bound signature of another inode", func() []byte { return signed(w.known, host, 2, bound(all), elsewhere) }},
+		{2, "portable signature, encoded oddly", func() []byte { return w.reencoded(t, signed(w.known, portable, 2, all, meta)) }},
+		{3, "signature of version 1", func() []byte {
+			kind, attrs := host, bound(all)
+			if w.chance(2) {
+				kind, attrs = portable, all
+			}
+			input, err := imaevm.Input(kind, attrs, meta, imaevm.Target{})
+			if err != nil {
+				input = nil
+			}
+			return w.evmVersion1(t, kind, input)
+		}},
 		{2, "portable signature by a stranger", func() []byte { return signed(w.strangers, portable, 2, all, meta) }},
 		{2, "bound signature by a stranger", func() []byte { return signed(w.strangers, host, 2, bound(all), meta) }},
 	}
@@ -182,6 +212,8 @@ func (w *world) evm(t *testing.T, f *leaf, meta imaevm.Meta) ([]byte, string) {
 		{"named version 3", func(b []byte) []byte { b[1] = 3; return b }},
 		{"algorithm 23", func(b []byte) []byte { b[2] = 23; return b }},
 		{"an algorithm that kernels lack", func(b []byte) []byte { b[2] = hash.RMD128.Number(); return b }},
+		{"an algorithm that Go lacks", func(b []byte) []byte { b[2] = hash.Streebog256.Number(); return b }},
+		{"an algorithm that Go lacks, by a stranger", func(b []byte) []byte { b[2], b[6] = hash.Streebog512.Number(), b[6]^1; return b }},
 		{"of type 3", func(b []byte) []byte { b[0] = 3; return b }},
 		{"of type 4", func(b []byte) []byte { b[0] = 4; return b }},
 		{"of type 6", func(b []byte) []byte { b[0] = 6; return b }},

@@ -145,7 +145,7 @@ func (r relabelling) duel(t *testing.T, l *Lab, w *world, series string) *duel {
 		check(t, err)
 		d.boot.Policy = rulesIn(string(text))
 	case r.loaded:
-		out, err := exec.Command(l.Imaseal(t), slices.Concat([]string{"policy", "show"}, d.args, []string{r.policy})...).Output()
+		out, err := exec.Command(l.Imaseal(t), slices.Concat([]string{"policy", "show"}, target(d.kernel), []string{r.policy})...).Output()
 		check(t, err)
 		d.boot.Policy = rulesIn(string(out))
 	default:

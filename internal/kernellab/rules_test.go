@@ -66,8 +66,15 @@ func (m *ruleMaker) rule() string {
 	}
 }
 
-// words makes what may be a rule.
+// words makes what may be a rule. Set-id programs are for those about ids at
+// CREDS_CHECK, and signatures by keys of the firmware for those about kernels.
 func (m *ruleMaker) words() string {
+	switch m.random.IntN(16) {
+	case 0:
+		return "appraise func=CREDS_CHECK " + m.one("euid", "euid", "egid", "uid") + m.compare("0", "0", "1", "1000")
+	case 1:
+		return "appraise func=KEXEC_KERNEL_CHECK appraise_algos=" + m.algos()
+	}
 	action := m.one("appraise", "appraise", "appraise", "appraise", "appraise", "dont_appraise",
 		"measure", "dont_measure", "audit", "dont_audit", "hash", "dont_hash")
 	items := []string{action,

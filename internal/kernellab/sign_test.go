@@ -78,8 +78,8 @@ func judgeSigned(t *testing.T, l *Lab, series string, fs FS, keys map[string]sig
 			args = append(args, "--key", key.cert)
 		}
 	}
-	user := newUserKey(t, keys["rsa2048"].private, "_ima")
-	c.Keys = append(c.Keys, user.key)
+	user := newUserKey(t, keys["rsa2048"].rsa(t))
+	c.Keys = append(c.Keys, user.in("_ima"))
 	args = append(args, "--key", user.public)
 	res := tr.judge(t, c, []string{"--require", "imasig,evm"}, args)
 	expectAllowed(t, res, "programs run")
@@ -105,6 +105,16 @@ func plantKinds(t *testing.T, tr *trial, keys map[string]signingKey) {
 	}
 	for _, name := range []string{"rsa4096", "rsa3072-by-ca", "custom-skid"} {
 		tr.sign(t, name, signed, few(), keys[name], "--evm", "portable")
+	}
+
+	// Contexts are there before EVM labels cover them.
+	contexts := filepath.Join(t.TempDir(), "file_contexts")
+	check(t, os.WriteFile(contexts, []byte("/contexts(-bound)?/.* -- system_u:object_r:lib_t:s0\n/contexts/setuid <<none>>\n"), 0o600))
+	root := []string{"--file-contexts", contexts, "--contexts-root", tr.dir}
+	tr.sign(t, "contexts", signed, all, rsa, append(root, "--evm", "portable")...)
+	tr.sign(t, "contexts-bound", signedBound, all, rsa, append(root, "--evm", "signature", "--kernel-config", tr.kernel.Config())...)
+	if got := getAttr(t, filepath.Join(tr.dir, "contexts/plain"), attrSELinux); string(got) != "system_u:object_r:lib_t:s0\x00" {
+		t.Errorf("the context is %q", got)
 	}
 
 	// A portable signature makes a hash as good as a signature, a bound one does not.

@@ -2,6 +2,8 @@ package kernellab
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,7 +55,7 @@ func (tr *trial) plant(t *testing.T, dir string, k kind, files ...victim) {
 	for _, v := range files {
 		name := filepath.Join(dir, v.name)
 		path := filepath.Join(tr.dir, name)
-		check(t, errors.Join(os.WriteFile(path, []byte(v.content), 0o600), unix.Chown(path, v.uid, v.gid), unix.Chmod(path, v.mode)))
+		check(t, errors.Join(os.WriteFile(path, []byte(v.content), 0o600), unix.Chown(path, int(v.uid), int(v.gid)), unix.Chmod(path, v.mode)))
 		for attr, value := range v.attrs {
 			setAttr(t, path, attr, value)
 		}
@@ -167,8 +169,8 @@ func (tr *trial) judge(t *testing.T, c Case, demands, args []string) Result {
 	found := tr.all(t, slices.Concat([]string{"verify", "--owner", "any"}, demands, args))
 	policy := filepath.Join(t.TempDir(), "policy")
 	check(t, os.WriteFile(policy, []byte(strings.Join(c.Policy, "\n")+"\n"), 0o600))
-	predicted := tr.all(t, append([]string{"check", "--policy", policy, "--operation", "read", "--kernel-version", tr.kernel.Version,
-		"--evm-state", evmStates[c.EVM[0]]}, args...))
+	predicted := tr.all(t, slices.Concat([]string{"check", "--policy", policy, "--operation", "read", "--kernel-version", tr.kernel.Version,
+		"--evm-state", evmStates[c.EVM[0]]}, loads(t, tr.kernel), args))
 	tr.img.Unmount(t)
 	c.Kernel, c.Image = tr.kernel, tr.img
 	c.Append += " ima_appraise=enforce"
@@ -228,6 +230,14 @@ func (k signingKey) der(t *testing.T) []byte {
 	b, err := os.ReadFile(k.cert)
 	check(t, err)
 	return b
+}
+
+// rsa is the public key in the certificate.
+func (k signingKey) rsa(t *testing.T) *rsa.PublicKey {
+	t.Helper()
+	c, err := x509.ParseCertificate(k.der(t))
+	check(t, err)
+	return c.PublicKey.(*rsa.PublicKey)
 }
 
 // args are the options of a signing command.

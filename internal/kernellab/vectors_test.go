@@ -38,8 +38,9 @@ func TestIMASignatures(t *testing.T) {
 			}
 			keys := []Key{IMAKey(vectors.Read(t, "keys/rsa2048.cert.der"))}
 			if series != "6.1" { // it has no ECDSA
-				files = append(files, fixture{name: "p256", attrs: "ima=hello.txt.p256.sha256.imasig", mode: 0o644})
-				keys = append(keys, IMAKey(vectors.Read(t, "keys/p256.cert.der")))
+				files = append(files, fixture{name: "p256", attrs: "ima=hello.txt.p256.sha256.imasig", mode: 0o644},
+					fixture{name: "p192", attrs: "ima=hello.txt.p192.sha256.imasig", mode: 0o644})
+				keys = append(keys, IMAKey(vectors.Read(t, "keys/p256.cert.der")), IMAKey(vectors.Read(t, "keys/p192.cert.der")))
 			}
 			judgeFixtures(t, l, files, Case{
 				Kernel: l.Kernel(t, series), Keys: keys,

@@ -11,23 +11,18 @@ import (
 	"testing"
 
 	"imaseal/internal/imaevm"
-	"imaseal/keys"
 )
 
 // A userKey is a key for signatures of version 1: in a kernel's keyring a key of
 // type "user", for imaseal a file with the public key.
 type userKey struct {
 	public string
-	key    Key
+	key    Key // in no keyring
 }
 
-// newUserKey makes one of a signing key, as evmctl import --rsa does.
-func newUserKey(t *testing.T, private, ring string) userKey {
+// newUserKey makes one, as evmctl import --rsa does.
+func newUserKey(t *testing.T, public *rsa.PublicKey) userKey {
 	t.Helper()
-	k, err := keys.Open(t.Context(), private, nil, keys.Options{})
-	check(t, err)
-	defer k.Close()
-	public := k.PublicKey().(*rsa.PublicKey)
 	v1 := imaevm.KeyV1{N: public.N, E: big.NewInt(int64(public.E))}
 	payload, err := v1.AppendBinary(nil)
 	check(t, err)
@@ -37,7 +32,14 @@ func newUserKey(t *testing.T, private, ring string) userKey {
 	check(t, err)
 	file := filepath.Join(t.TempDir(), "public.pem")
 	check(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
-	return userKey{public: file, key: Key{Type: "user", Desc: id.Description(), Payload: payload, Ring: ring}}
+	return userKey{public: file, key: Key{Type: "user", Desc: id.Description(), Payload: payload}}
+}
+
+// in is the key in a keyring.
+func (u userKey) in(ring string) Key {
+	k := u.key
+	k.Ring = ring
+	return k
 }
 
 // plantVersion1 makes signatures of version 1 with evmctl, below portable ones of

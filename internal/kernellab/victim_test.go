@@ -21,8 +21,8 @@ type victim struct {
 	name    string
 	content string
 	mode    uint32
-	uid     int
-	gid     int
+	uid     uint32
+	gid     uint32
 	attrs   map[string]string
 	spoil   func(t *testing.T, path string) // nil for nothing
 	cause   string                          // of the denial; one of the words below, or the kernel's
@@ -81,6 +81,14 @@ func capability(number int) string {
 	return string(append(b, make([]byte, 12)...))
 }
 
+// namespaced is one of revision 3, of a namespace whose root is the real one, which
+// user space is shown as one of revision 2. Kernel: struct vfs_ns_cap_data.
+func namespaced(number int) string {
+	b := []byte(capability(number))
+	b[3] = 3
+	return string(append(b, 0, 0, 0, 0))
+}
+
 const (
 	netRaw  = 13 // CAP_NET_RAW
 	sysTime = 25 // CAP_SYS_TIME
@@ -115,6 +123,7 @@ func untouched() []victim {
 		{name: "user", content: "u", mode: 0o640, uid: otherUser, gid: 1001},
 		{name: "high-ids", content: "h", mode: 0o644, gid: 4294967294},
 		{name: "capable", content: "ping", mode: 0o755, attrs: map[string]string{attrCapability: capability(netRaw)}},
+		{name: "namespaced", content: "ping", mode: 0o755, attrs: map[string]string{attrCapability: namespaced(netRaw)}},
 		{name: "lsms", content: "l", mode: 0o755, attrs: allLSMs},
 		{name: "long-attr", content: "a", mode: 0o644, attrs: map[string]string{attrSELinux: strings.Repeat("c", 2000)}},
 	}

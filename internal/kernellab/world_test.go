@@ -147,7 +147,7 @@ func (w *world) fill(f *leaf) {
 	}
 	values := map[string]string{
 		attrSELinux: "system_u:object_r:bin_t:s0\x00", attrSmack: "_", attrSmackExec: "_",
-		attrAppArmor: "unconfined", attrCapability: capability(netRaw),
+		attrAppArmor: "unconfined", attrCapability: pick(w, capability(netRaw), capability(netRaw), namespaced(netRaw)),
 	}
 	if f.form == program && f.mode&0o7000 != 0 {
 		delete(values, attrCapability) // executing with two kinds of privilege is no question of appraisal

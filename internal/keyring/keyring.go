@@ -1,5 +1,5 @@
-// Package keyring adds certificates to the keyrings of the running kernel, and
-// lists what they hold.
+// Package keyring adds certificates to the keyrings of the running kernel, lists
+// what they hold, and removes keys.
 //
 // Kernels with CONFIG_INTEGRITY_TRUSTED_KEYRING have the keyrings .ima and
 // .evm, made at boot, which take a certificate only if a key that the kernel
@@ -17,8 +17,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -54,6 +52,16 @@ func (k Key) KeyID() (imaevm.KeyID, bool) {
 	}
 	id, err := strconv.ParseUint(k.Description[len(k.Description)-8:], 16, 32)
 	return imaevm.KeyID(id), err == nil
+}
+
+// Subject returns who a certificate is for, as the kernel describes it: a part of
+// the subject's name. It is empty for what is no certificate.
+func (k Key) Subject() string {
+	i := strings.LastIndex(k.Description, ": ")
+	if k.Type != "asymmetric" || i < 0 {
+		return ""
+	}
+	return k.Description[:i]
 }
 
 // KeyIDV1 returns the id by which labels of version 1 name the key, and false for
@@ -104,47 +112,23 @@ func FindOrMake(name string) (id ID, made bool, err error) {
 
 // findAnywhere looks for a keyring in /proc/keys.
 func findAnywhere(name string) (ID, error) {
-	f, err := os.Open("/proc/keys")
+	rings, err := readRings()
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	list, err := io.ReadAll(f)
-	if err != nil {
-		return 0, err
+	var ids []ID
+	for _, r := range rings {
+		if r.Name == name {
+			ids = append(ids, r.ID)
+		}
 	}
-	switch ids := parseProcKeys(string(list), name); len(ids) {
+	switch len(ids) {
 	case 0:
 		return 0, &NotFoundError{Name: name}
 	case 1:
 		return ids[0], nil
-	default:
-		return 0, &AmbiguousError{Name: name, IDs: ids}
 	}
-}
-
-// parseProcKeys returns the live keyrings of a name in the text of /proc/keys:
-//
-//	id flags usage timeout permissions uid gid type description
-//
-// The description of a keyring ends with how many keys it holds. Kernel:
-// proc_keys_show(), keyring_describe().
-func parseProcKeys(list, name string) []ID {
-	var ids []ID
-	for line := range strings.Lines(list) {
-		fields := strings.Fields(line)
-		if len(fields) < 9 || fields[7] != "keyring" || strings.ContainsAny(fields[1], "RDi") {
-			continue
-		}
-		_, description, _ := strings.Cut(line, " keyring ")
-		end := strings.LastIndex(description, ": ")
-		id, err := strconv.ParseInt(fields[0], 16, 32)
-		if end < 0 || err != nil || strings.TrimLeft(description[:end], " ") != name {
-			continue
-		}
-		ids = append(ids, ID(id))
-	}
-	return ids
+	return 0, &AmbiguousError{Name: name, IDs: ids}
 }
 
 // Import adds a certificate, in DER, to a keyring. If the keyring has one of
@@ -190,6 +174,17 @@ func List(ring ID) ([]Key, error) {
 		return nil
 	})
 	return keys, err
+}
+
+// Remove takes a key out of a keyring; other keyrings that have it keep it. The
+// error is an *Error that says what the kernel objected to.
+func Remove(ring, key ID) error {
+	return possessing(func() error {
+		if _, err := unix.KeyctlInt(unix.KEYCTL_UNLINK, int(key), int(ring), 0, 0); err != nil {
+			return &Error{Op: fmt.Sprintf("removing key %s from keyring %s", key, ring), Err: err, Removing: true}
+		}
+		return nil
+	})
 }
 
 // describe returns a key as far as it may be seen. Kernel:
@@ -239,9 +234,10 @@ func (e *AmbiguousError) Error() string {
 
 // An Error is what the kernel answered, with what it means here.
 type Error struct {
-	Op     string
-	Err    error
-	Adding bool // a certificate, to a keyring that is there
+	Op  string
+	Err error
+	// Adding a certificate to a keyring that is there, or Removing a key.
+	Adding, Removing bool
 }
 
 // Unwrap returns the kernel's error number.
@@ -249,7 +245,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
 	errno, ok := errors.AsType[syscall.Errno](e.Err)
-	if why := explain(errno, e.Adding); ok && why != "" {
+	if why := e.explain(errno); ok && why != "" {
 		return fmt.Sprintf("%s: %v: %s", e.Op, e.Err, why)
 	}
 	return fmt.Sprintf("%s: %v", e.Op, e.Err)
@@ -258,8 +254,8 @@ func (e *Error) Error() string {
 // explain says what an error number means. Kernel: restrict_link_by_digsig()
 // and x509_key_preparse() in crypto/asymmetric_keys, where
 // ENOENT is crypto_alloc_sig()'s for the algorithm of a self-signed
-// certificate; key_create_or_update().
-func explain(errno syscall.Errno, adding bool) string {
+// certificate; key_create_or_update(); keyctl_keyring_unlink() and key_unlink().
+func (e *Error) explain(errno syscall.Errno) string {
 	switch {
 	case errno == unix.ENOSYS:
 		return "this kernel has no key management, or a container forbids it"
@@ -267,7 +263,11 @@ func explain(errno syscall.Errno, adding bool) string {
 		return "only its owner, usually root, may do this, unless its permissions forbid even that"
 	case errno == unix.EDQUOT:
 		return "the user's quota of keys is used up; see /proc/key-users"
-	case !adding:
+	case errno == unix.EPERM && e.Removing:
+		return "the keyring keeps its keys"
+	case errno == unix.ENOENT && e.Removing:
+		return "it is not there any more"
+	case !e.Adding:
 		return ""
 	}
 	switch errno {

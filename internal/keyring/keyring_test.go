@@ -17,7 +17,12 @@ import (
 // skips where the kernel or a container has none.
 func private(t *testing.T) ID {
 	t.Helper()
-	name := fmt.Sprintf("_imaseal-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	return privateNamed(t, fmt.Sprintf("_imaseal-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
+}
+
+// privateNamed is private with a name.
+func privateNamed(t *testing.T, name string) ID {
+	t.Helper()
 	id, made, err := FindOrMake(name)
 	if err != nil {
 		t.Skipf("no keyrings here: %v", err)
@@ -80,6 +85,60 @@ func TestImportAndList(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("holds %v, want %v", got, want)
+	}
+}
+
+// One key is removed, and nothing but that.
+func TestRemove(t *testing.T) {
+	ring, other := private(t), privateNamed(t, fmt.Sprintf("_imaseal-%d-other", os.Getpid()))
+	var keys []Key
+	for _, name := range []string{"rsa2048", "p256", "rsa2048-customskid"} {
+		keys = append(keys, mustImport(t, ring, vectors.Read(t, "keys/"+name+".cert.der")))
+		if _, err := unix.KeyctlInt(unix.KEYCTL_LINK, int(keys[len(keys)-1].ID), int(other), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Remove(ring, keys[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	ids := func(ring ID) []ID {
+		held, err := List(ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []ID
+		for _, k := range held {
+			all = append(all, k.ID)
+		}
+		slices.Sort(all)
+		return all
+	}
+	want := []ID{keys[0].ID, keys[2].ID}
+	slices.Sort(want)
+	if got := ids(ring); !slices.Equal(got, want) {
+		t.Errorf("holds %v, want %v", got, want)
+	}
+	if got := ids(other); len(got) != 3 {
+		t.Errorf("another keyring holds %v", got)
+	}
+	err := Remove(ring, keys[1].ID)
+	if e, ok := errors.AsType[*Error](err); !ok || !errors.Is(err, unix.ENOENT) || !strings.Contains(e.Error(), "not there any more") {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+func TestSubject(t *testing.T) {
+	for _, test := range []struct {
+		key  Key
+		want string
+	}{
+		{Key{Type: "asymmetric", Description: "O: CN: 0011c0ffee01"}, "O: CN"},
+		{Key{Type: "asymmetric", Description: "none"}, ""},
+		{Key{Type: "user", Description: "CN: c0ffee01"}, ""},
+	} {
+		if got := test.key.Subject(); got != test.want {
+			t.Errorf("%+v: %q", test.key, got)
+		}
 	}
 }
 
@@ -156,7 +215,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestParseProcKeys(t *testing.T) {
+func TestParseRings(t *testing.T) {
 	const list = `00f1d17a I------     1 perm 0f0b0000     0     0 keyring   .blacklist: empty
 0067e66c I--Q---     1 perm 3f010000     0     0 keyring   _ima: 2
 0067e66d IR-Q---     1 perm 3f010000     0     0 keyring   _ima: empty
@@ -165,19 +224,15 @@ func TestParseProcKeys(t *testing.T) {
 3309b98c I------     1   3d 1f0b0000     0     0 keyring   _evm: empty
 3309b98d I------     1 perm 1f0b0000  1000     0 keyring   _evm: 1
 3afd6597 I--Q---     1 perm 3f010000     0     0 user      _user: 1
+3afd6598 I--Q---     1 perm 3f010000     0     0 keyring   no count
+3afd6599 I--Q---     1 perm 3f010000     0     0 keyring   _ima: 2x
 `
-	for name, want := range map[string][]ID{
-		".blacklist": {0x00f1d17a},
-		"_ima":       {0x0067e66c},
-		"odd: name":  {0x3309b98b},
-		"_evm":       {0x3309b98c, 0x3309b98d},
-		"_user":      nil,
-		"odd":        nil,
-		"":           nil,
-	} {
-		if got := parseProcKeys(list, name); !slices.Equal(got, want) {
-			t.Errorf("%q: %v, want %v", name, got, want)
-		}
+	want := []Ring{
+		{0x00f1d17a, ".blacklist", 0}, {0x0067e66c, "_ima", 2}, {0x3309b98b, "odd: name", 17},
+		{0x3309b98c, "_evm", 0}, {0x3309b98d, "_evm", 1},
+	}
+	if got := ParseRings(list); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 	if err := (&AmbiguousError{Name: "_evm", IDs: []ID{1, 2}}); err.Error() != "2 keyrings are named _evm: [1 2]; use a number" {
 		t.Error(err)
@@ -223,7 +278,14 @@ func TestKeyIDV1(t *testing.T) {
 	}
 }
 
-func FuzzParseProcKeys(f *testing.F) {
-	f.Add("0067e66c I--Q---     1 perm 3f010000     0     0 keyring   _ima: 2\n", "_ima")
-	f.Fuzz(func(t *testing.T, list, name string) { parseProcKeys(list, name) })
+func FuzzParseRings(f *testing.F) {
+	f.Add("0067e66c I--Q---     1 perm 3f010000     0     0 keyring   _ima: 2\n")
+	f.Add("0067e66c I--Q---     1 perm 3f010000     0     0 keyring   : -1\n")
+	f.Fuzz(func(t *testing.T, list string) {
+		for _, r := range ParseRings(list) {
+			if r.Keys < 0 {
+				t.Errorf("%q: %+v", list, r)
+			}
+		}
+	})
 }

@@ -38,7 +38,7 @@ func (j *labelling) kind() imaevm.Type {
 // label can fit but one that was made for the same bytes.
 func (j *labelling) evmChange(ima []byte, newIMA bool) ([]tree.Change, error) {
 	kind := j.kind()
-	if kind == 0 && !newIMA {
+	if kind == 0 && !newIMA && !j.newContext {
 		return nil, nil
 	}
 	old, err := tree.Value(j.file, imaevm.AttrEVM)
@@ -59,16 +59,15 @@ func (j *labelling) evmChange(ima []byte, newIMA bool) ([]tree.Change, error) {
 	if bytes.Equal(want, old) && (old != nil) == (want != nil) && !(j.Force && j.res.Outcome != report.Kept) {
 		return nil, nil
 	}
-	j.warnMended(want, old, newIMA)
-	j.res.EVM = want
+	j.warnMended(want, old, newIMA || j.newContext)
 	return []tree.Change{{Attr: imaevm.AttrEVM, Old: old, New: want}}, nil
 }
 
 // warnMended names a file whose IMA label was right already and whose EVM label
 // of the same maker was not: as a run leaves it that was killed between the two,
 // or somebody who changed its owner or mode.
-func (j *labelling) warnMended(want, old []byte, newIMA bool) {
-	if newIMA || len(old) == 0 || len(want) == 0 || old[0] != want[0] || bytes.Equal(want, old) {
+func (j *labelling) warnMended(want, old []byte, newInput bool) {
+	if newInput || len(old) == 0 || len(want) == 0 || old[0] != want[0] || bytes.Equal(want, old) {
 		return
 	}
 	was, err := imaevm.ParseSignature(old)
@@ -79,9 +78,9 @@ func (j *labelling) warnMended(want, old []byte, newIMA bool) {
 }
 
 // stale says what becomes of a file whose EVM label does not cover its new IMA
-// label, and gets no other.
+// label or SELinux context, and gets no other.
 func (j *labelling) stale(ima, evm []byte) error {
-	if len(evm) == 0 || bytes.Equal(ima, j.res.IMA) {
+	if len(evm) == 0 || bytes.Equal(ima, j.res.IMA) && !j.newContext {
 		return nil
 	}
 	isHMAC := imaevm.Type(evm[0]) == imaevm.TypeHMAC
@@ -142,7 +141,7 @@ func (j *labelling) keepsEVM(kind imaevm.Type, ima, old []byte) (bool, error) {
 		})
 		return keep, err
 	}
-	if kind != imaevm.TypeHMAC || j.class != plan.Hash || j.ReplaceSignatures {
+	if kind != imaevm.TypeHMAC || j.class != plan.Hash || j.ReplaceSignatures || j.newContext {
 		return false, nil
 	}
 	keep := true

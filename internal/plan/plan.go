@@ -37,8 +37,11 @@ type Selection struct {
 	Paths []string
 	// FilesFrom names a file with a list of files, "-" standard input, ""
 	// none. NUL says that its names end in zero bytes, not newlines.
+	// They are paths below the directory Root, as if it were the root of the
+	// file system, unless that is empty.
 	FilesFrom string
 	NUL       bool
+	Root      string
 	// Owner is the user whose files are selected; nil selects all.
 	Owner *uint32
 	// Include and Exclude are doublestar patterns relative to the tree.
@@ -55,6 +58,7 @@ type Writing struct {
 	LiftImmutable bool
 	// Namespace of the attributes: "security" or "user".
 	Namespace string
+	Archiving
 }
 
 // A ConflictError says that parts of a request do not go together.
@@ -75,6 +79,12 @@ func (p Plan) Validate() (Plan, error) {
 	}
 	if p.NUL && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"-0 is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input"}
+	}
+	if p.Root != "" && p.FilesFrom == "" {
+		return Plan{}, &ConflictError{"--root is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input; PATHs are named as they are"}
+	}
+	if err := p.checkArchive(); err != nil {
+		return Plan{}, err
 	}
 	if p.DryRun && p.UndoLog != "" {
 		return Plan{}, &ConflictError{"a dry run changes nothing, so there is nothing to log", "leave out --undo-log or --dry-run"}

@@ -74,9 +74,9 @@ type Kernel struct {
 	// DefaultHash is the algorithm of the labels that the kernel writes
 	// (ima_hash=, CONFIG_IMA_DEFAULT_HASH); zero is unknown.
 	DefaultHash hash.Algorithm
-	// Hashes says which algorithms the kernel has, as modules or built in. Nil
-	// is unknown.
-	Hashes func(hash.Algorithm) Truth
+	// Digests says how the kernel was built to have an algorithm. Nil is unknown:
+	// ask Presence.
+	Digests func(hash.Algorithm) Presence
 	// TemplateFormat is the value of ima_template_fmt=, which policies may
 	// name too.
 	TemplateFormat string
@@ -112,17 +112,6 @@ func (k Kernel) IsSigV3() bool { return k.AtLeast(7, 2) }
 // HasSHA3 reports whether the kernel's table of algorithms has those of SHA-3,
 // which were added to it in 6.7 (include/uapi/linux/hash_info.h).
 func (k Kernel) HasSHA3() bool { return k.AtLeast(6, 7) }
-
-// HasHash says whether the kernel has the algorithm.
-func (k Kernel) HasHash(a hash.Algorithm) Truth {
-	if a >= hash.SHA3_256 && !k.HasSHA3() {
-		return False
-	}
-	if k.Hashes == nil {
-		return Unknown
-	}
-	return k.Hashes(a)
-}
 
 // A Config holds the options of the kernel's build that policies depend on.
 type Config struct {

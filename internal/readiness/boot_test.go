@@ -172,7 +172,7 @@ func TestDirectIO(t *testing.T) {
 func TestHostFunctions(t *testing.T) {
 	got := tableOf(t, map[string]string{
 		"sys/kernel/security/ima/violations": "0\n",
-		"proc/keys":                          "0a 1f I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
+		"proc/keys":                          "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
 		"proc/self/mountinfo":                "1 0 8:1 / / rw - newfs /dev/vda rw\n2 1 8:2 / /old rw - otherfs /dev/vdb rw\n",
 	}, "", func(q *Question) {
 		q.Keys = func(name string) []string { return []string{name + " one", "two"} }

@@ -64,7 +64,7 @@ const debian = "IMA IMA_APPRAISE IMA_APPRAISE_BOOTPARAM AUDIT INTEGRITY_AUDIT IN
 func TestReadyHost(t *testing.T) {
 	got := tableOf(t, map[string]string{
 		"proc/cmdline":                   "root=/dev/vda ima_policy=appraise_tcb ima_appraise=log audit=1\n",
-		"proc/keys":                      "0a 1f I------ 1 perm 1f0f0000 0 0 keyring   .ima: 1\n0b 1f I------ 1 perm 1f0f0000 0 0 keyring   _evm: 2\n",
+		"proc/keys":                      "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: 1\n0000000b I------ 1 perm 1f0f0000 0 0 keyring   _evm: 2\n",
 		"proc/self/mountinfo":            "1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:5 / /proc rw - proc proc rw\n3 1 8:2 / /boot/efi rw - vfat /dev/vdb rw,uid=7\n",
 		"proc/swaps":                     "Filename Type Size Used Priority\n/dev/vdc partition 1 0 -2\n",
 		"sys/kernel/security/ima/policy": "dont_appraise fsmagic=0x9fa0 \nappraise fowner=0 \n",
@@ -111,7 +111,7 @@ func TestHiddenProcesses(t *testing.T) {
 func TestUnreadyHost(t *testing.T) {
 	got := tableOf(t, map[string]string{
 		"proc/cmdline": "ima_appraise=fix\n",
-		"proc/keys":    "0a 1f I------ 1 perm 1f0f0000 0 0 keyring   .ima: empty\n",
+		"proc/keys":    "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: empty\n",
 		"proc/self/mountinfo": "1 0 8:1 / / rw - ext4 /dev/vda rw\n3 1 8:2 / /boot/efi rw - vfat /dev/vdb rw\n" +
 			"4 1 0:9 / /sys/kernel/tracing rw - tracefs tracefs rw\n5 1 0:10 / /mnt/n\\040fs rw - nfs4 h:/ rw\n6 1 0:11 / /c rw - overlay overlay rw\n" +
 			"7 1 7:1 / /snap/a ro - squashfs /dev/loop1 ro\n8 1 0:12 / /s rw - fuse.sshfs h: rw\n",

@@ -2,6 +2,7 @@ package readiness
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"imaseal/internal/host"
+	"imaseal/internal/keyring"
 	"imaseal/internal/policy"
 )
 
@@ -85,29 +87,24 @@ func (t *table) keyrings() {
 		t.add(Warn, "keyrings", "run as root", "/proc/keys cannot be read")
 		return
 	}
+	rings := keyring.ParseRings(text)
 	for _, names := range [][2]string{{".ima", "_ima"}, {".evm", "_evm"}} {
-		count, found := "", ""
-		for line := range strings.Lines(text) {
-			for _, name := range names {
-				_, description, _ := strings.Cut(line, " keyring ")
-				if n, ok := strings.CutPrefix(strings.TrimSpace(description), name+": "); ok && found == "" {
-					found, count = name, n
-				}
-			}
-		}
-		do := "imaseal keys import, before the root file system is used, if labels are signatures"
-		switch {
-		case found == "":
+		i := slices.IndexFunc(rings, func(r keyring.Ring) bool { return r.Name == names[0] || r.Name == names[1] })
+		do := "imaseal keys import CERTIFICATE, before the root file system is used, if labels are signatures"
+		if i < 0 {
 			t.add(Warn, "keyring "+names[0], do, "is not there, nor %s: signatures are wrong to the kernel", names[1])
-		case count == "empty":
-			t.add(Warn, "keyring "+found, do, "is empty: signatures are wrong to the kernel")
-		default:
-			has := plural(count, "key")
-			if keys := t.keys(found); keys != nil {
-				has += ": " + list(keys)
-			}
-			t.add(Pass, "keyring "+found, "", "has %s", has)
+			continue
 		}
+		found := rings[i]
+		if found.Keys == 0 {
+			t.add(Warn, "keyring "+found.Name, do, "is empty: signatures are wrong to the kernel")
+			continue
+		}
+		has := plural(found.Keys, "key")
+		if keys := t.keys(found.Name); keys != nil {
+			has += ": " + list(keys)
+		}
+		t.add(Pass, "keyring "+found.Name, "", "has %s", has)
 	}
 }
 
@@ -118,12 +115,11 @@ func (t *table) keys(keyring string) []string {
 	return t.Keys(keyring)
 }
 
-func plural(count, noun string) string {
-	count = strings.TrimSpace(count)
-	if count == "1" {
+func plural(count int, noun string) string {
+	if count == 1 {
 		return "1 " + noun
 	}
-	return count + " " + noun + "s"
+	return fmt.Sprintf("%d %ss", count, noun)
 }
 
 // writers looks for what makes labels stale, or wants more than to read.

@@ -67,6 +67,10 @@ const (
 	MendedEVM         Code = "mended-evm"         // the EVM label did not fit, the IMA label did
 	ReplacedSignature Code = "replaced-signature" // of another key
 	NoLeases          Code = "no-leases"          // only times tell of writers
+	SELinuxRecord     Code = "selinux-record"     // of an archive, of which image makers know nothing
+	AfterEnd          Code = "after-end"          // of an archive, where most programs do not look
+	GlobalHeader      Code = "global-header"      // of an archive, which some programs do not read
+	NothingWritten    Code = "nothing-written"    // of a new archive
 )
 
 // What is to be known of the kernel that a run is for.
@@ -88,6 +92,7 @@ const (
 	EVMActive       Code = "evm-active" // on the running kernel
 	NothingSelected Code = "nothing-selected"
 	TornLog         Code = "torn-log"
+	Archive         Code = "archive"  // that is labelled itself
 	SomeEVM         Code = "some-evm" // labels, but not on all files
 )
 

@@ -18,6 +18,9 @@ type Bar struct {
 	// Files makes the bar go by files instead of bytes, for runs that read no
 	// content.
 	Files bool
+	// PerFile is what a file costs besides reading it, in bytes that could be
+	// read meanwhile: where signing takes long, more than most files have.
+	PerFile int64
 
 	out   io.Writer
 	width func() int
@@ -32,6 +35,14 @@ type Bar struct {
 	allRead                  atomic.Int64 // bytes, with those of files in hand
 	expectFiles, expectBytes atomic.Int64
 	counted                  atomic.Bool
+
+	marks []mark // the last minute or so, the oldest first
+}
+
+// A mark says how much work was done at a time.
+type mark struct {
+	at   time.Time
+	done int64
 }
 
 const (
@@ -41,6 +52,11 @@ const (
 	// barWidth and minBar are columns: a shorter bar tells nothing.
 	barWidth, minBar = 20, 10
 	clearLine        = "\r\x1b[K"
+	// maxMarks are kept, markEvery apart: what was done between the first and
+	// now tells how long the rest takes, as soon as they are sureAfter apart.
+	maxMarks  = 30
+	markEvery = time.Second
+	sureAfter = 3 * time.Second
 )
 
 // NewBar returns a bar on a terminal that has width() columns. Where utf8 is
@@ -136,28 +152,87 @@ func (b *Bar) line(width int) string {
 }
 
 func (b *Bar) figures() []string {
-	files := plural(int(b.files), "file")
+	files, bytes := plural(int(b.files), "file"), Size(b.doneBytes())
 	read := float64(max(b.read, b.allRead.Load()))
 	rate := fmt.Sprintf("%s/s", Size(int64(read/max(time.Since(b.begin).Seconds(), 0.001))))
+	var figures []string
 	switch counted := b.counted.Load(); {
-	case b.Files && counted:
-		return []string{fmt.Sprintf("%d / %s", b.files, plural(int(b.expectFiles.Load()), "file"))}
-	case b.Files:
-		return []string{files}
+	case b.byFiles() && counted:
+		figures = []string{fmt.Sprintf("%d / %s", b.files, plural(int(max(b.files, b.expectFiles.Load())), "file"))}
+	case b.byFiles():
+		figures = []string{files}
 	case counted:
-		return []string{Size(b.done()) + " / " + Size(max(b.bytes, b.expectBytes.Load())), files, rate}
+		figures = []string{bytes + " / " + Size(max(b.bytes, b.expectBytes.Load()))}
+	default:
+		figures = []string{bytes}
 	}
-	return []string{Size(b.done()), files, rate}
+	if left := b.left(); left != "" {
+		figures = append(figures, left)
+	}
+	switch {
+	case b.Files:
+		return figures
+	case b.byFiles():
+		return append(figures, bytes, rate)
+	}
+	return append(figures, files, rate)
 }
 
-// done returns how many bytes of the total are done, with what was read of
+// byFiles reports whether the number of files tells more than that of bytes.
+func (b *Bar) byFiles() bool {
+	return b.Files || b.PerFile*b.expectFiles.Load() > b.expectBytes.Load()
+}
+
+// left says how long the rest takes, if that can be told.
+func (b *Bar) left() string {
+	done, total := b.work()
+	now := time.Now()
+	if n := len(b.marks); n == 0 || now.Sub(b.marks[n-1].at) >= markEvery {
+		b.marks = append(b.marks, mark{now, done})
+		b.marks = b.marks[max(0, len(b.marks)-maxMarks):]
+	}
+	first := b.marks[0]
+	since := now.Sub(first.at)
+	if !b.counted.Load() || since < sureAfter || done <= first.done || done >= total {
+		return ""
+	}
+	left := time.Duration(float64(total-done) / float64(done-first.done) * float64(since))
+	return clock(left) + " left"
+}
+
+// clock prints a duration as minutes and seconds, or hours, minutes and seconds;
+// days are not counted by seconds.
+func clock(d time.Duration) string {
+	seconds := int64(d.Seconds() + 0.5)
+	switch minutes := seconds / 60; {
+	case minutes < 60:
+		return fmt.Sprintf("%d:%02d", minutes, seconds%60)
+	case minutes < 100*60:
+		return fmt.Sprintf("%d:%02d:%02d", minutes/60, minutes%60, seconds%60)
+	default:
+		return fmt.Sprintf("%d days", minutes/60/24)
+	}
+}
+
+// doneBytes returns how many bytes of the total are done, with what was read of
 // files in hand. These may be read again, which is not to exceed the total.
-func (b *Bar) done() int64 {
+func (b *Bar) doneBytes() int64 {
 	done := b.bytes + max(0, b.allRead.Load()-b.read)
 	if b.counted.Load() {
 		return min(done, max(b.bytes, b.expectBytes.Load()))
 	}
 	return done
+}
+
+// work returns how much of what there is to do is done, in bytes or, without any,
+// in files.
+func (b *Bar) work() (done, total int64) {
+	files, expect := b.files, b.expectFiles.Load()
+	done, total = b.doneBytes()+b.PerFile*files, b.expectBytes.Load()+b.PerFile*expect
+	if b.Files || total == 0 {
+		return files, expect
+	}
+	return done, total
 }
 
 // bar is the bar itself, or nothing if the total is not known or the width is
@@ -166,10 +241,7 @@ func (b *Bar) bar(width int) string {
 	if !b.counted.Load() || width < minBar {
 		return ""
 	}
-	done, total := b.done(), b.expectBytes.Load()
-	if b.Files || total == 0 {
-		done, total = b.files, b.expectFiles.Load()
-	}
+	done, total := b.work()
 	const steps = 100
 	step := int64(steps)
 	if done < total {

@@ -165,3 +165,83 @@ func TestBarEnds(t *testing.T) {
 	none.Clear()
 	none.Finish(false)
 }
+
+// TestBarTellsTheRest: what was done lately tells how long the rest takes, and what
+// is not known yet is not told.
+func TestBarTellsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBar(nil, nil, true)
+		check := func(want string) {
+			t.Helper()
+			if got := b.line(80); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		for range 1000 {
+			b.Expect(1 << 20)
+		}
+		work := func(seconds, each int) { // a file is a MiB
+			for range seconds {
+				time.Sleep(time.Second)
+				b.files += int64(each)
+				b.bytes, b.read = b.files<<20, b.files<<20
+				b.line(80)
+			}
+		}
+		check("0 B  0 files  0 B/s")
+		work(4, 1)
+		check("4.0 MiB  4 files  1.0 MiB/s")
+		b.Counted()
+		check("0% ░░░░░░░░░░░░░░░░░░░░  4.0 MiB / 1000 MiB  16:36 left  4 files  1.0 MiB/s")
+		work(96, 1)
+		check("10% █░░░░░░░░░░░░░░░░░  100 MiB / 1000 MiB  15:00 left  100 files  1.0 MiB/s")
+		work(40, 10) // it got faster: the beginning does not count any more
+		check("50% █████████░░░░░░░░░░  500 MiB / 1000 MiB  0:50 left  500 files  3.6 MiB/s")
+		time.Sleep(100 * time.Second) // it stands still: what was done before is all there is to go by
+		b.line(80)
+		b.files += 500
+		b.bytes = b.files << 20
+		check("100% ████████████████████  1000 MiB / 1000 MiB  1000 files  2.1 MiB/s")
+	})
+	for d, want := range map[time.Duration]string{
+		0: "0:00", 59*time.Second + 499*time.Millisecond: "0:59", 59*time.Second + 500*time.Millisecond: "1:00", time.Hour - time.Second: "59:59",
+		time.Hour: "1:00:00", 99*time.Hour + 3*time.Second: "99:00:03", 100 * time.Hour: "4 days",
+	} {
+		if got := clock(d); got != want {
+			t.Errorf("%s is %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestBarOfSlowKey: where signing takes long, files count and not their bytes, and
+// of large files both.
+func TestBarOfSlowKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBar(nil, nil, true)
+		b.PerFile = 1 << 20
+		for range 99 {
+			b.Expect(1)
+		}
+		b.Expect(101 << 20) // as much work as the others
+		b.Counted()
+		time.Sleep(2 * time.Second)
+		for _, step := range []struct {
+			files, bytes int64
+			want         string
+		}{
+			{0, 0, "0% ░░░░░░░░░░░░░░░░░░░░  0 B / 101 MiB  0 files  0 B/s"},
+			{50, 50, "24% ████░░░░░░░░░░░░░░░░  50 B / 101 MiB  50 files  25 B/s"},
+			{99, 99, "49% █████████░░░░░░░░░░░  99 B / 101 MiB  99 files  49 B/s"},
+		} {
+			b.files, b.bytes, b.read = step.files, step.bytes, step.bytes
+			if got := b.line(80); got != step.want {
+				t.Errorf("got %q, want %q", got, step.want)
+			}
+		}
+		b.PerFile = 4 << 20
+		b.files, b.bytes, b.read = 50, 50, 50
+		if got, want := b.line(80), "39% ███████░░░░░░░░░░░░░  50 / 100 files  50 B  25 B/s"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

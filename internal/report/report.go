@@ -105,8 +105,6 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
-	// Notes are what was said of the run before it began.
-	Notes reason.List
 }
 
 // A Summary counts what became of a run's files.
@@ -119,7 +117,7 @@ type Summary struct {
 	// Warned counts warnings by their kind.
 	Warned map[reason.Code]int
 	// Notes are what the user should know of the run as a whole; so many of them
-	// were Said before it began.
+	// were Said already.
 	Said    int
 	Notes   reason.List
 	Bytes   int64
@@ -131,7 +129,7 @@ type Summary struct {
 
 // NewSummary returns the summary of nothing yet.
 func NewSummary(h Header) Summary {
-	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int), Warned: make(map[reason.Code]int), Notes: h.Notes, Said: len(h.Notes)}
+	return Summary{Header: h, Count: make(map[Outcome]int), Skipped: make(map[reason.Code]int), Warned: make(map[reason.Code]int)}
 }
 
 // Add counts a result.

@@ -89,7 +89,7 @@ imaseal: error: n: unlabelled
 `
 	const sums = `imaseal: 2 labelled (sha256), 1 invalid, 1 unlabelled, 1 unchanged, 1 kept, 1 vanished, 1 hard link, 3 failed; 3 skipped (2 symbolic links, 1 other owner)
 imaseal: 2.0 MiB in 1.50 s, 2 jobs
-imaseal: warnings: 1 open for writing
+imaseal: warnings: open for writing (1 file)
 `
 	const digest = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 	const lines = `labelled     a  ` + digest + `

@@ -121,8 +121,8 @@ func (t *Text) explain(r Result) (reason.Code, string) {
 	return t.Hint(r)
 }
 
-// firstFew of the messages of one kind are printed; with Verbose all are.
-const firstFew = 3
+// FirstFew of the messages of one kind are printed, unless users want all.
+const FirstFew = 3
 
 // A kind is what messages have in common: whether they are errors or warnings, and
 // their code. Those without a code have their words in common.
@@ -142,18 +142,23 @@ func problemKind(r Result, code reason.Code) string {
 
 // kind returns the line of a message, nothing if there were enough of its kind.
 func (t *Text) kind(k kind, message string) string {
-	if t.kinds[k]++; t.kinds[k] > firstFew && !t.Verbose {
+	if t.kinds[k]++; t.kinds[k] > FirstFew && !t.Verbose {
 		return ""
 	}
 	return fmt.Sprintf("imaseal: %s: %s\n", k.level, message)
+}
+
+// More says that n more messages of a kind were not printed.
+func More(n int, words string) string {
+	return fmt.Sprintf("and %d more like this: %s (-v lists them)", n, words)
 }
 
 // more says how many messages of each kind were not printed.
 func (t *Text) more() string {
 	var lines []string
 	for k, n := range t.kinds {
-		if n > firstFew && !t.Verbose {
-			lines = append(lines, fmt.Sprintf("imaseal: %s: and %d more like this: %s (-v lists them)\n", k.level, n-firstFew, k.words))
+		if n > FirstFew && !t.Verbose {
+			lines = append(lines, fmt.Sprintf("imaseal: %s: %s\n", k.level, More(n-FirstFew, k.words)))
 		}
 	}
 	slices.Sort(lines)
@@ -236,7 +241,7 @@ func writeSummary(w io.Writer, s Summary) {
 func warned(count map[reason.Code]int) string {
 	var parts []string
 	for _, c := range slices.Sorted(maps.Keys(count)) {
-		parts = append(parts, fmt.Sprintf("%d %s", count[c], c.Words()))
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Words(), plural(count[c], "file")))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -35,15 +35,19 @@ var (
 type attempts struct {
 	run  *Run
 	file tree.File
-	live tree.Live     // nil for a file that nobody else can write to
+	live tree.Live     // nil where nobody else can write to the file, or that is no matter
 	hold tree.Hold     // of the attempt
 	done []tree.Change // what earlier attempts changed
 	read int64         // bytes of content, in all attempts
+
+	applied bool // something, or it was tried
 }
 
 // do makes attempts, and sees to what a failed one leaves.
 func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
-	a.live, _ = tree.As[tree.Live](a.file)
+	if a.run.Writers != Ignore {
+		a.live, _ = tree.As[tree.Live](a.file)
+	}
 	d, err := a.decided(ctx, r)
 	res := d.Result
 	res.Bytes = a.read
@@ -57,8 +61,7 @@ func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
 			Outcome: report.Failed, Class: res.Class, IMA: res.IMA, EVM: res.EVM, Digest: res.Digest,
 			KeyID: res.KeyID, HasKeyID: res.HasKeyID, Err: err, Bytes: res.Bytes,
 		}
-		// What could be written, and could not be put back, is there.
-		if len(d.Changes) > 0 || len(a.done) > 0 {
+		if a.applied { // what could be written, and could not be put back, is there
 			res.IMA, _ = tree.Value(a.file, imaevm.AttrIMA)
 			res.EVM, _ = tree.Value(a.file, imaevm.AttrEVM)
 		}
@@ -72,26 +75,24 @@ func (a *attempts) decided(ctx context.Context, r *hash.Reader) (Decision, error
 		return a.once(ctx, r)
 	}
 	defer a.live.End()
+	var d Decision // of the last attempt
 	for range most {
-		if err := a.begin(); err != nil {
-			if tree.IsChanged(err) {
-				continue
-			}
-			return Decision{}, err
+		err := a.begin()
+		if err == nil {
+			d, err = a.once(ctx, r)
 		}
-		d, err := a.once(ctx, r)
 		if !tree.IsChanged(err) {
 			return d, err
 		}
 	}
-	return Decision{}, ErrChanging
+	return d, ErrChanging
 }
 
 // begin begins an attempt. A writer is given some time to be done.
 func (a *attempts) begin() error {
 	for try := range most {
 		var err error
-		if a.hold, err = a.live.Begin(); err != nil || a.hold != tree.Writer || a.run.Sink == nil || a.run.Writers != Refuse {
+		if a.hold, err = a.live.Begin(a.run.Sink != nil && a.run.Writers == Allow); err != nil || a.hold != tree.Writer || a.run.Sink == nil || a.run.Writers != Refuse {
 			return err
 		}
 		if try < most-1 {
@@ -129,6 +130,7 @@ func (a *attempts) once(ctx context.Context, r *hash.Reader) (Decision, error) {
 // apply makes the changes of an attempt, and looks whether it still holds.
 func (a *attempts) apply(d Decision) error {
 	changes := merge(a.done, d.Changes)
+	a.applied = true
 	err := a.run.Sink.Apply(a.file, changes)
 	if partial, ok := errors.AsType[*tree.PartialError](err); ok {
 		a.done = partial.Done

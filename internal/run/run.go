@@ -73,6 +73,9 @@ type Run struct {
 	Writers Writers
 	Report  report.Handler
 	Header  report.Header
+	// Said returns what the user was told of the run by others than the report,
+	// which then has it in its summary; nil for nothing.
+	Said func() reason.List
 	// Progress is told how far the run is; nil for nobody.
 	Progress Progress
 }
@@ -86,13 +89,18 @@ type Progress interface {
 	Tick()
 }
 
-// A ReportError says that the report could not be written.
-type ReportError struct{ Err error }
+// A ReportError says that the report could not be written, which ends a run.
+type ReportError struct {
+	Err error
+	// Last says that every file had had its turn, and only the summary was
+	// left to write.
+	Last bool
+}
 
 func (e *ReportError) Error() string { return "writing report: " + e.Err.Error() }
 func (e *ReportError) Unwrap() error { return e.Err }
 
-func reportError(err error) error {
+func reportError(err error) *ReportError {
 	if p, ok := errors.AsType[*fs.PathError](err); ok { // of /dev/stdout, which is not the user's matter
 		err = p.Err
 	}
@@ -124,10 +132,16 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 			err = abortErr
 		}
 	}
+	if r.Said != nil {
+		sum.Notes = r.Said()
+		sum.Said = len(sum.Notes)
+	}
 	sum.Notes = append(sum.Notes, r.notes(sum, err)...)
 	sum.Elapsed = time.Since(begin)
 	if finishErr := r.Report.Finish(sum); err == nil && finishErr != nil {
-		err = reportError(finishErr)
+		last := reportError(finishErr)
+		last.Last = true
+		err = last
 	}
 	return sum, err
 }
@@ -135,7 +149,7 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 // notes are what is to be known of the run now that it is over.
 func (r *Run) notes(sum report.Summary, err error) reason.List {
 	var all reason.List
-	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil {
+	if noter, ok := r.Source.(tree.Noter); ok && r.Sink != nil && !r.Header.DryRun {
 		all = append(all, noter.Notes()...)
 	}
 	if noter, ok := r.Job.(tree.Noter); ok {

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"errors"
 	"slices"
 
 	"imaseal/internal/imaevm"
@@ -15,10 +16,16 @@ func (e *NotBoundError) Error() string {
 	return "an EVM label of type " + e.Kind.String() + " covers the inode, which the file gets when it is unpacked"
 }
 
+// ErrMapped says that a file's owner is not the one that EVM covers.
+var ErrMapped = errors.New("the mount shows other owners than the file system has, which are those that EVM covers")
+
 // Input returns what an EVM label of the kind covers of the file, if its
 // security.ima is ima. The error is a *NotBoundError for a label that needs the
-// inode of a file without one, or about reading the file.
+// inode of a file without one, ErrMapped, or about reading the file.
 func (e EVM) Input(f tree.File, kind imaevm.Type, ima []byte) ([]byte, error) {
+	if err := CheckOwner(f); err != nil {
+		return nil, err
+	}
 	attrs, err := e.attrs(f, kind, ima)
 	if err != nil {
 		return nil, err
@@ -31,6 +38,21 @@ func (e EVM) Input(f tree.File, kind imaevm.Type, ima []byte) ([]byte, error) {
 		}
 	}
 	return imaevm.Input(kind, attrs, meta, e.Layout)
+}
+
+// CheckOwner returns ErrMapped if the file's owner is not to be seen as EVM has it.
+// Kernel: hmac_add_misc() in security/integrity/evm/evm_crypto.c takes i_uid and
+// i_gid as the file system has them.
+func CheckOwner(f tree.File) error {
+	mapped, ok := tree.As[tree.Mapped](f)
+	if !ok {
+		return nil
+	}
+	is, err := mapped.OwnersMapped()
+	if err == nil && is {
+		err = ErrMapped
+	}
+	return err
 }
 
 // bind fills in what binds a label to the inode.

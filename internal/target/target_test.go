@@ -74,7 +74,7 @@ func TestAnother(t *testing.T) {
 		"architecture": {Arch: "s390x"},
 	} {
 		k := open(t, o, h)
-		if k.Running || k.Configuration != nil || k.DefaultHash != 0 || k.State().IsActive() || k.Digest(hash.SHA512) != Unknown {
+		if k.Running || k.Configuration != nil || k.DefaultHash != 0 || k.State().IsActive() || k.Digest(hash.SHA512) != policy.UnknownPresence {
 			t.Errorf("%s: %+v", name, k)
 		}
 		e, err := k.EVM()
@@ -215,20 +215,20 @@ func TestDigest(t *testing.T) {
 	for _, c := range []struct {
 		o    Options
 		a    hash.Algorithm
-		want Presence
+		want policy.Presence
 	}{
-		{Options{}, hash.SHA256, BuiltIn},
-		{Options{}, hash.SHA512, Module},
-		{Options{}, hash.SHA384, Module},
-		{Options{}, hash.SM3, Absent},
-		{Options{}, hash.SHA3_256, Absent},
-		{Options{Version: "6.1"}, hash.SHA3_256, Absent}, // the label cannot be read
-		{Options{Version: "6.6"}, hash.SHA3_256, Absent},
-		{Options{Version: "6.7"}, hash.SHA3_256, Unknown},
-		{Options{Version: "6.12"}, hash.SHA512, Unknown},
-		{Options{ConfigFile: config("no-evm")}, hash.SHA256, Unknown}, // a part of one, which says nothing of it
-		{Options{ConfigFile: config("no-evm")}, hash.SHA3_512, Module},
-		{Options{ConfigFile: config("arm")}, hash.SHA512, Absent},
+		{Options{}, hash.SHA256, policy.BuiltIn},
+		{Options{}, hash.SHA512, policy.Module},
+		{Options{}, hash.SHA384, policy.Module},
+		{Options{}, hash.SM3, policy.Absent},
+		{Options{}, hash.SHA3_256, policy.Absent},
+		{Options{Version: "6.1"}, hash.SHA3_256, policy.Absent}, // the label cannot be read
+		{Options{Version: "6.6"}, hash.SHA3_256, policy.Absent},
+		{Options{Version: "6.7"}, hash.SHA3_256, policy.UnknownPresence},
+		{Options{Version: "6.12"}, hash.SHA512, policy.UnknownPresence},
+		{Options{ConfigFile: config("no-evm")}, hash.SHA256, policy.UnknownPresence}, // a part of one, which says nothing of it
+		{Options{ConfigFile: config("no-evm")}, hash.SHA3_512, policy.Module},
+		{Options{ConfigFile: config("arm")}, hash.SHA512, policy.Absent},
 	} {
 		if got := open(t, c.o, h).Digest(c.a); got != c.want {
 			t.Errorf("%+v, %s: %s, want %s", c.o, c.a, got, c.want)
@@ -244,7 +244,7 @@ func TestDigest(t *testing.T) {
 	}
 	// A kernel without IMA that happens to run is not what labels are for.
 	h = host.Host{Root: treetest.Make(t, "file proc/sys/kernel/osrelease content=6.12.9\nfile boot/config-6.12.9 content=\"CONFIG_CRYPTO_SHA256=m\\nCONFIG_CRYPTO_HASH_INFO=y\\n\"")}
-	if k := open(t, Options{}, h); k.Configuration == nil || k.Digest(hash.SHA256) != Unknown || k.Digest(hash.SM3) != Unknown {
+	if k := open(t, Options{}, h); k.Configuration == nil || k.Digest(hash.SHA256) != policy.UnknownPresence || k.Digest(hash.SM3) != policy.UnknownPresence {
 		t.Errorf("%+v: %s", k, k.Digest(hash.SHA256))
 	}
 }

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"imaseal/internal/reason"
@@ -110,5 +111,9 @@ func (s renamedSink) Apply(f File, changes []Change) error {
 		kept[i] = c
 		kept[i].Attr = s.names.Kept(c.Attr)
 	}
-	return s.Sink.Apply(f, kept)
+	err := s.Sink.Apply(f, kept)
+	if partial, ok := errors.AsType[*PartialError](err); ok {
+		return &PartialError{Done: changes[:len(partial.Done)], Err: partial.Err}
+	}
+	return err
 }

@@ -12,17 +12,20 @@ const (
 	Alone Hold = iota
 	// Writer: somebody has it open for writing, or mapped.
 	Writer
-	// Untold: the file system does not say. Only times tell of changes.
+	// Untold: nobody can tell. Only times tell of changes.
 	Untold
 )
 
 // Live is what a File has that others can write to while it is read.
 type Live interface {
 	// Begin begins an attempt: from now on Unchanged tells of every change
-	// that is made, or that is being made. It refreshes Meta.
-	Begin() (Hold, error)
+	// that is made, or that is being made, unless the hold is Writer and
+	// writers is false. Otherwise Begin can have to wait for somebody who
+	// writes. It refreshes Meta. The error is a *ChangedError if the file
+	// keeps changing.
+	Begin(writers bool) (Hold, error)
 	// Unchanged returns a *ChangedError if the content may be another than at
-	// Begin, or, with meta, the owner or the mode.
+	// Begin, or, with meta, if the owner or the mode is.
 	Unchanged(meta bool) error
 	// End lets writers go on. It need not be called before Close.
 	End()

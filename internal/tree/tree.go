@@ -5,8 +5,8 @@
 // owner, mode and attributes, as the target's kernel will see them. A [Sink]
 // changes attributes. Those three are all that the engine (packages run, label,
 // verify and judge) knows of the world, so that a new carrier is a package with
-// three types and no more. Package treetest's Conform is the test that each of
-// them passes.
+// three types and no more. Package carriertest has the suite that each of them
+// passes.
 //
 // Some carriers have more: a file that is mounted can be written to by others
 // while it is read ([Live]), it has an inode ([Bound]), it lies in a file system
@@ -71,7 +71,8 @@ type Found struct {
 	File File
 	Skip reason.Code // why the file is not selected
 	// Err says why a selected file could not be opened, or a directory not
-	// read. It wraps fs.ErrNotExist for what vanished.
+	// read, and what was tried: "opening: permission denied". It wraps
+	// fs.ErrNotExist for what vanished.
 	Err error
 }
 
@@ -154,6 +155,14 @@ type Placed interface {
 	// NoAttributes reports whether the file system of a file that refuses
 	// security attributes holds no others either.
 	NoAttributes() bool
+}
+
+// Mapped is what a File has whose owner may be another than the file system has on
+// its disk, which is the one that EVM covers.
+type Mapped interface {
+	// OwnersMapped reports whether the mount that the file was found through maps
+	// owners (mount_setattr(2), MOUNT_ATTR_IDMAP).
+	OwnersMapped() (bool, error)
 }
 
 // A Filesystem is what there is to know of one.

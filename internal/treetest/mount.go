@@ -41,6 +41,23 @@ func Mount(t testing.TB, fstype string, mebibytes int, options ...string) string
 	return dir
 }
 
+// Overlay mounts an overlay whose layers are below a directory, of which the lower
+// one is empty, and returns its directory.
+func Overlay(t testing.TB, below string) string {
+	t.Helper()
+	Root(t)
+	var dirs [4]string
+	for i, name := range []string{"lower", "upper", "work", "merged"} {
+		dirs[i] = filepath.Join(below, name)
+		if err := os.Mkdir(dirs[i], 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, Tool(t, "mount"), "-t", "overlay", "-o", "lowerdir="+dirs[0]+",upperdir="+dirs[1]+",workdir="+dirs[2], "overlay", dirs[3])
+	t.Cleanup(func() { unmount(t, dirs[3]) })
+	return dirs[3]
+}
+
 func mkfs(t testing.TB, fstype, image string, mebibytes int, options []string) {
 	t.Helper()
 	program := Tool(t, "mkfs."+fstype)

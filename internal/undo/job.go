@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"imaseal/hash"
-	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/run"
@@ -29,7 +28,7 @@ func (s Logged) Apply(f tree.File, changes []tree.Change) error {
 		line.Inode = bound.Inode()
 	}
 	for _, c := range changes {
-		if c.Attr != imaevm.AttrIMA && c.Attr != imaevm.AttrEVM {
+		if !isAttr(c.Attr) {
 			continue // a detached signature is no label of the file
 		}
 		line.Changes = append(line.Changes, Change{Attr: c.Attr, Old: c.Old, New: c.New})

@@ -307,6 +307,11 @@ func (r *Reader) Prev() (File, error) {
 
 // parseFile parses a line. It takes only what Record writes: a line that two
 // writes ran together in, or that a hand changed, is not acted upon.
+// isAttr reports whether runs change the attribute.
+func isAttr(name string) bool {
+	return name == imaevm.AttrIMA || name == imaevm.AttrEVM || name == imaevm.AttrSELinux
+}
+
 func parseFile(b []byte) (File, error) {
 	var line fileLine
 	if err := json.Unmarshal(b, &line); err != nil {
@@ -320,7 +325,7 @@ func parseFile(b []byte) (File, error) {
 		return File{}, errors.New("no absolute path or no changes")
 	}
 	for _, c := range line.Changes {
-		if c.Attr != imaevm.AttrIMA && c.Attr != imaevm.AttrEVM {
+		if !isAttr(c.Attr) {
 			return File{}, fmt.Errorf("%q is no attribute that runs change", c.Attr)
 		}
 		old, err := decode(c.Old)

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"time"
 
+	"filippo.io/mldsa"
+
 	"imaseal/keys/kernelcert"
 )
 
@@ -31,7 +33,7 @@ type Certificate struct {
 func ParseCertificate(der []byte) (*Certificate, error) {
 	k, kernelErr := kernelcert.Parse(der)
 	if kernelErr == nil {
-		key, err := k.PublicKey()
+		key, err := publicKey(k)
 		if err == nil {
 			return ofKernel(k, key), nil
 		}
@@ -53,6 +55,27 @@ func ParseCertificate(der []byte) (*Certificate, error) {
 	return &Certificate{Raw: c.Raw, PublicKey: c.PublicKey, SubjectKeyID: c.SubjectKeyId, NotBefore: c.NotBefore, NotAfter: c.NotAfter}, nil
 }
 
+// publicKey returns the key of a certificate that kernels parse.
+func publicKey(k *kernelcert.Certificate) (crypto.PublicKey, error) {
+	if kind := kernelKind(k); isMLDSA(kind) {
+		return mldsa.NewPublicKey(parameters(kind), k.KeyBits)
+	}
+	return k.PublicKey()
+}
+
+// Certificates looks at parsed certificates as at those in files.
+func Certificates(list []*x509.Certificate) ([]*Certificate, error) {
+	var certs []*Certificate
+	for _, c := range list {
+		parsed, err := ParseCertificate(c.Raw)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, parsed)
+	}
+	return certs, nil
+}
+
 func ofKernel(k *kernelcert.Certificate, key crypto.PublicKey) *Certificate {
 	c := &Certificate{Raw: k.Raw, PublicKey: key, SubjectKeyID: k.SubjectKeyID(), KeyIDs: k.KeyIDs(), Kernel: k}
 	if from, to, ok := k.Validity(); ok {
@@ -64,7 +87,7 @@ func ofKernel(k *kernelcert.Certificate, key crypto.PublicKey) *Certificate {
 // kernelKind is algorithmKind for a certificate that kernels parse.
 func kernelKind(c *kernelcert.Certificate) string {
 	if c.KeyAlgorithm.String() == oidECPublicKey.String() {
-		return curveKind(c.KeyParameters)
+		return CurveKind(c.KeyParameters)
 	}
 	for _, k := range kinds {
 		if k.oid.String() == c.KeyAlgorithm.String() {

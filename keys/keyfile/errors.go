@@ -12,8 +12,6 @@ func (e *UnsupportedError) Error() string {
 	switch {
 	case e.Kind == "P-192":
 		return "P-192 keys are not supported; use P-256, P-384, P-521 or RSA"
-	case strings.HasPrefix(e.Kind, "ML-DSA"):
-		return e.Kind + " keys are not supported: kernels before 7.2 cannot verify their signatures; use RSA or P-256"
 	case e.Kind == "RSA-512":
 		return "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits"
 	case strings.HasPrefix(e.Kind, "RSA-") && e.Kind != "RSA-PSS":
@@ -21,6 +19,12 @@ func (e *UnsupportedError) Error() string {
 	}
 	return fmt.Sprintf("the kernel cannot verify signatures of %s keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521", e.Kind)
 }
+
+// A TPMError says that a key is one of a TPM, so that neither half can be used
+// without that.
+type TPMError struct{}
+
+func (*TPMError) Error() string { return "is a key of a TPM; name its certificate or public key" }
 
 // A PassphraseError says that a private key is encrypted, and could not be
 // opened: the passphrase is wrong, or there is nobody to ask for it.

@@ -3,11 +3,12 @@
 // Private keys are PKCS#8 (plain, or encrypted as package pbes2 says), PKCS#1
 // or SEC 1; public ones PKIX or PKCS#1; certificates X.509; each in DER, or in
 // PEM with text around it. PEM files may hold several things, DER files one.
-// The encryption inside of PEM that OpenSSL had before PKCS#8 is read, not
-// written. Which kinds of keys are good for signatures is not decided here.
+// PKCS#12 files hold a key and certificates. They are read, not written, and so
+// is the encryption inside of PEM that OpenSSL had before PKCS#8. Which kinds of keys are good for signatures is not decided here.
 package keyfile
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/pem"
 	"errors"
@@ -45,17 +46,22 @@ func Read(path string) ([]byte, fs.FileMode, error) {
 	case !mode.IsRegular() && mode.Type() != fs.ModeNamedPipe:
 		return nil, 0, inFile(path, errors.New("is not a regular file"))
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, 0, pathError(path, err)
-	}
+	data, err := ReadAll(f, path)
+	return data, info.Mode(), err
+}
+
+// ReadAll is Read for what is open already and has the name.
+func ReadAll(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	switch {
+	case err != nil:
+		return nil, pathError(name, err)
 	case len(data) == 0:
-		return nil, 0, inFile(path, errors.New("is empty"))
+		return nil, inFile(name, errors.New("is empty"))
 	case len(data) > maxFile:
-		return nil, 0, inFile(path, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
+		return nil, inFile(name, fmt.Errorf("is larger than %d bytes: not a key or certificate", maxFile))
 	}
-	return data, info.Mode(), nil
+	return data, nil
 }
 
 // ReadableBy says who else than its owner can read a file of the mode: "its
@@ -82,7 +88,8 @@ func pathError(path string, err error) error {
 
 // A Private is a file with a private key.
 type Private struct {
-	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey
+	Key          crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey; nil with TPM
+	TPM          []byte        // what is in a TSS2 PRIVATE KEY, for package tpm
 	Certificates []*Certificate
 	Mode         fs.FileMode
 }
@@ -96,19 +103,34 @@ func OpenPrivate(path string, ask Ask) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(data)
-	key, certs, err := parsePrivateFile(data, path, ask)
+	p, err := ParsePrivate(data, path, ask)
 	if err != nil {
-		return nil, inFile(path, err)
+		return nil, err
 	}
-	return &Private{Key: key, Certificates: certs, Mode: mode}, nil
+	p.Mode = mode
+	return p, nil
+}
+
+// ParsePrivate is OpenPrivate for the content of a file or what stands for one,
+// which the errors name. The content is cleared.
+func ParsePrivate(data []byte, name string, ask Ask) (*Private, error) {
+	defer clear(data)
+	p, err := parsePrivateFile(data, name, ask)
+	if err != nil {
+		return nil, inFile(name, err)
+	}
+	return p, nil
 }
 
 // parsePrivateFile returns the one private key in a file, and the certificates.
-func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Certificate, error) {
+func parsePrivateFile(data []byte, path string, ask Ask) (*Private, error) {
 	blocks, err := split(data)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	if blocks[0].Type == typePKCS12 {
+		defer clear(blocks[0].Bytes)
+		return parsePKCS12(blocks[0], path, ask)
 	}
 	var private *pem.Block
 	var certs []*Certificate
@@ -117,7 +139,7 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Cert
 		case isPrivate(b.Type):
 			defer clear(b.Bytes)
 			if private != nil {
-				return nil, nil, errors.New("holds several private keys; name a file with one")
+				return nil, errors.New("holds several private keys; name a file with one")
 			}
 			private = b
 		case b.Type == typeCertificate:
@@ -126,16 +148,22 @@ func parsePrivateFile(data []byte, path string, ask Ask) (crypto.Signer, []*Cert
 				continue // of its CA, perhaps: not the key's
 			}
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			certs = append(certs, c)
 		}
 	}
-	if private == nil {
-		return nil, nil, errors.New("no private key in it")
+	switch {
+	case private == nil:
+		return nil, errors.New("no private key in it")
+	case private.Type == typeTSS2:
+		return &Private{TPM: bytes.Clone(private.Bytes), Certificates: certs}, nil
 	}
 	signer, err := parsePrivate(private, path, ask)
-	return signer, certs, err
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: certs}, nil
 }
 
 // A Public is what is public in a file.
@@ -201,6 +229,13 @@ func (p *Public) add(b *pem.Block, path string) error {
 			return err
 		}
 		p.Certificates = append(p.Certificates, c)
+	case b.Type == typePKCS12:
+		k, err := parsePKCS12(b, path, nil)
+		if err != nil {
+			return err
+		}
+		p.Certificates = k.Certificates
+		p.Keys = append(p.Keys, k.Key.Public())
 	case isPrivate(b.Type):
 		k, err := parsePrivate(b, path, nil)
 		if err != nil {

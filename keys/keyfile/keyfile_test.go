@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,11 +19,10 @@ import (
 
 func TestUnsupportedSaysWhatToDo(t *testing.T) {
 	for kind, want := range map[string]string{
-		"Ed25519":   "the kernel cannot verify signatures of Ed25519 keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521",
-		"RSA-2560":  "the kernel cannot verify signatures of RSA-2560 keys; use 2048, 3072 or 4096 bits",
-		"RSA-512":   "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits",
-		"P-192":     "P-192 keys are not supported; use P-256, P-384, P-521 or RSA",
-		"ML-DSA-44": "ML-DSA-44 keys are not supported: kernels before 7.2 cannot verify their signatures; use RSA or P-256",
+		"Ed25519":  "the kernel cannot verify signatures of Ed25519 keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521",
+		"RSA-2560": "the kernel cannot verify signatures of RSA-2560 keys; use 2048, 3072 or 4096 bits",
+		"RSA-512":  "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits",
+		"P-192":    "P-192 keys are not supported; use P-256, P-384, P-521 or RSA",
 	} {
 		if got := (&UnsupportedError{Kind: kind}).Error(); got != want {
 			t.Errorf("%s: %s, want %s", kind, got, want)
@@ -174,6 +174,61 @@ func TestRenameNew(t *testing.T) {
 
 // Whatever is in a file, reading it as key or as certificates does not panic,
 // and gives either something or an error.
+// TestPKCS12 reads files of openssl with ciphers of today and of long ago.
+func TestPKCS12(t *testing.T) {
+	key, cert := "../../testdata/vectors/keys/p256.key.pem", filepath.Join(t.TempDir(), "p256.cert.pem")
+	keytest.Run(t, "openssl", "x509", "-in", "../../testdata/vectors/keys/p256.cert.der", "-out", cert)
+	want, err := OpenPrivate(key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{"", "-legacy"} {
+		for _, passphrase := range []string{"", "secret"} {
+			path := filepath.Join(t.TempDir(), "p256.p12")
+			args := []string{"pkcs12", "-export", "-inkey", key, "-in", cert, "-certfile", "../../testdata/vectors/keys/ca.cert.pem", "-passout", "pass:" + passphrase, "-out", path}
+			if old != "" {
+				args = append(args, old)
+			}
+			keytest.Run(t, "openssl", args...)
+			asked := 0
+			answer := func(text string) Ask {
+				return func(prompt string) ([]byte, error) {
+					if asked++; prompt != fmt.Sprintf("passphrase of %q", path) {
+						t.Errorf("prompt %q", prompt)
+					}
+					return []byte(text), nil
+				}
+			}
+			p, err := OpenPrivate(path, answer(passphrase))
+			if err != nil || !want.Key.(*ecdsa.PrivateKey).Equal(p.Key) || len(p.Certificates) != 2 {
+				t.Errorf("%s, passphrase %q: %v", old, passphrase, err)
+				continue
+			}
+			if !p.Certificates[0].PublicKey.(*ecdsa.PublicKey).Equal(want.Key.Public()) {
+				t.Errorf("%s, passphrase %q: the first certificate is another key's", old, passphrase)
+			}
+			public, err := OpenPublic(path)
+			if passphrase == "" {
+				if asked != 0 || err != nil || len(public.Certificates) != 2 {
+					t.Errorf("%s: asked %d times, %v", old, asked, err)
+				}
+				continue
+			}
+			if asked != 1 || err != nil || len(public.Left) != 1 || len(public.Certificates) != 0 {
+				t.Errorf("%s: asked %d times, %v, %v", old, asked, public, err)
+			}
+			_, err = OpenPrivate(path, answer("wrong"))
+			if e, ok := errors.AsType[*PassphraseError](err); !ok || !e.Wrong {
+				t.Errorf("%s, a wrong passphrase: %v", old, err)
+			}
+			_, err = OpenPrivate(path, nil)
+			if e, ok := errors.AsType[*PassphraseError](err); !ok || e.Wrong {
+				t.Errorf("%s, no passphrase: %v", old, err)
+			}
+		}
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	for _, pattern := range []string{"../testdata/*.*", "../../testdata/vectors/keys/*"} {
 		paths, err := filepath.Glob(pattern)
@@ -195,8 +250,8 @@ func FuzzFile(f *testing.F) {
 		if len(data) == 0 {
 			return // readFile refuses it
 		}
-		signer, certs, err := parsePrivateFile(bytes.Clone(data), "fuzz", nil)
-		if err == nil && signer == nil {
+		private, err := parsePrivateFile(bytes.Clone(data), "fuzz", nil)
+		if err == nil && (private.Key == nil) == (private.TPM == nil) {
 			t.Error("neither key nor error")
 		}
 		p, err := parsePublicFile(bytes.Clone(data), "fuzz")
@@ -206,8 +261,8 @@ func FuzzFile(f *testing.F) {
 			}
 			return
 		}
-		if len(certs) > len(p.Certificates) {
-			t.Errorf("%d certificates, then %d", len(certs), len(p.Certificates))
+		if private != nil && len(private.Certificates) > len(p.Certificates) {
+			t.Errorf("%d certificates, then %d", len(private.Certificates), len(p.Certificates))
 		}
 		for _, c := range p.Certificates {
 			if c.PublicKey == nil {

@@ -8,6 +8,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+
+	"filippo.io/mldsa"
 )
 
 // Kinds of keys that Go does not parse, so that errors can name them.
@@ -53,7 +55,7 @@ var oidECPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 // nothing.
 func algorithmKind(a pkix.AlgorithmIdentifier) string {
 	if a.Algorithm.Equal(oidECPublicKey) {
-		return curveKind(a.Parameters.FullBytes)
+		return CurveKind(a.Parameters.FullBytes)
 	}
 	for _, k := range kinds {
 		if k.oid.Equal(a.Algorithm) {
@@ -63,8 +65,8 @@ func algorithmKind(a pkix.AlgorithmIdentifier) string {
 	return ""
 }
 
-// curveKind names the curve in EC parameters if Go does not know it.
-func curveKind(params []byte) string {
+// CurveKind names the curve in EC parameters if Go does not know it.
+func CurveKind(params []byte) string {
 	var oid asn1.ObjectIdentifier
 	if _, err := asn1.Unmarshal(params, &oid); err != nil {
 		if len(params) > 0 && params[0] == 0x30 {
@@ -102,7 +104,7 @@ func sec1Kind(der []byte) string {
 	if _, err := asn1.Unmarshal(der, &key); err != nil || key.Params.Tag != 0 {
 		return ""
 	}
-	return curveKind(key.Params.Bytes)
+	return CurveKind(key.Params.Bytes)
 }
 
 func publicKind(spki []byte) string {
@@ -139,6 +141,8 @@ func Kind(key crypto.PublicKey) string {
 		return k.Curve.Params().Name
 	case ed25519.PublicKey:
 		return "Ed25519"
+	case *mldsa.PublicKey:
+		return k.Parameters().String()
 	}
 	return "unknown"
 }

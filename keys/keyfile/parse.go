@@ -13,8 +13,11 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/mldsa"
 	"imaseal/keys/kernelcert"
+
 	"imaseal/keys/pbes2"
+	"imaseal/keys/pkcs12"
 )
 
 // The PEM types that are looked into. Other blocks, such as EC PARAMETERS, are
@@ -27,6 +30,8 @@ const (
 	typeEncrypted   = "ENCRYPTED PRIVATE KEY"
 	typePKCS1       = "RSA PRIVATE KEY"
 	typeSEC1        = "EC PRIVATE KEY"
+	typeTSS2        = "TSS2 PRIVATE KEY"
+	typePKCS12      = "PKCS12" // in DER only; PEM has no name for it
 )
 
 // isPrivate reports whether a PEM type is that of a private key, of any kind.
@@ -98,7 +103,7 @@ func typeOfDER(data []byte) (string, error) {
 	case first == asn1.TagSequence && second == asn1.TagOctetString:
 		return typeEncrypted, nil
 	case first == asn1.TagInteger && second == asn1.TagSequence && bytes.Equal(fields.First.Bytes, []byte{3}):
-		return "", errors.New("a PKCS#12 file; take the key out with openssl pkcs12 -nodes")
+		return typePKCS12, nil
 	case first == asn1.TagInteger && second == asn1.TagSequence:
 		return typePKCS8, nil
 	case first == asn1.TagInteger && second == asn1.TagOctetString:
@@ -115,6 +120,9 @@ func typeOfDER(data []byte) (string, error) {
 // of an encrypted one.
 func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
 	typ, der := b.Type, b.Bytes
+	if typ == typeTSS2 {
+		return nil, &TPMError{}
+	}
 	//lint:ignore SA1019 openssl wrote such files by default for decades
 	old := x509.IsEncryptedPEMBlock(b)
 	encrypted := old || typ == typeEncrypted
@@ -140,11 +148,9 @@ func parsePrivate(b *pem.Block, path string, ask Ask) (crypto.Signer, error) {
 	return nil, err
 }
 
-// oldCiphers are those that x509.DecryptPEMBlock has.
-var oldCiphers = []string{"DES-CBC", "DES-EDE3-CBC", "AES-128-CBC", "AES-192-CBC", "AES-256-CBC"}
-
-// decrypt returns the DER of an encrypted block.
-func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
+// askFor asks for the passphrase of a file, which is not empty. The caller clears
+// it.
+func askFor(path string, ask Ask) ([]byte, error) {
 	if ask == nil {
 		return nil, &PassphraseError{}
 	}
@@ -152,10 +158,22 @@ func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for the passphrase: %w", err)
 	}
-	defer clear(passphrase)
 	if len(passphrase) == 0 {
 		return nil, &PassphraseError{}
 	}
+	return passphrase, nil
+}
+
+// oldCiphers are those that x509.DecryptPEMBlock has.
+var oldCiphers = []string{"DES-CBC", "DES-EDE3-CBC", "AES-128-CBC", "AES-192-CBC", "AES-256-CBC"}
+
+// decrypt returns the DER of an encrypted block.
+func decrypt(b *pem.Block, old bool, path string, ask Ask) ([]byte, error) {
+	passphrase, err := askFor(path, ask)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(passphrase)
 	var plain []byte
 	if old {
 		//lint:ignore SA1019 openssl wrote such files by default for decades
@@ -178,7 +196,13 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	var err error
 	switch typ {
 	case typePKCS8:
-		if kind := pkcs8Kind(der); kind != "" {
+		switch kind := pkcs8Kind(der); {
+		case isMLDSA(kind):
+			if k, err = parseMLDSA(kind, der); err != nil {
+				return nil, fmt.Errorf("malformed %s private key: %w", kind, err)
+			}
+			return asSigner(k)
+		case kind != "":
 			return nil, &UnsupportedError{Kind: kind}
 		}
 		k, err = x509.ParsePKCS8PrivateKey(der)
@@ -202,12 +226,33 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	return asSigner(k)
 }
 
+// ParsePublic returns the public key in the DER or PEM of a SubjectPublicKeyInfo
+// or of PKCS#1.
+func ParsePublic(data []byte) (crypto.PublicKey, error) {
+	if len(data) == 0 {
+		return nil, errors.New("is empty")
+	}
+	blocks, err := split(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blocks {
+		if b.Type == typePublic || b.Type == typeRSAPublic {
+			return parsePublic(b)
+		}
+	}
+	return nil, errors.New("no public key in it")
+}
+
 // parsePublic returns the public key in a block.
 func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	if b.Type == typeRSAPublic {
 		return x509.ParsePKCS1PublicKey(b.Bytes)
 	}
-	if kind := publicKind(b.Bytes); kind != "" {
+	switch kind := publicKind(b.Bytes); {
+	case isMLDSA(kind):
+		return parsePublicMLDSA(kind, b.Bytes)
+	case kind != "":
 		return nil, &UnsupportedError{Kind: kind}
 	}
 	k, err := x509.ParsePKIXPublicKey(b.Bytes)
@@ -221,12 +266,43 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	return nil, &UnsupportedError{Kind: Kind(k)}
 }
 
+// parsePKCS12 returns the private key in a PKCS#12 file, and the certificates.
+// Many such files have an empty passphrase, which nobody needs to be asked for.
+func parsePKCS12(b *pem.Block, path string, ask Ask) (*Private, error) {
+	k, certs, err := pkcs12.Decode(b.Bytes, nil)
+	if err == pkcs12.ErrPassphrase {
+		passphrase, askErr := askFor(path, ask)
+		if askErr != nil {
+			return nil, askErr
+		}
+		defer clear(passphrase)
+		k, certs, err = pkcs12.Decode(b.Bytes, passphrase)
+	}
+	switch {
+	case err == pkcs12.ErrPassphrase:
+		return nil, &PassphraseError{Wrong: true}
+	case err != nil:
+		return nil, err
+	}
+	signer, err := asSigner(k)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := Certificates(certs)
+	if err != nil {
+		return nil, err
+	}
+	return &Private{Key: signer, Certificates: parsed}, nil
+}
+
 // asSigner returns a parsed private key of a kind that can be used.
 func asSigner(v any) (crypto.Signer, error) {
 	switch k := v.(type) {
 	case *rsa.PrivateKey:
 		return k, nil
 	case *ecdsa.PrivateKey:
+		return k, nil
+	case *mldsa.PrivateKey:
 		return k, nil
 	case crypto.Signer:
 		return nil, &UnsupportedError{Kind: Kind(k.Public())}

@@ -2,7 +2,6 @@ package keyfile
 
 import (
 	"crypto"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	mldsax509 "filippo.io/mldsa/x509"
 	"golang.org/x/sys/unix"
 
 	"imaseal/keys/pbes2"
@@ -18,7 +18,7 @@ import (
 // EncodePrivate returns a private key as PKCS#8 in PEM, encrypted if there is
 // a passphrase. The caller clears the result.
 func EncodePrivate(key crypto.PrivateKey, passphrase []byte) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := mldsax509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
 	}

@@ -1,3 +1,5 @@
+//go:build amd64
+
 // Command probe is the first process of a kernel lab guest. It prepares the
 // kernel as the job in its initramfs says, tries the probes on the root
 // filesystem, writes a report to a raw disk and switches the machine off.

@@ -1,3 +1,5 @@
+//go:build amd64
+
 package main
 
 import (
@@ -39,6 +41,9 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 	case wire.MapExec:
 		return opened(p.Path, unix.O_RDONLY, mapExec)
 	case wire.Exec:
+		if p.User != 0 {
+			return asUser(p.User, func() wire.Verdict { return execute(p.Path) })
+		}
 		return execute(p.Path)
 	case wire.Module:
 		return opened(p.Path, unix.O_RDONLY, loadModule)
@@ -154,7 +159,8 @@ func becomeUser(uid uint32) error {
 		}
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	const own = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	// Who traces needs a capability, lest set-id bits do not count for the traced.
+	const own = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_KILL
 	data := [2]unix.CapUserData{{Effective: own, Permitted: own}}
 	return unix.Capset(&header, &data[0])
 }

@@ -53,8 +53,9 @@ type Probe struct {
 	Op     Op
 	Path   string
 	Script string
-	// User opens the path instead of root, with a group of the same number and
-	// no capability but those to open what belongs to others. Only for Read.
+	// User opens or executes the path instead of root, with a group of the same
+	// number and no capability but those to open what belongs to others and to
+	// watch what is executed. Only for Read and Exec.
 	User uint32
 	// Offer is what AddKey adds.
 	Offer *Offer

@@ -4,7 +4,6 @@ package explain
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -39,44 +38,87 @@ func File(f match.File) string {
 	return fmt.Sprintf("on %s, owner %d, group %d", text, f.Owner.Value, f.Group.Value)
 }
 
-// Operation says what the kernel asks its policy when something is done with a
-// file of the given mode, and what each rule answers. Questions with the same
-// answers are one. Each line of the text ends with a newline.
+// A Question is what the kernel asks its policy when something is done with a file,
+// and what comes of it.
+type Question struct {
+	// Accesses are those that are asked about, all with the same answers.
+	Accesses []match.Access
+	// Answers has one for each action of which the policy has rules.
+	Answers []Answer
+}
+
+// An Answer is what rules of an action, and those that except from it, make of a
+// file.
+type Answer struct {
+	Action policy.Action
+	// Taken says whether the action is taken, Rule which rule decides that, by
+	// its index: -1 if none does, or it is not known.
+	Taken policy.Truth
+	Rule  int
+	Steps []match.Step // for each rule, in the policy's order
+}
+
+// Questions returns what the kernel asks its policy when something is done with a
+// file of the given mode. Questions with the same answers are one.
+func (e *Explainer) Questions(o match.Operation, f match.File, mode uint32) []Question {
+	var questions []Question
+	for _, a := range o.Accesses(e.Kernel) {
+		answers := e.answers(match.Query{Access: a, File: f, Subject: o.Task(e.Kernel, a, e.Subject, f, mode)})
+		if n := len(questions); n > 0 && slices.Equal(e.text(questions[n-1].Answers), e.text(answers)) {
+			questions[n-1].Accesses = append(questions[n-1].Accesses, a)
+			continue
+		}
+		questions = append(questions, Question{Accesses: []match.Access{a}, Answers: answers})
+	}
+	return questions
+}
+
+// Operation says in words what Questions returns. Each line of the text ends with
+// a newline.
 func (e *Explainer) Operation(o match.Operation, f match.File, mode uint32) string {
 	var b strings.Builder
-	accesses := o.Accesses(e.Kernel)
-	answers := func(a match.Access) []string {
-		return e.answers(match.Query{Access: a, File: f, Subject: o.Task(e.Kernel, a, e.Subject, f, mode)})
-	}
-	for len(accesses) > 0 {
-		first := answers(accesses[0])
-		same := 1
-		for same < len(accesses) && reflect.DeepEqual(answers(accesses[same]), first) {
-			same++
-		}
+	for _, q := range e.Questions(o, f, mode) {
 		var names []string
-		for _, a := range accesses[:same] {
+		for _, a := range q.Accesses {
 			names = append(names, a.String())
 		}
 		fmt.Fprintf(&b, "  %s, asked as %s:\n", o, strings.Join(names, ", "))
-		for _, line := range first {
+		for _, line := range e.text(q.Answers) {
 			b.WriteString("    " + line + "\n")
 		}
-		accesses = accesses[same:]
 	}
 	return b.String()
 }
 
-// answers says what each rule answers, and what comes of it.
-func (e *Explainer) answers(q match.Query) []string {
-	var lines []string
+// answers returns what comes of each action.
+func (e *Explainer) answers(q match.Query) []Answer {
+	var all []Answer
 	for _, action := range []policy.Action{policy.Measure, policy.Appraise, policy.Audit, policy.Hash} {
 		if !slices.ContainsFunc(e.Policy.Rules, func(r policy.Rule) bool { return r.Action == action }) {
 			continue
 		}
-		steps := match.Explain(e.Policy, q, action)
-		lines = append(lines, e.verdict(steps, action))
-		for len(steps) > 0 {
+		a := Answer{Action: action, Taken: policy.False, Rule: -1, Steps: match.Explain(e.Policy, q, action)}
+		for _, s := range a.Steps {
+			if s.Takes == policy.Unknown {
+				a.Taken = policy.Unknown
+				break
+			}
+			if s.Takes == policy.True {
+				a.Taken, a.Rule = policy.Of(e.Policy.Rules[s.Rule].Action == action), s.Rule
+				break
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// text says what each rule answers, and what comes of it, a line each.
+func (e *Explainer) text(answers []Answer) []string {
+	var lines []string
+	for _, a := range answers {
+		lines = append(lines, e.verdict(a))
+		for steps := a.Steps; len(steps) > 0; {
 			n := alike(steps)
 			lines = append(lines, "  "+e.step(steps[:n]))
 			steps = steps[n:]
@@ -92,19 +134,17 @@ var done = map[policy.Action]string{
 	policy.Measure: "measured", policy.Appraise: "appraised", policy.Audit: "audited", policy.Hash: "hashed",
 }
 
-// verdict says what comes of the rules of an action's pair.
-func (e *Explainer) verdict(steps []match.Step, a policy.Action) string {
-	for _, s := range steps {
-		switch {
-		case s.Takes == policy.Unknown:
-			return "it depends on what is not known here whether it is " + done[a]
-		case s.Takes == policy.True && e.Policy.Rules[s.Rule].Action == a:
-			return done[a] + " by " + e.number(s.Rule)
-		case s.Takes == policy.True:
-			return "not " + done[a] + ", by " + e.number(s.Rule)
-		}
+// verdict says what comes of the rules of an action.
+func (e *Explainer) verdict(a Answer) string {
+	switch {
+	case a.Taken == policy.Unknown:
+		return "it depends on what is not known here whether it is " + done[a.Action]
+	case a.Taken == policy.True:
+		return done[a.Action] + " by " + e.number(a.Rule)
+	case a.Rule >= 0:
+		return "not " + done[a.Action] + ", by " + e.number(a.Rule)
 	}
-	return "not " + done[a] + ": no rule takes it"
+	return "not " + done[a.Action] + ": no rule takes it"
 }
 
 // alike returns the number of steps at the beginning that differ only in what

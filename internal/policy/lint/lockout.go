@@ -27,13 +27,13 @@ func (l *linter) lockOut(i int) {
 		if !r.ModSig {
 			l.inMemory(i, "modules")
 		}
-		l.add(Note, i, "see that modules are loaded with finit_module(2), as kmod does", "init_module(2) is refused while modules are appraised, unless module signatures are enforced")
+		l.add(Note, OldCall, i, "see that modules are loaded with finit_module(2), as kmod does", "init_module(2) is refused while modules are appraised, unless module signatures are enforced")
 	case policy.FirmwareCheck:
 		l.inMemory(i, "firmware files")
 	case policy.KexecKernelCheck:
-		l.add(Note, i, "load kernels with kexec_file_load(2), kexec -s", "kexec_load(2) is refused while kernels are appraised")
+		l.add(Note, OldCall, i, "load kernels with kexec_file_load(2), kexec -s", "kexec_load(2) is refused while kernels are appraised")
 	case policy.PolicyCheck:
-		l.add(Note, i, "sign later policies and write their path to the policy file", "once this rule is active the kernel takes no text, only the path of a file with a signature")
+		l.add(Note, NoMoreText, i, "sign later policies and write their path to the policy file", "once this rule is active the kernel takes no text, only the path of a file with a signature")
 	}
 }
 
@@ -67,11 +67,11 @@ func (l *linter) opens(i int) {
 		}
 	}
 	if missing != nil {
-		l.add(severity, i, "put dont_appraise rules in front, one for each: "+exclusions(missing),
+		l.add(severity, PseudoFiles, i, "put dont_appraise rules in front, one for each: "+exclusions(missing),
 			"files on pseudo file systems are appraised, though nothing labels them: %s", names(missing))
 	}
 	if bare != nil {
-		l.add(Note, i, "exclude those that the host uses with dont_appraise fsmagic=, or mount them with another owner",
+		l.add(Note, BareFiles, i, "exclude those that the host uses with dont_appraise fsmagic=, or mount them with another owner",
 			"files of root on these, which hold no labels, are denied without a record: %s", strings.Join(bare, ", "))
 	}
 	if r.Signature && ofRoot && isReading(r) {
@@ -79,11 +79,11 @@ func (l *linter) opens(i int) {
 		if l.hasException(i) {
 			severity = Warning
 		}
-		l.add(severity, i, "demand signatures with func=BPRM_CHECK, MMAP_CHECK, MODULE_CHECK and FIRMWARE_CHECK, or exclude what changes, by obj_type or fsuuid, in front",
+		l.add(severity, AllSigned, i, "demand signatures with func=BPRM_CHECK, MMAP_CHECK, MODULE_CHECK and FIRMWARE_CHECK, or exclude what changes, by obj_type or fsuuid, in front",
 			"every file of root needs a signature, also logs, databases and /etc; a signed file cannot be opened for writing, and what is written anew has none")
 	}
 	if !r.FOwner.IsSet() && !r.FGroup.IsSet() && isReading(r) {
-		l.add(Warning, i, "add fowner=0, or label the files of all users", "files of every owner are appraised; users' files have no labels as long as nobody makes them")
+		l.add(Warning, AllOwners, i, "add fowner=0, or label the files of all users", "files of every owner are appraised; users' files have no labels as long as nobody makes them")
 	}
 }
 
@@ -103,7 +103,7 @@ func (l *linter) inMemory(i int, what string) {
 		}
 	}
 	if missing != nil {
-		l.add(Warning, i, "put dont_appraise rules in front: "+exclusions(missing)+"; or load the policy when the initramfs is done",
+		l.add(Warning, InMemoryFiles, i, "put dont_appraise rules in front: "+exclusions(missing)+"; or load the policy when the initramfs is done",
 			"%s in the initramfs or in memory files have no labels and are denied: %s", what, names(missing))
 	}
 }

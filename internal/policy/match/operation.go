@@ -84,9 +84,11 @@ func (o Operation) Accesses(k policy.Kernel) []Access {
 // Task returns the task that the kernel asks about at an access, if s does the
 // operation with a file of the given mode. Set-id bits count when a program's
 // segments are mapped, and since 7.2 at CREDS_CHECK; before, that is asked
-// before they are looked at. Kernel: bprm_fill_uid() and begin_new_exec(),
-// fs/exec.c; cap_bprm_creds_from_file(), security/commoncap.c. That the mount
-// may have nosuid is not considered.
+// before they are looked at. CREDS_CHECK then has the new ids, and still the
+// capabilities of who executes. Kernel: bprm_fill_uid() and begin_new_exec(),
+// fs/exec.c; cap_bprm_creds_from_file(), security/commoncap.c; ima_creds_check()
+// and ima_match_rules(), which asks for the capabilities of current,
+// security/integrity/ima. That the mount may have nosuid is not considered.
 func (o Operation) Task(k policy.Kernel, a Access, s Subject, f File, mode uint32) Subject {
 	const setuid, setgid, groupExec = 0o4000, 0o2000, 0o010
 	isMapped := a.Hook == policy.MmapCheck || a.Hook == policy.MmapCheckReqprot
@@ -94,12 +96,15 @@ func (o Operation) Task(k policy.Kernel, a Access, s Subject, f File, mode uint3
 		return s
 	}
 	if mode&setgid != 0 && mode&groupExec != 0 {
-		s.EGID, s.SGID = f.Group, f.Group
+		s.EGID = f.Group
 	}
-	if mode&setuid == 0 {
+	if mode&setuid != 0 {
+		s.EUID = f.Owner
+	}
+	s.SUID, s.SGID = s.EUID, s.EGID
+	if mode&setuid == 0 || !isMapped {
 		return s
 	}
-	s.EUID, s.SUID = f.Owner, f.Owner
 	// Root that becomes another user loses its capabilities, others gain them
 	// by becoming root; those in security.capability are not considered.
 	capable := policy.Unknown

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 type File struct {
 	tree  *Tree
 	entry walk.Entry
-	lease time.Time // when it was granted; zero for none
+	lease time.Time // when it was asked for; zero for none
+	timed bool      // times have to tell of changes
 	wrote bool      // since Begin: ctime tells nothing any more
 }
 
@@ -35,7 +37,7 @@ func (f *File) Name() string { return f.entry.Path }
 
 // Rel implements tree.File.
 func (f *File) Rel() string {
-	if f.entry.Named() {
+	if f.entry.Named() && !f.entry.Below() {
 		return strings.TrimLeft(path.Clean(f.entry.Path), "/")
 	}
 	return f.entry.Rel
@@ -59,14 +61,24 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Attr implements tree.File.
+// Attr implements tree.File. Capabilities are those that the file system holds,
+// where it can be asked for them; elsewhere, and for users who may not ask, as the
+// kernel shows them, which mostly is the same.
 func (f *File) Attr(name string) ([]byte, error) {
 	value, err := attr.Get(f.entry.File, name)
-	if err == attr.ErrNotSet {
+	switch {
+	case err == attr.ErrNotSet:
 		return nil, tree.ErrNoAttr
+	case err != nil || name != capability:
+		return value, err
 	}
-	return value, err
+	if held, err := inode.Capability(f.entry.File, value); err == nil {
+		return held, nil
+	}
+	return value, nil
 }
+
+const capability = "security.capability"
 
 // Attrs implements tree.File.
 func (f *File) Attrs() ([]string, error) { return attr.List(f.entry.File) }
@@ -111,27 +123,74 @@ func (f *File) VerityDigest() (algorithm uint16, digest []byte, err error) {
 	return inode.VerityDigest(f.entry.File)
 }
 
-// mountType returns the type of a descriptor's mount, such as ext4 or fuse.sshfs.
-// The device would not do: files of btrfs have other numbers than their mount.
-func mountType(fd int) (string, error) {
+// OwnersMapped implements tree.Mapped.
+func (f *File) OwnersMapped() (bool, error) { return f.tree.ownersMapped(f.fd()) }
+
+// ownersMapped asks each mount once. A kernel that does not tell mounts apart
+// (before Linux 5.8) cannot map owners either.
+func (t *Tree) ownersMapped(fd int) (bool, error) {
+	id, err := mountID(fd)
+	if errors.Is(err, unix.ENOTSUP) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for the mount: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	mapped, known := t.mapped[id]
+	if !known {
+		m, err := mountOf(id)
+		if err != nil {
+			return false, fmt.Errorf("asking for the mount: %w", err)
+		}
+		// Kernel: show_mnt_opts(), fs/proc_namespace.c.
+		mapped = slices.Contains(strings.Split(m.Options, ","), "idmapped")
+		t.mapped[id] = mapped
+	}
+	return mapped, nil
+}
+
+// mountID returns the number of a descriptor's mount, unix.ENOTSUP where the kernel
+// does not tell it.
+func mountID(fd int) (uint64, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
-		return "", err
+		return 0, err
 	}
 	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return "", unix.ENOTSUP // before Linux 5.8
+		return 0, unix.ENOTSUP // before Linux 5.8
 	}
+	return st.Mnt_id, nil
+}
+
+// mountOf looks up a mount in /proc/self/mountinfo.
+func mountOf(id uint64) (*mountinfo.Info, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		is := uint64(m.ID) == st.Mnt_id
+		is := uint64(m.ID) == id
 		return !is, is
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if len(mounts) == 0 {
-		return "", unix.ENOENT // mounted elsewhere, and open here
+		return nil, unix.ENOENT // mounted elsewhere, and open here
 	}
-	return mounts[0].FSType, nil
+	return mounts[0], nil
+}
+
+// mountType returns the type of a descriptor's mount, such as ext4 or fuse.sshfs.
+// The device would not do: files of btrfs have other numbers than their mount.
+func mountType(fd int) (string, error) {
+	id, err := mountID(fd)
+	if err != nil {
+		return "", err
+	}
+	m, err := mountOf(id)
+	if err != nil {
+		return "", err
+	}
+	return m.FSType, nil
 }
 
 // stat looks at the file again.

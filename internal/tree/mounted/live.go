@@ -2,7 +2,10 @@ package mounted
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,31 +27,62 @@ var errTimes = errors.New("size or times differ")
 // open it so wait until End (check_conflicting_open() and break_lease() in
 // fs/locks.c). Times alone would not do: ext4 sets mtime when a write(2) begins,
 // which can take seconds.
-func (f *File) Begin() (tree.Hold, error) {
-	_, err := unix.FcntlInt(uintptr(f.fd()), unix.F_SETLEASE, unix.F_RDLCK)
-	hold := tree.Alone
-	switch {
-	case err == nil:
-		f.lease = time.Now()
-	case errors.Is(err, unix.EAGAIN):
-		hold, f.lease = tree.Writer, time.Time{}
-	default:
-		// None on this file system, or not for who owns neither the file nor
-		// CAP_LEASE.
-		if !errors.Is(err, unix.EACCES) {
-			f.tree.noLeases.Store(true)
-		}
-		hold, f.lease = tree.Untold, time.Time{}
-	}
+//
+// Where there is no lease, or it does not tell all, times have to: see settle and
+// drain.
+func (f *File) Begin(writers bool) (tree.Hold, error) {
+	f.End() // somebody may wait for the last one, and it would end while this one seems to last
+	hold := f.takeLease()
 	f.wrote = false
 	if err := f.stat(&f.entry.Stat); err != nil {
 		return hold, err
 	}
-	if hold == tree.Alone {
+	f.timed = hold != tree.Alone || f.isStacked()
+	if !f.timed {
 		return hold, nil
 	}
-	return hold, f.settle()
+	if err := f.settle(); err != nil || hold == tree.Writer && !writers {
+		return hold, err
+	}
+	return hold, f.drain()
 }
+
+// takeLease asks for a read lease.
+func (f *File) takeLease() tree.Hold {
+	asked := time.Now()
+	switch err := f.tree.setLease(f.entry.File.Fd(), unix.F_RDLCK); {
+	case err == nil:
+		f.lease = asked
+		return tree.Alone
+	case errors.Is(err, unix.EAGAIN) && !f.isRemote():
+		return tree.Writer
+	case errors.Is(err, unix.EACCES):
+		f.tree.deniedLease.Store(true)
+	default:
+		f.tree.noLeases.Store(true)
+	}
+	return tree.Untold
+}
+
+// setLease is fcntl(2) with F_SETLEASE.
+func setLease(fd uintptr, kind int) error {
+	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, kind)
+	return err
+}
+
+// isStacked reports whether the file system keeps its files in another one: on an
+// overlay a mapping belongs to the file below, and a lease of the one above does
+// not know of it (backing_file_mmap() in fs/backing-file.c).
+func (f *File) isStacked() bool {
+	return f.tree.filesystem(f).fs.Magic == unix.OVERLAYFS_SUPER_MAGIC
+}
+
+// remote are file systems that grant leases only where the server has given them
+// the file, and refuse them as if there were a writer (nfs4_setlease(),
+// cifs_setlease()).
+var remote = []uint32{unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC}
+
+func (f *File) isRemote() bool { return slices.Contains(remote, f.tree.filesystem(f).fs.Magic) }
 
 // settle makes the file's times tell of every later change: if they are so
 // recent that another change could bear the same, it waits and looks again.
@@ -78,11 +112,35 @@ func (f *File) fresh() time.Duration {
 	return timestampStep - age
 }
 
-// Unchanged implements tree.Live. Under a lease the content is what it was,
-// unless the lease has lasted so long that the kernel may have ended it.
+// drain returns when writes that had begun when the file was last looked at are
+// done. The times do not tell of them any more; whatever begins later changes the
+// times before it changes a byte.
+func (f *File) drain() error {
+	// A mapping that has been written to changes no times any more, until its
+	// pages are written back and protected again (folio_mkclean()).
+	var err error
+	if f.isStacked() {
+		err = unix.Fdatasync(f.fd()) // the pages are those of the file below
+	} else {
+		const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+		err = unix.SyncFileRange(f.fd(), 0, 0, all)
+	}
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) { // some have nothing to write back
+		return fmt.Errorf("waiting for writes to end: %w", err)
+	}
+	// write(2) holds the inode's lock to its end. Looking for a hole waits for
+	// that on ext4, btrfs, tmpfs and f2fs, on xfs reading does. What is found is
+	// no matter.
+	unix.Seek(f.fd(), 0, unix.SEEK_HOLE)
+	return nil
+}
+
+// Unchanged implements tree.Live. Under a lease that tells all, the content is
+// what it was, but for one that open(2) with O_RDONLY|O_TRUNC has cut off, which
+// ends no lease: that ends the reading, or shows in the size.
 func (f *File) Unchanged(meta bool) error {
-	held := !f.lease.IsZero() && time.Since(f.lease) < f.tree.leaseFor
-	if held && !meta {
+	held := !f.timed && f.isLeased()
+	if held && !meta && !f.wrote {
 		return nil
 	}
 	var st unix.Stat_t
@@ -90,7 +148,8 @@ func (f *File) Unchanged(meta bool) error {
 		return err
 	}
 	was := &f.entry.Stat
-	sameContent := held || st.Size == was.Size && st.Mtim == was.Mtim && (f.wrote || st.Ctim == was.Ctim)
+	sameTimes := st.Mtim == was.Mtim && (f.wrote || st.Ctim == was.Ctim)
+	sameContent := st.Size == was.Size && (held || sameTimes)
 	sameOwner := !meta || st.Mode == was.Mode && st.Uid == was.Uid && st.Gid == was.Gid
 	if !sameContent || !sameOwner {
 		return &tree.ChangedError{Cause: errTimes}
@@ -98,10 +157,23 @@ func (f *File) Unchanged(meta bool) error {
 	return nil
 }
 
+// isLeased reports whether the lease has lasted until now: it is too young to have
+// been ended, or nobody has asked for the file.
+func (f *File) isLeased() bool {
+	if f.lease.IsZero() {
+		return false
+	}
+	if time.Since(f.lease) < f.tree.leaseFor {
+		return true
+	}
+	kind, err := unix.FcntlInt(f.entry.File.Fd(), unix.F_GETLEASE, 0)
+	return err == nil && kind == unix.F_RDLCK // F_UNLCK where somebody waits, too
+}
+
 // End implements tree.Live.
 func (f *File) End() {
 	if !f.lease.IsZero() {
-		unix.FcntlInt(uintptr(f.fd()), unix.F_SETLEASE, unix.F_UNLCK)
+		f.tree.setLease(f.entry.File.Fd(), unix.F_UNLCK) // closing the file would do, too
 		f.lease = time.Time{}
 	}
 }
@@ -109,17 +181,26 @@ func (f *File) End() {
 // usualLease is the kernel's own setting of /proc/sys/fs/lease-break-time.
 const usualLease = 45 * time.Second
 
-// leaseTime returns for how long a lease that was granted surely holds: whoever
-// wants to write waits for the time of /proc/sys/fs/lease-break-time, and then
-// does not any more. Half of it leaves room for the clocks.
+// leaseTime returns for how long a lease that was granted surely holds.
 func leaseTime() time.Duration {
 	b, err := os.ReadFile("/proc/sys/fs/lease-break-time")
 	if err != nil {
 		return usualLease / 2
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	return parseLeaseTime(string(b))
+}
+
+// parseLeaseTime parses /proc/sys/fs/lease-break-time: whoever wants to write waits
+// for so many seconds, and then does not any more. Half of it leaves room for the
+// clocks. Of leases that are never ended, as 0 or less stand for (past_time() in
+// fs/locks.c), the kernel is asked each time.
+func parseLeaseTime(text string) time.Duration {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	if err != nil || n < 0 {
 		return 0
+	}
+	if n > math.MaxInt64/int64(time.Second) {
+		return math.MaxInt64
 	}
 	return time.Duration(n) * time.Second / 2
 }

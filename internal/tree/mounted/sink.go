@@ -79,7 +79,9 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 		var err error
 		switch {
 		case c.Attr == tree.SidecarAttr:
-			err = f.writeSidecar(c.New)
+			if err = f.writeSidecar(c.New); err != nil {
+				err = fmt.Errorf("writing the detached signature: %w", err)
+			}
 		case c.New == nil:
 			if err = attr.Remove(f.entry.File, c.Attr); err == attr.ErrNotSet {
 				err = nil
@@ -98,7 +100,7 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 }
 
 // toSync remembers that the file's file system has to be synced, by a descriptor
-// of the file's directory.
+// on the first file of it.
 func (s *Sink) toSync(f *File) error {
 	dev := f.dev()
 	if s.last.Load() == dev+1 {

@@ -31,9 +31,12 @@ import (
 
 // A Config says what a Tree visits.
 type Config struct {
-	walk.Config // without Leave and Links, which are the Tree's
-	// List are files besides the roots; nil for none.
-	List *List
+	walk.Config // without Leave, Links and Base, which are the Tree's
+	// List are files besides the roots; nil for none. Their names are below
+	// the directory Below, as if it were the root of the file system, unless
+	// that is empty.
+	List  *List
+	Below string
 	// Check returns an error for a root that is not to be walked; nil checks none.
 	Check func(*walk.Root) error
 	// Lenient makes roots that cannot be opened, or are not to be walked, failures
@@ -48,25 +51,41 @@ type Config struct {
 // use.
 type Tree struct {
 	roots    []*walk.Root
+	base     *walk.Root   // that the list's names are below; nil for none
 	missing  []tree.Found // roots that could not be opened
 	cfg      Config
 	wd       string        // the working directory when the tree was opened
 	leaseFor time.Duration // how long a lease surely lasts
 
-	noLeases atomic.Bool // some file system has none
+	setLease func(fd uintptr, kind int) error // but in tests, that of this package
+
+	noLeases    atomic.Bool // some file system has none
+	deniedLease atomic.Bool // some file is another user's, and CAP_LEASE is missing
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
+	// mapped says which mounts map owners, by their numbers.
+	mapped map[uint64]bool
 }
 
 // Open opens the paths as roots, and returns the error of the first that cannot be
 // opened, an *fs.PathError; of a Lenient tree only if there is no other. The caller
 // closes the tree.
 func Open(paths []string, cfg Config) (*Tree, error) {
-	t := &Tree{cfg: cfg, leaseFor: leaseTime(), known: make(map[uint64]*filesystem)}
+	t := &Tree{
+		cfg: cfg, leaseFor: leaseTime(), setLease: setLease,
+		known: make(map[uint64]*filesystem), mapped: make(map[uint64]bool),
+	}
 	var err error
 	if t.wd, err = os.Getwd(); err != nil {
 		t.wd = ""
+	}
+	if cfg.Below != "" {
+		base, err := walk.OpenBase(cfg.Below)
+		if t.base, err = t.check(cfg.Below, base, err); err != nil {
+			t.Close()
+			return nil, err
+		}
 	}
 	var first error
 	for _, name := range paths {
@@ -82,7 +101,7 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 		if first == nil {
 			first = err
 		}
-		t.missing = append(t.missing, tree.Found{Path: name, Err: unnamed(err)})
+		t.missing = append(t.missing, tree.Found{Path: name, Err: opening(unnamed(err))})
 	}
 	if first != nil && len(t.roots) == 0 && cfg.List == nil {
 		return nil, first
@@ -93,6 +112,11 @@ func Open(paths []string, cfg Config) (*Tree, error) {
 // open opens a root and checks it.
 func (t *Tree) open(name string) (*walk.Root, error) {
 	root, err := walk.Open(name)
+	return t.check(name, root, err)
+}
+
+// check closes a root that is not to be walked.
+func (t *Tree) check(name string, root *walk.Root, err error) (*walk.Root, error) {
 	if err != nil || t.cfg.Check == nil {
 		return root, err
 	}
@@ -123,19 +147,26 @@ func (t *Tree) Close() error {
 	for _, r := range t.roots {
 		r.Close()
 	}
+	if t.base != nil {
+		t.base.Close()
+	}
 	if t.cfg.List != nil {
 		t.cfg.List.Close()
 	}
 	return nil
 }
 
-// Notes implements tree.Noter, for runs that write. It says once what the user should know of the file systems that were
-// visited.
+// Notes implements tree.Noter, for runs that write: it tells once of files that could not be leased.
 func (t *Tree) Notes() reason.List {
-	if !t.noLeases.Load() {
-		return nil
+	const timesTell = ", so that only times tell whether a file was written to while it was read"
+	var notes reason.List
+	if t.noLeases.Load() {
+		notes = append(notes, reason.Reason{Code: reason.NoLeases, Words: "a file system here has no leases" + timesTell})
 	}
-	return reason.List{{Code: reason.NoLeases, Words: "a file system here has no leases, so that only times tell whether a file was written to while it was read"}}
+	if t.deniedLease.Load() {
+		notes = append(notes, reason.Reason{Code: reason.NoLeases, Words: "leases of other users' files need CAP_LEASE" + timesTell})
+	}
+	return notes
 }
 
 // Walk implements tree.Source.
@@ -150,12 +181,17 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
 	})
 }
 
+// opening says what was tried.
+func opening(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("opening: %w", err)
+}
+
 // found returns an entry of a walk as what it is to a run.
 func (t *Tree) found(e walk.Entry) tree.Found {
-	found := tree.Found{Path: e.Path, Skip: e.Skip}
-	if e.Err != nil {
-		found.Err = fmt.Errorf("opening: %w", e.Err)
-	}
+	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: opening(e.Err)}
 	if e.File != nil {
 		found.File = &File{tree: t, entry: e}
 	}
@@ -194,7 +230,7 @@ func (t *Tree) count(ctx context.Context, each func(*walk.Entry)) error {
 func (t *Tree) Countable() bool { return t.cfg.List == nil || t.cfg.List.Again() }
 
 func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) error {
-	cfg.Links = new(walk.Links)
+	cfg.Links, cfg.Base = new(walk.Links), t.base
 	if t.cfg.List != nil {
 		if err := walk.Files(ctx, t.cfg.List.Names(ctx), cfg, visit); err != nil {
 			return err

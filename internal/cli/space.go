@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"context"
+
+	"imaseal/hash"
+	"imaseal/internal/imaevm"
+	"imaseal/internal/label"
+	"imaseal/internal/plan"
+	"imaseal/internal/tree"
+	"imaseal/internal/tree/mounted"
+)
+
+// labelSizes is how many bytes of labels the files of each class get, if a
+// signature label has that many.
+func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.Type) map[plan.Class]tree.Labels {
+	evm := func(c plan.Class) int {
+		switch kinds[c] {
+		case 0:
+			return 0
+		case imaevm.TypeHMAC:
+			return imaevm.HMACSize
+		}
+		return signature
+	}
+	return map[plan.Class]tree.Labels{
+		plan.Hash: {IMA: imaevm.HashHeader + algo.Size(), EVM: evm(plan.Hash)},
+		plan.Sign: {IMA: signature, EVM: evm(plan.Sign)},
+	}
+}
+
+// checkSpace refuses a run whose labels do not fit on the file system.
+func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
+	largest := tree.Labels{Sidecar: l.SigFiles}
+	for _, labels := range sizes {
+		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
+	}
+	err := s.tree.CheckSpace(ctx, mounted.Space{
+		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
+		Labels: func(f tree.File) (has, want tree.Labels) {
+			if s.isRenamed() {
+				f = userNamespace.File(f)
+			}
+			return l.Sizes(f, sizes)
+		},
+	})
+	if err != nil && s.plan.DryRun {
+		code, _ := hint(err)
+		s.program.warn(code, "%s", printable(err))
+		return nil
+	}
+	if err != nil {
+		s.dropLog()
+	}
+	return err
+}

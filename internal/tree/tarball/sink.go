@@ -1,0 +1,226 @@
+package tarball
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"imaseal/internal/compress"
+	"imaseal/internal/stream"
+	"imaseal/internal/tree"
+)
+
+// An Output says where the new archive goes.
+type Output struct {
+	// Path is a file, or "-" for Stdout; it counts for nothing with InPlace.
+	Path   string
+	Stdout *os.File
+	// InPlace replaces the archive itself, in one step.
+	InPlace bool
+	// Compression is that of the new archive, nil for that of the old one.
+	Compression *compress.Format
+}
+
+// Errors about outputs that cannot be.
+var (
+	// ErrSameFile says that the output is the archive that is read.
+	ErrSameFile = errors.New("the output is the archive itself")
+	// ErrNoFile says that an archive that is no file cannot be replaced.
+	ErrNoFile = errors.New("the archive is no file that could be replaced")
+	// ErrUnread says that there is nothing to make lasting.
+	ErrUnread = errors.New("the archive was not read to its end")
+)
+
+const (
+	// writeSize is how much is written at a time: what a core's own cache
+	// holds.
+	writeSize = 128 << 10
+	// copySize is what is worth a call of its own to copy it from file to file
+	// in the kernel.
+	copySize = 64 << 10
+)
+
+// A Sink writes a new archive behind the walk of the old one. Its Apply is safe
+// for concurrent use.
+type Sink struct {
+	a   *Archive
+	o   Output
+	out *stream.Out
+
+	// The rest belongs to the goroutine that writes.
+	header compress.Header // of the new archive
+	pos    int64           // how far the old one is the new one, in bytes that are not compressed
+	zip    io.WriteCloser  // compresses; nil before the first byte is written
+	buf    *bufio.Writer   // in front of it
+	gate   *gate           // behind it
+	done   bool            // all is written
+}
+
+// A gate lets nothing through any more once it is shut: not the end of what was
+// compressed, either.
+type gate struct {
+	io.Writer
+	shut atomic.Bool
+}
+
+func (g *gate) Write(b []byte) (int, error) {
+	if g.shut.Load() {
+		return 0, os.ErrClosed
+	}
+	return g.Writer.Write(b)
+}
+
+// NewSink opens an output of the archive, whose Walk then writes to it as long as
+// ctx lasts. The caller ends it with Commit or Abort. The error is ErrSameFile,
+// ErrNoFile, or a *stream.OutputError.
+func (a *Archive) NewSink(ctx context.Context, o Output) (*Sink, error) {
+	s := &Sink{a: a, o: o}
+	var err error
+	switch {
+	case o.InPlace && !(a.ours && a.isFile()):
+		return nil, ErrNoFile
+	case o.InPlace:
+		s.out, err = stream.Create(ctx, a.name)
+	case o.Path == "-":
+		s.out, err = stream.Stdout(ctx, o.Stdout)
+	default:
+		s.out, err = stream.Create(ctx, o.Path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !o.InPlace && a.f != nil && s.out.Replaces(a.f) {
+		s.out.Abort()
+		return nil, ErrSameFile
+	}
+	a.sink = s
+	return s, nil
+}
+
+// Apply implements tree.Sink, for files of the archive that are visited.
+func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
+	f, ok := tree.As[*File](file)
+	if !ok {
+		return fmt.Errorf("%T is no file of an archive", file)
+	}
+	return f.apply(changes)
+}
+
+// begin takes what the old archive says of its compression.
+func (s *Sink) begin(old compress.Header) error {
+	s.header = old
+	if f := s.o.Compression; f != nil && *f != old.Format {
+		s.header = compress.Header{Format: *f}
+		return s.start()
+	}
+	if !s.a.isFile() {
+		return s.start()
+	}
+	return nil
+}
+
+// start begins to write: first, what the old archive has up to here.
+func (s *Sink) start() error {
+	s.gate = &gate{Writer: s.out}
+	var err error
+	if s.zip, err = compress.NewWriter(s.gate, s.header); err != nil {
+		return err
+	}
+	s.buf = bufio.NewWriterSize(s.zip, writeSize)
+	if s.pos == 0 {
+		return nil
+	}
+	in, err := compress.NewReader(io.NewSectionReader(s.a.f, 0, s.a.stat.Size))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.CopyN(s.buf, in, s.pos)
+	return err
+}
+
+// write writes an entry.
+func (s *Sink) write(w *walker, it *item) error {
+	e := it.entry
+	head, size := e.Head(), e.Padded()
+	if it.file != nil && it.file.head != nil && !bytes.Equal(head, it.file.head) {
+		if s.zip == nil {
+			if err := s.start(); err != nil {
+				return err
+			}
+		}
+		if e.IsRHT() {
+			s.a.rht.Add(1)
+		}
+		head = it.file.head
+	}
+	if s.zip == nil {
+		s.pos += int64(len(head)) + size
+		return nil
+	}
+	if _, err := s.buf.Write(head); err != nil {
+		return err
+	}
+	if size == 0 {
+		return nil
+	}
+	if size >= copySize && s.header.Format == compress.None && w.isInFile(it) {
+		if err := s.buf.Flush(); err != nil {
+			return err
+		}
+		return s.out.Copy(s.a.f, it.at, size)
+	}
+	_, err := io.CopyN(s.buf, w.bytes(it), size)
+	return err
+}
+
+// finish writes the rest, when all entries are written.
+func (s *Sink) finish() error {
+	switch {
+	case s.zip != nil:
+		if err := s.buf.Flush(); err != nil {
+			return err
+		}
+		if err := s.zip.Close(); err != nil {
+			return err
+		}
+		s.zip = nil
+	case s.o.InPlace:
+	default:
+		if err := s.out.Copy(s.a.f, 0, s.a.stat.Size); err != nil {
+			return err
+		}
+	}
+	s.done = true
+	return nil
+}
+
+// Commit implements tree.Sink.
+func (s *Sink) Commit(context.Context) error {
+	if !s.done {
+		s.Abort()
+		return ErrUnread
+	}
+	if s.o.InPlace && s.buf == nil { // nothing has changed
+		s.out.Abort()
+		return nil
+	}
+	return s.out.Commit()
+}
+
+// Abort implements tree.Sink: of a file nothing is left, and what has gone through
+// a pipe has no end.
+func (s *Sink) Abort() error {
+	if s.zip != nil {
+		s.gate.shut.Store(true)
+		s.zip.Close() // ends its goroutines, and fails
+		s.zip = nil
+	}
+	s.out.Abort()
+	return nil
+}

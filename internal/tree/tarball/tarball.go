@@ -1,0 +1,262 @@
+// Package tarball is the carrier of tar archives: its files are entries, and what
+// it writes is a new archive.
+//
+// An archive that is a plain file is read by offset: several workers hash at once,
+// each the part that it looks at, and nothing is held in memory. One that is
+// compressed, or comes through a pipe, is read once from its beginning to its end.
+// The labels of an entry stand before its content, so that the content is held
+// until they are made: in memory, and beyond [memory] in a file without a name.
+//
+// Writing goes on behind the workers, in the order of the archive: an entry waits
+// until its labels are decided, and goes out then. So neither labels nor entries
+// pile up, however many there are. What has no new label is copied byte for byte.
+// Of an archive that is a file, nothing is written before the first label is
+// changed: what stands before it is read again then. If none is, the archive goes
+// out as it is, with its very compression.
+//
+// # What is labelled
+//
+// Every entry of a regular file, also one that a later entry of the same name
+// replaces, and one behind the end of the archive, where only tar --ignore-zeros
+// and the like look. A hard link has no attributes: the entry with the content
+// does, and is the one that is selected or not. Names are never used as such: they
+// are what files are called in messages, and what filters look at.
+package tarball
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/compress"
+	"imaseal/internal/reason"
+	"imaseal/internal/stream"
+	"imaseal/internal/tarfile"
+	"imaseal/internal/tree"
+)
+
+// memory is how much content is held in memory, in bytes.
+const memory = 32 << 20
+
+// A Config says which entries are visited, and how.
+type Config struct {
+	// Jobs is how many entries are visited at once; 0 stands for the number
+	// of processors. With 1 they come in the order of the archive.
+	Jobs int
+	// Owner reports whether files of this user are visited; nil visits all.
+	Owner func(uid uint32) bool
+	// Include and Exclude filter by the path: see walk.Config.
+	Include, Exclude func(rel string) bool
+	// Leave returns a reason to leave a file out, or nothing; nil leaves out
+	// none.
+	Leave func(tree.File) reason.Code
+	// TempDir is where content is kept that does not fit in memory, empty for
+	// where os.TempDir says.
+	TempDir string
+}
+
+// An Archive is a tree.Source of a tar archive, a tree.Counter and a tree.Noter.
+// It is walked once, with a Sink or without.
+type Archive struct {
+	name string
+	cfg  Config
+	f    *os.File  // nil for a reader that is none
+	in   io.Reader // instead of f
+	ours bool      // f was opened here
+	stat unix.Stat_t
+	sink *Sink // nil if nothing is written
+
+	after, rht, global atomic.Int64 // for Notes
+}
+
+// Open opens an archive, or takes stdin for the name "-". The caller closes it.
+func Open(name string, stdin io.Reader, cfg Config) (*Archive, error) {
+	a := &Archive{name: name, cfg: cfg}
+	if a.cfg.Jobs == 0 {
+		a.cfg.Jobs = runtime.GOMAXPROCS(0)
+	}
+	if name == "-" {
+		a.in = stdin
+		a.f, _ = stdin.(*os.File)
+	} else {
+		// O_NONBLOCK, so that one can wait for the writer of a fifo and still
+		// be interrupted.
+		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		a.f, a.ours = f, true
+	}
+	if a.f == nil {
+		return a, nil
+	}
+	err := unix.Fstat(int(a.f.Fd()), &a.stat)
+	if err == nil && a.stat.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = unix.EISDIR
+	}
+	if err != nil {
+		a.Close()
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return a, nil
+}
+
+// Close closes the archive, if Open has opened it.
+func (a *Archive) Close() error {
+	if !a.ours {
+		return nil
+	}
+	return a.f.Close()
+}
+
+// isFile reports whether the archive can be read at any offset.
+func (a *Archive) isFile() bool {
+	return a.f != nil && a.stat.Mode&unix.S_IFMT == unix.S_IFREG && a.start() == 0
+}
+
+// start is where in the file the archive begins: standard input may have been
+// read before.
+func (a *Archive) start() int64 {
+	at, err := unix.Seek(int(a.f.Fd()), 0, io.SeekCurrent)
+	if err != nil {
+		return -1
+	}
+	return at
+}
+
+// ErrWritten says that an archive was written to while it was read, or still is.
+var ErrWritten = errors.New("somebody writes to the archive while it is read")
+
+// A writer is given a moment to be done: a program that starts another one leaves
+// it its descriptors until that one runs.
+const (
+	guards    = 5
+	guardWait = 20 * time.Millisecond
+)
+
+// guard asks the kernel to let nobody write to the archive: see
+// mounted.File.Begin. It returns ErrWritten if somebody has it open for writing.
+func (a *Archive) guard() error {
+	for range guards {
+		_, err := unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if err != unix.EAGAIN {
+			return nil // or there are no leases, or not for this user: unchanged looks at the times
+		}
+		time.Sleep(guardWait)
+	}
+	return ErrWritten
+}
+
+// unchanged returns ErrWritten if the archive is not what it was when it was
+// opened.
+func (a *Archive) unchanged() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(a.f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Size != a.stat.Size || st.Mtim != a.stat.Mtim || st.Ctim != a.stat.Ctim {
+		return ErrWritten
+	}
+	return nil
+}
+
+// Notes implements tree.Noter.
+func (a *Archive) Notes() reason.List {
+	var notes reason.List
+	if a.sink != nil && !a.sink.done {
+		return append(notes, reason.New(reason.NothingWritten, "the run was broken off, and no archive written: none of these labels is anywhere"))
+	}
+	if n := a.rht.Load(); n > 0 {
+		notes = append(notes, reason.New(reason.SELinuxRecord,
+			"%d files had their SELinux label in a record that GNU tar alone reads (RHT.security.selinux), and have it now where tools that make images look (SCHILY.xattr.security.selinux): EVM covers it", n))
+	}
+	if n := a.after.Load(); n > 0 {
+		notes = append(notes, reason.New(reason.AfterEnd,
+			"%d files are behind the end of the archive, where only tar --ignore-zeros and the like look", n))
+	}
+	if a.global.Load() > 0 {
+		notes = append(notes, reason.New(reason.GlobalHeader,
+			"a global header gives all files an owner or attributes, which labels cover here as GNU tar reads it, and which bsdtar does not read"))
+	}
+	return notes
+}
+
+// An ArchiveError says that an archive could not be read to its end.
+type ArchiveError struct {
+	Archive string
+	Err     error
+}
+
+func (e *ArchiveError) Error() string {
+	if e.Archive == "-" {
+		return "reading the archive: " + e.Err.Error()
+	}
+	return e.Archive + ": " + e.Err.Error()
+}
+func (e *ArchiveError) Unwrap() error { return e.Err }
+
+// error says that err is one of reading the archive.
+func (a *Archive) error(ctx context.Context, err error) error {
+	if ctx.Err() != nil || err == nil {
+		return err
+	}
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		err = p.Err
+	}
+	return &ArchiveError{a.name, err}
+}
+
+// writeError tells errors of writing from those of reading what is written.
+func (a *Archive) writeError(ctx context.Context, err error) error {
+	if _, ok := errors.AsType[*stream.OutputError](err); ok {
+		return err
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = ErrWritten // there was more when the headers were read
+	}
+	return a.error(ctx, err)
+}
+
+// A NestedError says that what was unpacked is no archive, but of a format that
+// has to be unpacked again.
+type NestedError struct {
+	Outer compress.Format
+	Inner string
+}
+
+func (e *NestedError) Error() string {
+	return "it was compressed with " + e.Outer.String() + ", and holds no archive, but something in the format " + e.Inner
+}
+
+// Countable reports whether Count counts: the archive need not be unpacked.
+func (a *Archive) Countable() bool {
+	if !a.isFile() {
+		return false
+	}
+	format, err := newSeeker(context.Background(), a.f, a.stat.Size).format()
+	return format == compress.None && err == nil // what cannot be read, the walk reports
+}
+
+// Count implements tree.Counter.
+func (a *Archive) Count(ctx context.Context, each func(size int64)) error {
+	if !a.Countable() {
+		return nil
+	}
+	in := newSeeker(ctx, a.f, a.stat.Size)
+	s := selection{cfg: &a.cfg}
+	for r := tarfile.NewReader(in); ; {
+		e, err := r.Next()
+		if err != nil {
+			return nil
+		}
+		if found := s.found(e); found.wants && found.skip == "" && found.err == nil {
+			each(e.Size)
+		}
+	}
+}
