@@ -82,7 +82,7 @@ var importTable = map[string]row{
 	"keys/cert":          {own: "keys"},
 	"keys/evmkey":        {own: "keys/keyfile"},
 	"keys/ber":           {},
-	"keys/kernelkey":     {own: "keys/ber"},
+	"keys/kernelkey":     {own: "keys/ber", outside: "filippo.io/mldsa"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
 	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
