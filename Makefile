@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
-FUZZTIME ?= 50000x
+FUZZTIME ?= 20000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
@@ -14,7 +14,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
 NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
-	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace \
+	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace keyctl=keyutils fuser=psmisc \
 	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
 NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
 	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
@@ -83,7 +83,7 @@ test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
-fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
+fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
 		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \

@@ -232,7 +232,7 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Paths, isRootTree),
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Trees(), isRootTree),
 		Kernel: appraise.Kernel{
 			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
