@@ -82,14 +82,14 @@ var importTable = map[string]row{
 	"keys/cert":          {own: "keys"},
 	"keys/evmkey":        {own: "keys/keyfile"},
 	"keys/ber":           {},
-	"keys/kernelkey":     {own: "keys/ber"},
+	"keys/kernelkey":     {own: "keys/ber", outside: "filippo.io/mldsa"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
 	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
-	"keys/certtest":      {own: "hash keys/kernelkey"},
+	"keys/certtest":      {own: "hash keys/ber keys/kernelkey"},
 	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",

@@ -40,7 +40,8 @@
 // booting twice. Read, Write, MapExec and Exec are made by the guest program
 // itself, Exec with the program killed before its first instruction, so that the
 // whole tree can be tried; Tree runs a script by the tree's own shell and
-// programs, which are appraised as well. With ima_appraise=log in Append nothing
+// programs, which are appraised as well. AddKey offers a certificate to a keyring of
+// its own, and tells what the kernel makes of it. With ima_appraise=log in Append nothing
 // is denied and Verdict.Cause still tells what would be.
 //
 // Keys, policy rules and EVM are fields of a Case and come before the root

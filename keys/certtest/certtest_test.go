@@ -5,6 +5,15 @@ import (
 	"testing"
 )
 
+// TestMakeMany: none of them fails to be made.
+func TestMakeMany(t *testing.T) {
+	for n := range uint64(3000) {
+		if c := Make(7, n); c.Name == "" || c.Key == nil {
+			t.Errorf("certificate %d: %+v", n, c)
+		}
+	}
+}
+
 // TestMakeAgain: the same number is the same certificate, another is another.
 func TestMakeAgain(t *testing.T) {
 	seen := make(map[string]bool)

@@ -85,13 +85,14 @@ func (s *spec) oddAuthority() {
 	explicit := pick(s.maker, TLV(0xa1, TLV(0x16, []byte("x"))), TLV(0xa2, TLV(0x16, []byte("x"))), TLV(0xa6, TLV(0x16, []byte("x"))), TLV(0xa7, TLV(4, []byte("x"))), TLV(0xa8, TLV(6, []byte("x"))))
 	other := pick(s.maker, TLV(0xa0, unknownOID.TLV(), TLV(0xa0, TLV(5))), TLV(0xa0, TLV(0x30, unknownOID.TLV(), TLV(0xa0, TLV(5)))), TLV(0xa0, TLV(5)), TLV(0x80, []byte("x")))
 	edi := pick(s.maker, TLV(0xa5, TLV(0xa1, TLV(0x0c, []byte("x")))), TLV(0xa5, TLV(0xa0, TLV(0x0c, []byte("x"))), TLV(0xa1, TLV(0x0c, []byte("y")))), TLV(0xa5, TLV(5)), TLV(0xa5, TLV(0xa0, TLV(5))), TLV(0xa5))
-	x400 := pick(s.maker, TLV(0xa3, TLV(0x30)), TLV(0xa3), TLV(0x83, []byte("x")), TLV(0xa3, TLV(5), TLV(5)))
+	x400 := pick(s.maker, TLV(0xa3, TLV(0x30)), TLV(0xa3), TLV(0x83, []byte("x")), TLV(0xa3, TLV(5), TLV(5)), TLV(0xa3, s.indefinite()))
 	whole := func(parts ...[]byte) []byte { return s.tlv(0x30, parts...) }
 	value := pick(s.maker,
 		whole(key), whole(key), whole(key), whole(issuers(directory), number), whole(issuers(directory), number), whole(key, issuers(directory), number), whole(key, issuers(directory), number),
+		whole(key, issuers(directory), number), whole(key, issuers(directory), number), whole(key, issuers(directory), number), whole(key, issuers(directory), number),
 		whole(), whole(number), whole(key, number), whole(issuers(directory)), whole(issuers(), number), whole(issuers()), whole(key, issuers(), number),
 		whole(issuers(plain), number), whole(issuers(plain, directory), number), whole(issuers(directory, plain), number), whole(issuers(explicit, directory), number),
-		whole(issuers(other, directory), number), whole(issuers(edi, directory), number), whole(issuers(x400, directory), number), whole(issuers(directory, directory), number),
+		whole(issuers(other, directory), number), whole(issuers(edi, directory), number), whole(issuers(edi, other), number), whole(issuers(x400, directory), number), whole(issuers(directory, directory), number),
 		whole(issuers(TLV(0xa9, []byte("x"))), number), whole(issuers(TLV(0x84, s.tlv(0x30, name))), number), whole(number, key), whole(key, key), whole(TLV(0xa0, TLV(4, keyID))),
 		append(whole(key), 1, 2), whole(key)[:2], nil, keyID, TLV(4, keyID), TLV(0x10, key), slices.Concat([]byte{0x30, 0x80}, key, []byte{0, 0}),
 		whole(slices.Concat([]byte{0xa1, 0x80}, directory, []byte{0, 0}), number), whole([]byte{0xa1, 0x80, 0, 0}, number), whole(key, TLV(0x83, []byte{1})), whole(issuers(s.tlv(0xa4, s.tlv(0x30)), directory), number))
@@ -121,6 +122,8 @@ func (s *spec) oddSignature() {
 		func(b []byte) []byte { return append(bytes.Clone(b), 1, 2, 3) },
 		func(b []byte) []byte { return append([]byte{0, 0}, b[1:]...) },
 		func(b []byte) []byte { return b[:len(b)-1] },
+		func(b []byte) []byte { return make([]byte, len(b)) },
+		func(b []byte) []byte { return append(make([]byte, len(b)-1), 1) },
 		func(b []byte) []byte { return append([]byte{0}, randomBytes(s.r, len(b)-1)...) },
 		s.oddECDSA, s.oddECDSA, s.oddECDSA)
 }
@@ -128,10 +131,10 @@ func (s *spec) oddSignature() {
 // oddECDSA encodes the two numbers of a signature in other ways. It damages other
 // signatures.
 func (s *spec) oddECDSA(b []byte) []byte {
-	if len(b) < 9 || b[1] != 0x30 {
+	rr, ss, ok := numbers(b[1:])
+	if !ok {
 		return b[:len(b)-len(b)/2]
 	}
-	rr, ss := rsaNumbers(b[1:])
 	plain := func(n []byte) []byte { return TLV(2, n) }
 	wide := func(n []byte) []byte { return TLV(2, make([]byte, s.r.IntN(10)), n) }
 	r, t := rr.Bytes(), ss.Bytes()

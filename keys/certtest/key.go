@@ -84,35 +84,65 @@ var Keys = sync.OnceValue(func() []*Key {
 // UsualKeys is how many of Keys are of usual kinds.
 const UsualKeys = 10
 
-// rsaKey makes a key of many small primes, which takes no time.
-func rsaKey(r *rand.Rand, bits int, exponent int64) *Key {
-	e, one := big.NewInt(exponent), big.NewInt(1)
+// An rsaPrivate is a private key of many small primes, which takes no time to make
+// and little to sign with.
+type rsaPrivate struct {
+	n      *big.Int
+	primes []rsaPrime
+}
+
+// An rsaPrime is a prime of the modulus, the exponent for it, and the number that is
+// 1 modulo the prime and 0 modulo the others.
+type rsaPrime struct{ p, d, one *big.Int }
+
+// power is m raised to the private exponent.
+func (k *rsaPrivate) power(m *big.Int) *big.Int {
+	sum := new(big.Int)
+	for _, f := range k.primes {
+		part := new(big.Int).Exp(m, f.d, f.p)
+		sum.Add(sum, part.Mul(part, f.one))
+	}
+	return sum.Mod(sum, k.n)
+}
+
+// newRSA makes a private key with a modulus of exactly so many bits.
+func newRSA(r *rand.Rand, bits int, e *big.Int) *rsaPrivate {
 	const primeBits = 128
 	for {
-		n, order := big.NewInt(1), big.NewInt(1)
-		for n.BitLen() < bits {
-			size := min(primeBits, bits-n.BitLen()+1)
-			if left := bits - n.BitLen() + 1; left > primeBits && left < 2*primeBits {
+		k := &rsaPrivate{n: big.NewInt(1)}
+		for k.n.BitLen() < bits {
+			left := bits - k.n.BitLen() + 1
+			size := min(primeBits, left)
+			if left > primeBits && left < 2*primeBits {
 				size = left / 2
 			}
 			p := prime(r, size, e)
-			n.Mul(n, p)
-			p.Sub(p, one)
-			order.Mul(order, p)
+			k.n.Mul(k.n, p)
+			k.primes = append(k.primes, rsaPrime{p: p, d: new(big.Int).ModInverse(e, new(big.Int).Sub(p, big.NewInt(1)))})
 		}
-		d := new(big.Int).ModInverse(e, order)
-		if n.BitLen() != bits || d == nil {
+		if k.n.BitLen() != bits {
 			continue
 		}
-		name := fmt.Sprintf("RSA-%d", bits)
-		if exponent != 65537 {
-			name += fmt.Sprintf("-e%d", exponent)
+		for i := range k.primes {
+			f := &k.primes[i]
+			others := new(big.Int).Div(k.n, f.p)
+			f.one = others.Mul(others, new(big.Int).ModInverse(new(big.Int).Mod(others, f.p), f.p))
 		}
-		public := TLV(0x30, Integer(n), Integer(e))
-		return &Key{
-			Name: name, Algorithm: RSAEncryption, Parameters: []byte{5, 0}, Bits: public, usual: public,
-			sign: func(r *rand.Rand, name string, digest []byte) []byte { return signRSA(r, n, d, name, digest) },
-		}
+		return k
+	}
+}
+
+func rsaKey(r *rand.Rand, bits int, exponent int64) *Key {
+	e := big.NewInt(exponent)
+	private := newRSA(r, bits, e)
+	name := fmt.Sprintf("RSA-%d", bits)
+	if exponent != 65537 {
+		name += fmt.Sprintf("-e%d", exponent)
+	}
+	public := TLV(0x30, Integer(private.n), Integer(e))
+	return &Key{
+		Name: name, Algorithm: RSAEncryption, Parameters: []byte{5, 0}, Bits: public, usual: public,
+		sign: func(r *rand.Rand, name string, digest []byte) []byte { return signRSA(r, private, name, digest) },
 	}
 }
 
@@ -132,7 +162,8 @@ func prime(r *rand.Rand, bits int, e *big.Int) *big.Int {
 
 // signRSA pads to the kernel's size of the key where that can be, now and then
 // to the key's own.
-func signRSA(r *rand.Rand, n, d *big.Int, name string, digest []byte) []byte {
+func signRSA(r *rand.Rand, private *rsaPrivate, name string, digest []byte) []byte {
+	n := private.n
 	size := (n.BitLen() + 7) / 8
 	if rounded := (size + 7) / 8 * 8; n.BitLen() > 8*(rounded-2)+1 && r.IntN(4) > 0 {
 		size = rounded
@@ -152,7 +183,7 @@ func signRSA(r *rand.Rand, n, d *big.Int, name string, digest []byte) []byte {
 	if m.Cmp(n) >= 0 {
 		return randomBytes(r, size)
 	}
-	return m.Exp(m, d, n).FillBytes(make([]byte, size))
+	return private.power(m).FillBytes(make([]byte, size))
 }
 
 // digestInfos are those of RFC 8017, made from their OIDs.

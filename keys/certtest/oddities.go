@@ -1,11 +1,14 @@
 package certtest
 
 import (
+	"crypto/elliptic"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"imaseal/keys/ber"
 )
 
 // Make makes certificate number n of a seed. Some are usual, most have a few
@@ -104,9 +107,9 @@ var oddities = []oddity{
 	{"issuer", 1, func(s *spec) { s.issuer = s.oddName() }},
 	{"subject", 1, func(s *spec) { s.subject = s.oddName() }},
 	{"name", 3, func(s *spec) { s.subject = s.oddName(); s.issuer = s.subject }},
-	{"validity", 3, func(s *spec) { s.validity = s.oddValidity() }},
+	{"validity", 5, func(s *spec) { s.validity = s.oddValidity() }},
 	{"key", 1, func(s *spec) { s.key = pick(s.maker, Keys()...) }},
-	{"key encoding", 2, (*spec).oddKey},
+	{"key encoding", 4, (*spec).oddKey},
 	{"key info", 1, (*spec).oddKeyInfo},
 	{"unique ids", 1, func(s *spec) { s.unique = s.oddUnique() }},
 	{"extensions", 2, (*spec).oddExtensions},
@@ -114,8 +117,8 @@ var oddities = []oddity{
 	{"subject key identifier", 2, func(s *spec) { s.set(subjectKeyID, s.oddSubjectKeyID()) }},
 	{"key usage", 2, func(s *spec) { s.set(keyUsage, s.oddKeyUsage()) }},
 	{"basic constraints", 2, func(s *spec) { s.set(basicConstraints, s.oddBasicConstraints()) }},
-	{"authority key identifier", 4, (*spec).oddAuthority},
-	{"signature", 2, (*spec).oddSignature},
+	{"authority key identifier", 6, (*spec).oddAuthority},
+	{"signature", 3, (*spec).oddSignature},
 	{"damage", 1, (*spec).damage},
 	{"cut short", 1, func(s *spec) { s.encoded = func(b []byte) []byte { return b[:s.r.IntN(len(b))] } }},
 	{"trailing bytes", 1, func(s *spec) {
@@ -142,10 +145,22 @@ func (s *spec) oddParameters() {
 	s.digest = id.digest
 	odd := func() []byte {
 		return pick(s.maker, nil, []byte{5, 0}, []byte{5, 1, 0}, TLV(0x30, TLV(2, []byte{1})), []byte{0, 0}, []byte{0x1f, 1, 0}, []byte{5}, append([]byte{5, 0}, 5, 0),
-			[]byte{0x30, 0x80, 0, 0}, []byte{0x30, 0x80, 5, 0, 0, 0}, []byte{0x24, 0x80, 0x24, 0x80, 0, 0, 4, 1, 7, 0, 0}, []byte{0x30, 0x80, 0x1f, 0x81, 1, 0, 0, 0})
+			s.indefinite(), s.indefinite(), s.indefinite())
 	}
 	s.inner = s.tlv(0x30, s.oid(id.id), odd())
 	s.outer = s.tlv(0x30, s.oid(id.id), odd())
+}
+
+// indefinite makes an element of indefinite length, which may be malformed inside.
+func (m *maker) indefinite() []byte {
+	var all []byte
+	for range 1 + m.r.IntN(3) {
+		all = append(all, pick(m, []byte{5, 0}, []byte{4, 1, 7}, []byte{4, 0x81, 1, 7}, []byte{4, 0x82, 0, 1, 7}, []byte{4, 0x87, 0, 0, 0, 0, 0, 0, 1, 7}, []byte{0x1f, 0x81, 1, 1, 7}, []byte{0x3f, 7, 0},
+			[]byte{0x24, 0x80, 4, 1, 7, 0, 0}, []byte{0x30, 0x80, 0x30, 0x80, 0, 0, 0, 0},
+			// and malformed
+			[]byte{4, 0x88, 0, 0, 0, 0, 0, 0, 0, 1, 7}, []byte{4, 0x80, 0, 0}, []byte{4, 0x87, 1, 0, 0, 0, 0, 0, 1, 7}, []byte{4, 0x82, 0xff, 0xff}, []byte{0, 1}, []byte{0x1f, 0xff}, []byte{0x24, 0x80})...)
+	}
+	return slices.Concat([]byte{pick[byte](m, 0x30, 0x24, 0xa0), 0x80}, all, pick(m, []byte{0, 0}, []byte{0, 0}, []byte{0, 0}, []byte{0}, nil))
 }
 
 func (s *spec) oddName() []byte {
@@ -161,7 +176,7 @@ func (s *spec) oddName() []byte {
 		s.name(attribute{emailAddress, 0x16, "a@example.org"}, o("Certtest")),
 		s.name(cn("alone")), s.name(o("alone")), s.name(cn("")), s.name(o(""), cn("x")), s.name(cn(""), attribute{emailAddress, 0x16, "b"}),
 		s.name(cn(long)), s.name(o(long)), s.name(o(long), cn(long)), s.name(o("Certtest"), cn(long)), s.name(attribute{emailAddress, 0x16, long}),
-		s.name(o("Certtest"), cn("Certtest key")), s.name(o("Certtest GmbH"), cn("Certtest key")), s.name(o("Cert"), cn("Certificate")),
+		s.name(o("Certtest"), cn("Certtest key")), s.name(o("Certtest GmbH"), cn("Certtest key")), s.name(o("Certes 1"), cn("Certes 2")), s.name(o("Certes-1"), cn("Certes+2")), s.name(o("Certes 1 GmbH"), cn("Certes 2")), s.name(o("Cert"), cn("Certificate")),
 		s.name(cn("first"), cn("second")), s.name(cn("key"), o("first"), o("second")), s.name(o("a\x00b"), cn("c")), s.name(cn("\x00")), s.name(cn("\xff\xfe")),
 		s.name(attribute{commonName, pick(s.maker, byte(0x13), 0x14, 0x16, 0x1e, 0x1c, 0x1b, 4, 2, 5, 0), word(8)}),
 		s.name(attribute{commonName, pick(s.maker, byte(0x30), 0x24, 0xa0, 0x1f, 0x3f), word(8)}),
@@ -171,6 +186,7 @@ func (s *spec) oddName() []byte {
 		s.tlv(0x31, s.tlv(0x31, s.tlv(0x30, s.oid(commonName), TLV(0x0c, []byte("x"))))),
 		s.tlv(0x10, s.tlv(0x11, s.tlv(0x10, s.oid(commonName), TLV(0x0c, []byte("x"))))),
 		s.tlv(0x30, s.tlv(0x31, s.tlv(0x30, TLV(6), TLV(0x0c, []byte("x"))))),
+		s.tlv(0x30, s.tlv(0x31, s.tlv(0x30, s.oid(commonName), s.indefinite()))), s.tlv(0x30, s.tlv(0x31, s.tlv(0x30, s.oid(organization), s.indefinite()))),
 	)
 }
 
@@ -214,7 +230,7 @@ func (s *spec) oddKey() {
 }
 
 func (s *spec) oddRSA(bits []byte) []byte {
-	n, e := rsaNumbers(bits)
+	n, e, _ := numbers(bits)
 	unsigned := func(x *big.Int) []byte { return s.tlv(2, x.Bytes()) }
 	padded := func(x *big.Int) []byte { return s.tlv(2, make([]byte, 1+s.r.IntN(9)), x.Bytes()) }
 	return pick(s.maker,
@@ -226,17 +242,15 @@ func (s *spec) oddRSA(bits []byte) []byte {
 		slices.Concat([]byte{0x30, 0x80}, unsigned(n), unsigned(e), []byte{0, 0}), TLV(0x30, TLV(2, []byte{5}), TLV(2, []byte{3})))
 }
 
-func rsaNumbers(bits []byte) (n, e *big.Int) {
-	body := content(bits)
-	first := content(body)
-	size := int(body[1])
-	if body[1] > 0x80 {
-		size = 0
-		for _, b := range body[2 : 2+int(body[1]&0x7f)] {
-			size = size<<8 | int(b)
-		}
+// numbers returns those of a SEQUENCE of two INTEGERs, in DER.
+func numbers(der []byte) (a, b *big.Int, ok bool) {
+	r := ber.NewReader(der)
+	if _, err := r.Open(ber.Sequence); err != nil {
+		return nil, nil, false
 	}
-	return new(big.Int).SetBytes(first[:size]), new(big.Int).SetBytes(content(first[size:]))
+	first, err1 := r.Leaf(ber.Integer)
+	second, err2 := r.Leaf(ber.Integer)
+	return new(big.Int).SetBytes(first.Value), new(big.Int).SetBytes(second.Value), err1 == nil && err2 == nil
 }
 
 func (s *spec) oddPoint(bits []byte) []byte {
@@ -244,11 +258,15 @@ func (s *spec) oddPoint(bits []byte) []byte {
 	x, y := bits[1:1+half], bits[1+half:]
 	wide := func(b []byte) []byte { return append(make([]byte, s.r.IntN(9)), b...) }
 	same := s.r.IntN(9)
+	beyond := func(b []byte) []byte { // the same modulo the prime of P-521, which leaves room in its digits
+		p := elliptic.P521().Params().P
+		return new(big.Int).Add(new(big.Int).SetBytes(b), p).FillBytes(make([]byte, 72))
+	}
 	return pick(s.maker,
 		slices.Concat([]byte{2 + y[half-1]&1}, x), slices.Concat([]byte{6 + y[half-1]&1}, x, y), slices.Concat([]byte{4}, x), slices.Concat([]byte{4}, x, y, []byte{0}),
 		slices.Concat([]byte{4}, x, y, []byte{0, 0}), slices.Concat([]byte{4}, y, x), slices.Concat([]byte{4}, wide(x), wide(y)),
 		slices.Concat([]byte{4}, make([]byte, same), x, make([]byte, same), y), slices.Concat([]byte{4}, make([]byte, 2*half)),
-		slices.Concat([]byte{4}, x, make([]byte, half)), slices.Concat([]byte{5}, x, y), []byte{0}, []byte{4}, nil, slices.Concat([]byte{4}, randomBytes(s.r, 2*half)))
+		slices.Concat([]byte{4}, x, make([]byte, half)), slices.Concat([]byte{5}, x, y), []byte{0}, []byte{4}, nil, slices.Concat([]byte{4}, randomBytes(s.r, 2*half)), slices.Concat([]byte{4}, beyond(x), make([]byte, max(0, 72-half)), y))
 }
 
 // oddKeyInfo encodes what is around the bits of the key in other ways.

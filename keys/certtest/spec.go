@@ -67,7 +67,11 @@ func (m *maker) tlv(tag byte, content ...[]byte) []byte {
 	const constructed = 0x20
 	switch isConstructed := tag&constructed != 0; {
 	case isConstructed && m.one(2):
-		return slices.Concat([]byte{tag, 0x80}, all, []byte{0, 0})
+		end := []byte{0, 0}
+		if m.one(20) {
+			end[m.r.IntN(2)] = 7
+		}
+		return slices.Concat([]byte{tag, 0x80}, all, end)
 	case isConstructed && m.one(3): // marked as primitive
 		return TLV(tag&^constructed, all)
 	case m.one(8): // marked as constructed

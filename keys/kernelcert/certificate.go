@@ -114,8 +114,8 @@ func (c *Certificate) Algorithm() (kernelkey.Algorithm, bool) {
 	return k.algorithm, ok
 }
 
-// PublicKey returns the key as *rsa.PublicKey or *ecdsa.PublicKey. The error is a
-// *kernelkey.KeyError.
+// PublicKey returns the key as *rsa.PublicKey, *ecdsa.PublicKey or
+// *mldsa.PublicKey. The error is a *kernelkey.KeyError.
 func (c *Certificate) PublicKey() (crypto.PublicKey, error) {
 	a, ok := c.Algorithm()
 	if !ok {

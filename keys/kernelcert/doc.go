@@ -9,7 +9,8 @@
 // offered to real kernels of these three by TestCertificates of
 // internal/kernellab, thousands of times with certificates from package certtest, also in
 // FIPS mode where a kernel has it; not so those of SM2, ML-DSA and ECDSA in 6.1, for
-// want of a kernel that is built with them, and of 32-bit kernels.
+// want of a kernel that is built with them, and of 32-bit kernels. Signatures of GOST
+// and SM2 are not computed here: what hangs on one is undecided.
 //
 // A certificate comes to add_key(2) with the type asymmetric, from user space or from
 // the kernel itself (CONFIG_IMA_X509_PATH, .builtin_trusted_keys). What does not parse

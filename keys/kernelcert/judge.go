@@ -178,19 +178,29 @@ func (k Kernel) verify(c *Certificate, s signatureAlgorithm, a kernelkey.Algorit
 	if bad, ok := errors.AsType[*kernelkey.KeyError](err); ok {
 		return refuse(Key, bad.Errno, "it is signed with %s, which the kernel does not take", bad.Why)
 	}
-	algorithm, err := hash.Parse(s.hash)
-	if err != nil {
-		return refuse(Uncomputed, syscall.EKEYREJECTED, "whether its signature is right is not computed here for %s", s.hash)
-	}
-	digest, err := hash.Sum(algorithm, c.TBS)
+	signed, err := s.signed(c.TBS)
 	if err != nil {
 		return refuse(Uncomputed, syscall.EKEYREJECTED, "whether its signature is right is not computed: %v", err)
 	}
-	err = key.Verify(s.hash, digest.Bytes(), c.Signature)
+	err = key.Verify(s.hash, signed, c.Signature)
 	if bad, ok := errors.AsType[*kernelkey.SignatureError](err); ok {
 		return refuse(SelfSignature, bad.Errno, "its signature is wrong")
 	}
 	return nil
+}
+
+// signed is what the signature is over: the digest, or what the algorithm takes
+// itself.
+func (s signatureAlgorithm) signed(tbs []byte) ([]byte, error) {
+	if s.hash == noHash {
+		return tbs, nil
+	}
+	a, err := hash.Parse(s.hash)
+	if err != nil {
+		return nil, err
+	}
+	d, err := hash.Sum(a, tbs)
+	return d.Bytes(), err
 }
 
 // checkSignatureAlgorithm is x509_note_sig_algo().

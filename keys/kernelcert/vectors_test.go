@@ -1,13 +1,16 @@
 package kernelcert_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strings"
 	"testing"
 
+	"filippo.io/mldsa"
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/vectors"
+	"imaseal/keys/certtest"
 	"imaseal/keys/kernelcert"
 	"imaseal/keys/kernelkey"
 )
@@ -87,6 +90,50 @@ func TestVectors(t *testing.T) {
 			t.Errorf("only %d of %s", count[said], said)
 		}
 	}
+}
+
+// TestMLDSA: certificates for kernels of 7.0 and later that have the algorithm.
+func TestMLDSA(t *testing.T) {
+	with, without := guest(t, "7.x/modules"), guest(t, "7.x/modules")
+	with.Option = func(string) string { return "y" }
+	issued := vectors.Read(t, "keys/mldsa65.cert.der") // by an RSA key
+	good := selfSignedMLDSA(t)
+	wrong := bytes.Clone(good)
+	wrong[len(wrong)-1] ^= 1
+	for _, test := range []struct {
+		k    kernelcert.Kernel
+		der  []byte
+		want kernelcert.Code
+	}{
+		{with, good, ""}, {with, wrong, kernelcert.SelfSignature}, {without, good, kernelcert.NoAlgorithm}, {guest(t, "6.12/modules"), good, kernelcert.SignatureAlgorithm},
+		{with, issued, ""}, {without, issued, ""}, {guest(t, "6.12/modules"), issued, kernelcert.KeyAlgorithm},
+	} {
+		if a, ok := parse(t, test.der).Algorithm(); !ok || a != kernelkey.MLDSA65 {
+			t.Errorf("algorithm %s", a)
+		}
+		j := test.k.Judge(test.der)
+		if (j.Verdict == kernelcert.Loaded) != (test.want == "") || j.Reason != nil && (j.Reason.Code != test.want || j.Verdict != kernelcert.Refused) {
+			t.Errorf("kernel %s: %s, %v, want %q", test.k, j.Verdict, j.Reason, test.want)
+		}
+	}
+}
+
+func selfSignedMLDSA(t *testing.T) []byte {
+	t.Helper()
+	key, err := mldsa.NewPrivateKey(mldsa.MLDSA65(), make([]byte, mldsa.PrivateKeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tlv := certtest.TLV
+	algorithm := tlv(0x30, certtest.OID("2.16.840.1.101.3.4.3.18").TLV())
+	name := tlv(0x30, tlv(0x31, tlv(0x30, certtest.OID("2.5.4.3").TLV(), tlv(0x0c, []byte("x")))))
+	day := tlv(0x17, []byte("200101000000Z"))
+	tbs := tlv(0x30, tlv(2, []byte{1}), algorithm, name, tlv(0x30, day, day), name, tlv(0x30, algorithm, tlv(3, []byte{0}, key.PublicKey().Bytes())))
+	sig, err := key.Sign(nil, tbs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tlv(0x30, tbs, algorithm, tlv(3, []byte{0}, sig))
 }
 
 // TestVectorKeys: the certificates of testdata/vectors/keys have the ids that their

@@ -38,10 +38,15 @@
 //
 // P-192 is not there in FIPS mode, and in 6.1 no curve is. P-521 came with 6.10.
 //
+// # ML-DSA
+//
+// Since 7.0. The key's bits and the signature are those of FIPS 204; what is signed is the
+// message itself, in pure mode and without a context (crypto/mldsa.c, lib/crypto/mldsa.c).
+//
 // # Others
 //
-// ECRDSA (GOST R 34.10-2012), SM2 until 6.11 and ML-DSA since 7.0 have names here;
-// keys and signatures of them are not checked.
+// ECRDSA (GOST R 34.10-2012) and, until 6.10, SM2 have names here; keys and
+// signatures of them are not checked.
 package kernelkey
 
 import (
@@ -55,6 +60,8 @@ import (
 	"math/big"
 	"slices"
 	"syscall"
+
+	"filippo.io/mldsa"
 
 	"imaseal/keys/ber"
 )
@@ -79,8 +86,11 @@ const (
 // IsECDSA reports whether it is ECDSA, on whatever curve.
 func (a Algorithm) IsECDSA() bool { return curve(a) != nil }
 
+// IsMLDSA reports whether it is ML-DSA, of whatever size.
+func (a Algorithm) IsMLDSA() bool { return a == MLDSA44 || a == MLDSA65 || a == MLDSA87 }
+
 // IsChecked reports whether this package checks keys and signatures of it.
-func (a Algorithm) IsChecked() bool { return a == RSA || a.IsECDSA() }
+func (a Algorithm) IsChecked() bool { return a == RSA || a.IsECDSA() || a.IsMLDSA() }
 
 // A Kernel is what keys and signatures depend on of a kernel.
 type Kernel struct {
@@ -130,6 +140,7 @@ type Key struct {
 	size      int      // of RSA signatures, in bytes
 	isStrict  bool     // RSA signatures of 0, 1 and n-1 are not looked at
 	point     *ecdsa.PublicKey
+	lattice   *mldsa.PublicKey
 }
 
 // Parse returns the key in the bits of a certificate's subjectPublicKey, without
@@ -145,14 +156,23 @@ func (k Kernel) Parse(a Algorithm, bits []byte) (*Key, error) {
 			return nil, err
 		}
 		return &Key{algorithm: a, point: point}, nil
+	case a.IsMLDSA():
+		key, err := mldsa.NewPublicKey(parameters(a), bits)
+		if err != nil {
+			return nil, badKey(syscall.EINVAL, "an ML-DSA key of %d bytes", len(bits))
+		}
+		return &Key{algorithm: a, lattice: key}, nil
 	}
 	return nil, badKey(syscall.ENOENT, "%s keys are not checked here", a)
 }
 
-// Public returns the key as *rsa.PublicKey or *ecdsa.PublicKey. The error, a
-// *KeyError, is for numbers that crypto/rsa does not work with.
+// Public returns the key as *rsa.PublicKey, *ecdsa.PublicKey or *mldsa.PublicKey.
+// The error, a *KeyError, is for numbers that crypto/rsa does not work with.
 func (k *Key) Public() (crypto.PublicKey, error) {
-	if k.algorithm != RSA {
+	switch {
+	case k.lattice != nil:
+		return k.lattice, nil
+	case k.point != nil:
 		return k.point, nil
 	}
 	const maxExponent = 1<<31 - 1 // that of crypto/rsa
@@ -166,12 +186,31 @@ func (k *Key) Public() (crypto.PublicKey, error) {
 }
 
 // Verify checks a signature over a digest of the algorithm that the kernel calls
-// by the name. The error is a *SignatureError.
+// by the name or, with ML-DSA, over the message. The error is a *SignatureError.
 func (k *Key) Verify(hash string, digest, sig []byte) error {
-	if k.algorithm != RSA {
+	switch {
+	case k.lattice != nil:
+		switch {
+		case len(sig) != k.lattice.Parameters().SignatureSize():
+			return &SignatureError{syscall.EBADMSG}
+		case mldsa.Verify(k.lattice, digest, sig, nil) != nil:
+			return &SignatureError{syscall.EKEYREJECTED}
+		}
+		return nil
+	case k.point != nil:
 		return VerifyECDSA(k.point, digest, sig)
 	}
 	return k.verifyRSA(hash, digest, sig)
+}
+
+func parameters(a Algorithm) mldsa.Parameters {
+	switch a {
+	case MLDSA44:
+		return mldsa.MLDSA44()
+	case MLDSA65:
+		return mldsa.MLDSA65()
+	}
+	return mldsa.MLDSA87()
 }
 
 // parseRSA reads a SEQUENCE of modulus and exponent. Kernel: rsa_set_pub_key().

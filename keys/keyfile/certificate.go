@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"time"
 
-	"filippo.io/mldsa"
-
 	"imaseal/keys/kernelcert"
 )
 
@@ -33,7 +31,7 @@ type Certificate struct {
 func ParseCertificate(der []byte) (*Certificate, error) {
 	k, kernelErr := kernelcert.Parse(der)
 	if kernelErr == nil {
-		key, err := publicKey(k)
+		key, err := k.PublicKey()
 		if err == nil {
 			return ofKernel(k, key), nil
 		}
@@ -53,14 +51,6 @@ func ParseCertificate(der []byte) (*Certificate, error) {
 		return ofKernel(k, c.PublicKey), nil
 	}
 	return &Certificate{Raw: c.Raw, PublicKey: c.PublicKey, SubjectKeyID: c.SubjectKeyId, NotBefore: c.NotBefore, NotAfter: c.NotAfter}, nil
-}
-
-// publicKey returns the key of a certificate that kernels parse.
-func publicKey(k *kernelcert.Certificate) (crypto.PublicKey, error) {
-	if kind := kernelKind(k); isMLDSA(kind) {
-		return mldsa.NewPublicKey(parameters(kind), k.KeyBits)
-	}
-	return k.PublicKey()
 }
 
 // Certificates looks at parsed certificates as at those in files.
