@@ -153,6 +153,9 @@ func (a *Archive) guard() error {
 	return ErrWritten
 }
 
+// unguard lets others write again: standard input may stay open elsewhere.
+func (a *Archive) unguard() { unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) }
+
 // unchanged returns ErrWritten if the archive is not what it was when it was
 // opened.
 func (a *Archive) unchanged() error {
