@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
-FUZZTIME ?= 50000x
+FUZZTIME ?= 20000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
@@ -14,14 +14,14 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program=package pairs, installed by .ci/need where the program is missing.
 NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
-	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace \
+	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace keyctl=keyutils fuser=psmisc \
 	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
 NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
 	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
-	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng \
-	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
+	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_ARCHIVES = tar=tar bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
@@ -84,7 +84,7 @@ test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES)
 	IMASEAL_TEST= $(GO) test -race ./...
 
-fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
+fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
 		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
@@ -97,7 +97,7 @@ test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* a
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
-	@.ci/need $(NEED_KERNEL)
+	@.ci/need $(NEED_KEYS) $(NEED_KERNEL)
 	IMASEAL_TEST=kernel $(GO) test -v -timeout 60m ./internal/kernellab/
 
 differential: ## have kernels and imaseal check judge WORLDS trees and policies, from SEED on (root)

@@ -58,8 +58,9 @@ var importTable = map[string]row{
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/reason internal/run internal/selinux" +
-			" internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile",
+		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
+			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
+			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 

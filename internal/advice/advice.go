@@ -24,6 +24,8 @@ import (
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
+	"imaseal/keys/pkcs11"
+	"imaseal/keys/program"
 	"imaseal/walk"
 )
 
@@ -44,7 +46,7 @@ func OfCode(c reason.Code) string {
 	case reason.NoKey:
 		return "--key FILE, or a directory, names the certificates or public keys to check signatures with"
 	case reason.UnknownKey:
-		return "--key FILE names further certificates; imaseal keys id tells which ids they have"
+		return "--key FILE names further certificates; imaseal keys id FILE tells which ids they have"
 	case reason.NoHMACKey:
 		return "--evm-key FILE names the HMAC key"
 	}
@@ -70,13 +72,13 @@ func ofFile(err error) (reason.Code, string) {
 	case errors.Is(err, run.ErrChanging):
 		return "changing", "stop what writes to the file, and run the same command again"
 	case errors.Is(err, label.ErrUnknownLabel):
-		return "unknown-label", "look at it with imaseal show; --force replaces it"
+		return "unknown-label", "look at it with imaseal show FILE; --force replaces it"
 	case errors.Is(err, label.ErrBrokenSignature):
-		return "broken-signature", "look at it with imaseal show; --replace-signatures replaces it by a hash"
+		return "broken-signature", "look at it with imaseal show FILE; --replace-signatures replaces it by a hash"
 	case errors.Is(err, label.ErrForeignSigFile):
 		return "foreign-signature-file", "move that file away, or replace it with --force"
 	case errors.Is(err, label.ErrStaleEVM):
-		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm removes it"
+		return reason.StaleEVM, "--evm portable, or hmac, makes both labels; --evm none leaves the EVM label as it is, and imaseal clear --label evm FILE removes it"
 	case errors.Is(err, target.ErrMapped):
 		return "mapped-owners", "make EVM labels through a mount without X-mount.idmap or --map-users, where the files have the owners that they have on the disk"
 	case is[*target.NotBoundError](err):
@@ -137,11 +139,17 @@ func ofKey(err error) (reason.Code, string) {
 	case isPassphrase:
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
-		return "unsupported-key", "imaseal keys generate makes a key that kernels take"
+		return "unsupported-key", "imaseal keys generate --out PREFIX makes a key that kernels take"
+	case is[*pkcs11.PINError](err):
+		return "pin", "the first line of pin-source counts, else IMASEAL_PKCS11_PIN, else --passphrase-file, else what is typed"
+	case is[*program.MissingError](err):
+		return "no-key-program", "imaseal-key(7) says what such a program is; a file of that name is written ./NAME"
+	case is[*keys.GivenUpError](err):
+		return "key-given-up", "the files after that were not tried: run the same command again when the key works"
 	case is[*keys.MismatchError](err):
-		return "key-mismatch", "imaseal keys id tells which certificate belongs to which key; imaseal keys cert makes one for a key"
+		return "key-mismatch", "imaseal keys id FILE tells which certificate belongs to which key; imaseal keys cert --key KEY --out PREFIX makes one for a key"
 	case isKernel && kernel.Adding && errors.Is(err, unix.ENOKEY):
-		return "not-trusted", "imaseal keys cert --ca CA --ca-key KEY issues a certificate; its CA must be in a keyring that the kernel trusts"
+		return "not-trusted", "imaseal keys cert --key KEY --out PREFIX --ca CA --ca-key CAKEY issues a certificate; its CA must be in a keyring that the kernel trusts"
 	case isKernel && os.Geteuid() != 0:
 		return "keyring", Root
 	case isKernel:
@@ -151,11 +159,10 @@ func ofKey(err error) (reason.Code, string) {
 }
 
 // Passphrase says where the passphrase of a private key may come from.
-const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment, or a terminal to ask on"
+const Passphrase = "--passphrase-file FILE, IMASEAL_KEY_PASSPHRASE in the environment (for a token IMASEAL_PKCS11_PIN), or a terminal to ask on"
 
 // ofEVM is about EVM labels, their keys and their target.
 func ofEVM(err error) (reason.Code, string) {
-	trusted, isTrusted := errors.AsType[*evmkey.TrustedMasterError](err)
 	switch {
 	case errors.Is(err, inode.ErrNoUUID):
 		return "no-uuid", "--evm-uuid UUID tells the UUID that the file system has on the target; --evm portable needs none"
@@ -163,8 +170,8 @@ func ofEVM(err error) (reason.Code, string) {
 		return "no-generation", "HMACs and inode-bound signatures need a file system that numbers the generations of its inodes, as ext4, xfs, btrfs and f2fs do; --evm portable does not"
 	case errors.Is(err, evmkey.ErrMaster):
 		return "wrong-master", "give the file that was loaded as master key, byte by byte"
-	case isTrusted:
-		return "trusted-master", "keep the plain key, and load it on that machine: keyctl add encrypted evm-key \"new " + trusted.Master + " 32 HEX\" @u"
+	case is[*evmkey.TrustedMasterError](err):
+		return "trusted-master", "a master key of type user needs no machine: --new-master FILE makes one"
 	case errors.Is(err, target.ErrNoEVM), errors.Is(err, host.ErrNoConfig):
 		return "no-config", "distributions have it as /boot/config-RELEASE, a running kernel perhaps as /proc/config.gz"
 	}

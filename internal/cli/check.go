@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
+	"imaseal/internal/advice"
 	"imaseal/internal/appraise"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/judge"
@@ -66,7 +68,7 @@ type checkRequest struct {
 	ifActive []given
 	// mend are the options that commands that mend something need, too, and
 	// mendEVM those that they need where they make EVM labels.
-	mend, mendEVM []mendOption
+	mend, mendEVM []advice.Option
 }
 
 // judgesFiles reports whether there is more to judge than the host.
@@ -187,8 +189,11 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	}
 	defer s.close()
 	if text, ok := s.report.(*report.Text); ok {
-		advice := remedy{options: r.mend, evm: r.mendEVM, noUUID: r.target.NoUUID, targetFS: r.policy.targetFS, policy: pol.Policy, hasHMAC: t.State().HMAC}
-		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(advice.fix(g)) }}
+		remedy := advice.Remedy{
+			Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: pol.Policy, HasHMAC: t.State().HMAC,
+			Magic: magicOf,
+		}
+		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy.Lines(g)) }}
 	}
 	if !r.output.silent() {
 		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
@@ -227,7 +232,7 @@ func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) 
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Paths, isRootTree),
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Trees(), isRootTree),
 		Kernel: appraise.Kernel{
 			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
@@ -252,4 +257,34 @@ func evmWord(s target.State) string {
 		return "not active"
 	}
 	return "active (" + s.String() + ")"
+}
+
+// mendOptions are those that were given.
+func (o *checkOptions) mendOptions() (all, evm []advice.Option) {
+	add := func(to *[]advice.Option, name, value string) {
+		if value != "" {
+			*to = append(*to, advice.Option{Name: name, Value: value})
+		}
+	}
+	add(&all, "policy", o.policy.policy)
+	add(&all, "target-fs", o.policy.targetFS)
+	add(&all, "kernel-version", o.kernel.version)
+	add(&all, "kernel-config", o.kernel.config)
+	add(&all, "secure-boot", o.kernel.secureBoot)
+	add(&all, "evm-uuid", o.view.uuid)
+	if o.namespace.name != "security" {
+		add(&all, "namespace", o.namespace.name)
+	}
+	for _, name := range o.view.xattrs {
+		add(&evm, "evm-xattr", name)
+	}
+	add(&evm, "target-arch", o.kernel.arch)
+	return all, evm
+}
+
+// magicOf returns the superblock magic of the file system that a path is on.
+func magicOf(path string) (uint32, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	return uint32(st.Type), err
 }

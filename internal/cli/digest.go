@@ -15,7 +15,7 @@ import (
 // the first file on. Of the running kernel it is not said that it is the target:
 // where nothing tells that it is, there is only a warning.
 func (p Program) checkDigest(r labelRequest, t *target.Target) error {
-	has, isRoot := t.Digest(r.Algo), slices.ContainsFunc(r.Paths, isRootTree)
+	has, isRoot := t.Digest(r.Algo), slices.ContainsFunc(r.Trees(), isRootTree)
 	isMeant := !t.Running || isRoot
 	switch {
 	case has == policy.Absent && (isMeant || r.policy != nil):

@@ -84,7 +84,7 @@ func (o *evmOptions) plan() (evmRequest, error) {
 	case r.hmac == 0:
 		return r, refuseUnused("--evm hmac", given{"evm-key", o.key.file != ""})
 	case o.key.file == "":
-		return r, conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key makes one")
+		return r, conflict("HMACs need a key", "--evm-key FILE; imaseal keys evm-key --out FILE makes one")
 	}
 	return r, nil
 }
@@ -115,7 +115,7 @@ func (r evmRequest) kinds(rules plan.Rules) (map[plan.Class]imaevm.Type, error) 
 		return nil, nil
 	}
 	if r.signature != 0 && r.hmac != 0 && !(rules.Uses(plan.Sign) && rules.Uses(plan.Hash)) {
-		return nil, conflict("--evm "+r.word+" is by class, and all files are of the same", "name one kind, or give imaseal sign --rules")
+		return nil, conflict("--evm "+r.word+" is by class, and all files are of the same", "name one kind, or sign by --rules")
 	}
 	return map[plan.Class]imaevm.Type{
 		plan.Sign: cmp.Or(r.signature, r.hmac),

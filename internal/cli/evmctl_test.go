@@ -213,6 +213,47 @@ func signBoth(t *testing.T, root, name, algo, kind string, options []string) {
 	clearTree(t, root)
 }
 
+// TestEvmctlUserNamespace has both programs keep labels in user attributes: portable
+// signatures cover what the files really have besides, and are the same bytes.
+func TestEvmctlUserNamespace(t *testing.T) {
+	treetest.Root(t)
+	root := evmctlTree(t, "ext4")
+	private, crt := vectors.Path(t, "keys/rsa2048.key.pem"), vectors.Path(t, "keys/rsa2048.cert.der")
+	labels := func() map[string]string {
+		all := make(map[string]string)
+		for _, path := range treeFiles(t, root) {
+			for _, name := range []string{"user.ima", "user.evm"} {
+				value := make([]byte, 1024)
+				n, err := unix.Lgetxattr(path, name, value)
+				if err != nil {
+					t.Fatalf("%s: %s: %v", path, name, err)
+				}
+				all[strings.TrimPrefix(path, root+"/")+" "+name] = hex.EncodeToString(value[:n])
+			}
+		}
+		return all
+	}
+	imaseal(t, 0, "sign", "--namespace", "user", "--owner", "any", "--key", private, "--cert", crt, "--evm", "portable", root)
+	ours := labels()
+	for _, path := range treeFiles(t, root) {
+		keytest.Run(t, "evmctl", "verify", "--xattr-user", "-o", "--key", crt, "--", path)
+	}
+	if real := treeLabels(t, root); len(real) > 0 {
+		t.Errorf("labels of security.*: %v", real)
+	}
+	imaseal(t, 0, "clear", "--namespace", "user", "--owner", "any", root)
+	keytest.Run(t, "evmctl", "sign", "-r", "--xattr-user", "--imasig", "-o", "-a", "sha256", "--key", private, root)
+	sameLabels(t, "user", ours, labels())
+	imaseal(t, 0, "verify", "--namespace", "user", "--owner", "any", "--key", crt, "--require", "imasig,evm", root)
+	// Moved to where kernels look, the labels are what they should be.
+	moved := make(map[string]string)
+	for at, label := range ours {
+		moved[strings.Replace(at, " user.", " security.", 1)] = label
+	}
+	imaseal(t, 0, "sign", "--owner", "any", "--key", private, "--cert", crt, "--evm", "portable", root)
+	sameLabels(t, "moved to security", moved, treeLabels(t, root))
+}
+
 // TestEvmctl32 signs a tree for 32-bit kernels, as evmctl --m32 does: the same
 // bytes, and other ones than for 64 bits.
 func TestEvmctl32(t *testing.T) {

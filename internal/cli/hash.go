@@ -38,7 +38,7 @@ func (o *hashOptions) plan(paths []string) (labelRequest, error) {
 		return r, err
 	}
 	if r.key != nil && r.evm.signature == 0 {
-		return r, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable, or use imaseal sign")
+		return r, conflict("hash signs nothing but EVM labels, so --key is of no use without --evm portable or signature", "add --evm portable; imaseal sign --key KEY PATH makes IMA signatures")
 	}
 	return r, o.checkView(r.evm, false)
 }

@@ -39,7 +39,7 @@ func TestHint(t *testing.T) {
 		{fmt.Errorf("opening: %w", &walk.ChangedTypeError{To: "symbolic link"}), "somebody is changing the tree"},
 		{fmt.Errorf("opening: %w", walk.ErrMoved), "somebody is changing the tree"},
 		{run.ErrChanging, "stop what writes to the file"},
-		{fmt.Errorf("%w: type 0x77", label.ErrUnknownLabel), "look at it with imaseal show; --force"},
+		{fmt.Errorf("%w: type 0x77", label.ErrUnknownLabel), "look at it with imaseal show FILE; --force"},
 		{errReadOnly, "mount it read-write"},
 		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},

@@ -18,7 +18,7 @@ import (
 func (p Program) keysCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "keys",
-		Usage: "make, identify, load and list keys and certificates",
+		Usage: "make keys and certificates, load, list and remove those of the kernel",
 		Subcommands: []*urfave.Command{
 			p.keysGenerateCommand(), p.keysIDCommand(), p.keysCertCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysRemoveCommand(),
 			p.keysEVMKeyCommand(),

@@ -139,7 +139,7 @@ func (o *labelOptions) checkArchive(r labelRequest) error {
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
 func (r *labelRequest) checkKinds() error {
 	if r.key == nil && r.evm.signature != 0 {
-		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate makes one")
+		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate --out PREFIX makes one")
 	}
 	if r.classes.file != "" {
 		return nil // the rules decide

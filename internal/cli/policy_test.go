@@ -72,13 +72,3 @@ func TestRunningKernelDecides(t *testing.T) {
 		t.Errorf("a kernel without IMA: status %d, %q", status, stderr)
 	}
 }
-
-func TestShellWord(t *testing.T) {
-	for in, want := range map[string]string{
-		"/usr/bin": "/usr/bin", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "-x": "'-x'", "$x": "'$x'", "a\nb": `$'a\nb'`, "ü": "'ü'",
-	} {
-		if got := shellWord(in); got != want {
-			t.Errorf("%q is %s, want %s", in, got, want)
-		}
-	}
-}

@@ -65,7 +65,10 @@ in hexadecimal. Nothing is verified.
 }
 
 func (p Program) show(ctx context.Context, r showRequest) error {
-	rename := tree.Namespace{From: "security.", To: r.namespace + "."}.Kept
+	rename := func(name string) string { return name }
+	if r.namespace == "user" {
+		rename = userNamespace.Kept
+	}
 	say := func(shown shownFile, err error) (string, error) {
 		switch {
 		case err != nil:

@@ -56,7 +56,7 @@ func checkKey(ref, tpm string) error {
 const defaultVersion = 2
 
 // errNoKey says that a signature is asked for, and nothing to make it with.
-var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate makes one")
+var errNoKey = conflict("no private key is given", "--key FILE; imaseal keys generate --out PREFIX makes one")
 
 // A keyRequest names the private key to sign with.
 type keyRequest struct {

@@ -102,7 +102,7 @@ func (p Program) undo(ctx context.Context, r undoRequest) error {
 	if n := sum.Count[report.Vanished]; n > 0 && n == sum.Selected() {
 		return &advisedError{
 			err:    fmt.Errorf("%s: none of its files is where it was", report.Quote(r.log)),
-			advice: "mount the file system where it was mounted then, or move the tree back; imaseal undo -nv tells the paths",
+			advice: "mount the file system where it was mounted then, or move the tree back; imaseal undo -nv LOG tells the paths",
 		}
 	}
 	return status(sum)

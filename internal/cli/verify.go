@@ -197,7 +197,7 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 func readVerifiers(paths []string) (*keys.Verifiers, error) {
 	known, err := keys.OpenVerifiers(paths...)
 	if is[*keyfile.PassphraseError](err) {
-		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -pubout prints that"}
+		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -in KEY -pubout prints that"}
 	}
 	return known, err
 }

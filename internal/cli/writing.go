@@ -18,7 +18,7 @@ type writingOptions struct {
 func (o *writingOptions) flags() []urfave.Flag {
 	return append([]urfave.Flag{
 		o.dryRunFlag("read everything, write nothing, report the same"),
-		&urfave.StringFlag{Name: "undo-log", Destination: &o.undoLog, Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo"},
+		&urfave.StringFlag{Name: "undo-log", Destination: &o.undoLog, Category: writing, Usage: "log each change to `FILE`, which must be new, for imaseal undo FILE"},
 		o.immutableFlag(),
 		o.namespace.flag(writing),
 	}, o.archive.flags()...)

@@ -148,15 +148,19 @@ func (g Grammar) syntax(f cli.Flag) string {
 
 func (g Grammar) usage(f cli.Flag) string {
 	_, usage := g.placeholder(f)
-	if _, ok := f.(*cli.StringSliceFlag); ok {
-		return usage + " (may be repeated)"
-	}
+	var more []string
 	if d, ok := f.(cli.DocGenerationFlag); ok && d.TakesValue() {
 		if text := strings.Trim(d.GetDefaultText(), `"`); text != "" {
-			usage += " (default: " + text + ")"
+			more = append(more, "default: "+text)
 		}
 	}
-	return usage
+	if _, ok := f.(*cli.StringSliceFlag); ok {
+		more = append(more, "may be repeated")
+	}
+	if more == nil {
+		return usage
+	}
+	return usage + " (" + strings.Join(more, "; ") + ")"
 }
 
 // placeholder returns the word for a flag's value, which is the word in

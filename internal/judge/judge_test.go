@@ -61,6 +61,18 @@ func one(t *testing.T, job run.Job, path string) report.Result {
 	return runtest.Run{Job: job, ReadOnly: true}.One(t, path)
 }
 
+// causeOf returns the kernel's word for a denial, if it has one.
+func causeOf(res report.Result) string { return strings.Join(res.Causes, " or ") }
+
+// why returns the codes and the words of all reasons.
+func why(res report.Result) string {
+	text := string(res.Code) + " " + res.Reason
+	for _, r := range res.Reasons {
+		text += " " + string(r.Code) + " " + r.Words
+	}
+	return text
+}
+
 const appraiseAll = "appraise func=FILE_CHECK"
 
 // A file's label and content decide, with the kernel's word.
@@ -84,7 +96,7 @@ func TestJudge(t *testing.T) {
 		{"no label", appraiseAll, func(*testing.T, string) {}, nil, report.Denied, appraise.MissingHash, ""},
 		{"wrong hash", appraiseAll, func(t *testing.T, path string) { runtest.SetLabel(t, path, imaevm.AttrIMA, runtest.Right(t, "y")) }, nil, report.Denied, appraise.InvalidHash, ""},
 		{"signed", appraiseAll, signed, sign.Only(key), report.Allowed, "", ""},
-		{"signed, keys not known", appraiseAll, signed, nil, report.Undecided, "", appraise.NoKeys},
+		{"signed, keys not known", appraiseAll, signed, nil, report.Undecided, appraise.InvalidSignature, "no-keys"},
 		{"signed by another", appraiseAll, signed, sign.Only(runtest.Key(t, "p384")), report.Denied, appraise.InvalidSignature, "signed by key 6bca908e, which is not among the kernel's"},
 		{"signed, and changed", appraiseAll, func(t *testing.T, path string) {
 			signed(t, path)
@@ -97,8 +109,8 @@ func TestJudge(t *testing.T) {
 			path := runtest.Make(t, "file f content=x") + "/f"
 			tt.set(t, path)
 			res := one(t, judging(t, tt.policy, tt.keys), path)
-			if res.Outcome != tt.outcome || res.Cause != string(tt.cause) || !strings.Contains(res.Reason, tt.reason) {
-				t.Errorf("%s, %q, %q, %v", res.Outcome, res.Cause, res.Reason, res.Err)
+			if res.Outcome != tt.outcome || causeOf(res) != string(tt.cause) || !strings.Contains(why(res), tt.reason) {
+				t.Errorf("%s, %q, %q, %v", res.Outcome, causeOf(res), why(res), res.Err)
 			}
 			if !runtest.Same(res.IMA, runtest.Label(t, path, imaevm.AttrIMA)) && tt.outcome != report.Skipped {
 				t.Errorf("label %x", res.IMA)
@@ -132,18 +144,18 @@ func TestJudgeBound(t *testing.T) {
 	j.Covers = covers
 	j.Kernel.EVM = appraise.EVM{HMAC: true, Key: hmac, Target: to.Layout()}
 	if res := one(t, j, path); res.Outcome != report.Allowed {
-		t.Errorf("%s, %q, %q, %v", res.Outcome, res.Cause, res.Reason, res.Err)
+		t.Errorf("%s, %q, %q, %v", res.Outcome, causeOf(res), why(res), res.Err)
 	}
 	j.Moves = true
-	if res := one(t, j, path); res.Outcome != report.Undecided || res.Reason != appraise.NotBound {
-		t.Errorf("a copy: %s, %q, %q", res.Outcome, res.Cause, res.Reason)
+	if res := one(t, j, path); res.Outcome != report.Undecided || !res.Reasons.Has(appraise.NotBound) {
+		t.Errorf("a copy: %s, %q, %q", res.Outcome, causeOf(res), why(res))
 	}
 	j.Moves = false
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if res := one(t, j, path); res.Outcome != report.Denied || res.Cause != string(appraise.InvalidHMAC) {
-		t.Errorf("another mode: %s, %q, %q", res.Outcome, res.Cause, res.Reason)
+	if res := one(t, j, path); res.Outcome != report.Denied || causeOf(res) != string(appraise.InvalidHMAC) {
+		t.Errorf("another mode: %s, %q, %q", res.Outcome, causeOf(res), why(res))
 	}
 }
 
@@ -185,7 +197,7 @@ func TestJudgeFails(t *testing.T) {
 		_, err := f.WriteAt(fmt.Appendf(nil, "%d", n%10), 0)
 		return err
 	}}
-	if res := r.One(t, path); !errors.Is(res.Err, run.ErrChanging) || res.Judgements != nil || res.Cause != "" {
+	if res := r.One(t, path); !errors.Is(res.Err, run.ErrChanging) || res.Judgements != nil || causeOf(res) != "" {
 		t.Errorf("%+v", res)
 	}
 	// Nor is a label that cannot be read none.
@@ -200,7 +212,7 @@ func TestJudgeWithoutAttributes(t *testing.T) {
 	path := runtest.Make(t, "file f content=x") + "/f"
 	nonsense := tree.Namespace{From: "security.", To: "nonsense."}
 	r := runtest.Run{Job: judging(t, appraiseAll, nil), ReadOnly: true, Real: true, Source: nonsense.Source}
-	if res := r.One(t, path); res.Outcome != report.Denied || res.Cause != string(appraise.MissingHash) {
+	if res := r.One(t, path); res.Outcome != report.Denied || causeOf(res) != string(appraise.MissingHash) {
 		t.Errorf("%+v", res)
 	}
 }

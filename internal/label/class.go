@@ -47,11 +47,19 @@ func (l *Labeller) byRules(f tree.File) (plan.Class, error) {
 	return l.Rules.Class(f.Rel(), func() (bool, error) { return isExecutable(f) })
 }
 
-// class returns the class of a file, as rules and policy decide.
-func (l *Labeller) class(f tree.File) (plan.Class, error) {
+// A choice is what rules and policy decide about a file.
+type choice struct {
+	class plan.Class
+	// verity is the fs-verity digest if the signature must be over that; zero
+	// for the content's.
+	verity hash.Digest
+}
+
+// choose returns what rules and policy decide.
+func (l *Labeller) choose(f tree.File) (choice, error) {
 	class, err := l.byRules(f)
 	if err != nil || class == plan.Skip || l.Policy == nil {
-		return class, err
+		return choice{class: class}, err
 	}
 	return l.byPolicy(f, class)
 }
@@ -94,7 +102,7 @@ func (p *Policy) demand(f tree.File) (match.Demands, bool, error) {
 		return strictest, taken, &DemandError{
 			Code:   reason.NoLabelFulfils,
 			What:   "one rule of the policy compares the fs-verity digest and another the content's: no label fulfils both",
-			Advice: "imaseal policy explain says which rules; exclude the file from one of them",
+			Advice: "imaseal policy explain FILE says which rules; exclude the file from one of them",
 		}
 	}
 	return strictest, taken, nil
@@ -102,41 +110,65 @@ func (p *Policy) demand(f tree.File) (match.Demands, bool, error) {
 
 const (
 	needsSignature = "the policy demands a signature, and there is no key"
-	needsKey       = "--key FILE signs what the policy wants signed, and --trust CERT keeps what others have signed; imaseal keys generate makes a key"
+	needsKey       = "--key FILE signs what the policy wants signed, and --trust CERT keeps what others have signed; imaseal keys generate --out PREFIX makes a key"
 )
 
-// byPolicy returns the class of a file as the policy demands it, where the rules
-// decide class. The error is errNotAppraised, a *DemandError, or about reading
-// the file.
-func (l *Labeller) byPolicy(f tree.File, class plan.Class) (plan.Class, error) {
+// byPolicy returns the choice that the policy demands, where the rules decide
+// class. The error is errNotAppraised, a *DemandError, or about reading the file.
+func (l *Labeller) byPolicy(f tree.File, class plan.Class) (choice, error) {
 	d, taken, err := l.Policy.demand(f)
+	var verity hash.Digest
 	switch {
 	case err != nil:
-		return "", err
+		return choice{}, err
 	case !taken:
-		return "", errNotAppraised
+		return choice{}, errNotAppraised
 	case d.Verity:
-		return "", &DemandError{
-			Code:   reason.NeedsVerity,
-			What:   "the policy compares the fs-verity digest, and labels are made over contents",
-			Advice: "fsverity enable FILE, then fsverity digest FILE | evmctl sign_hash --veritysig --key KEY makes its label; or exclude such files with --exclude",
+		if verity, err = veritySigned(f, d); err != nil {
+			return choice{}, err
 		}
 	case d.Algos != 0 && !d.Algos.Has(l.Algo):
-		return "", &DemandError{
+		return choice{}, &DemandError{
 			Code:   reason.DeniedAlgorithm,
 			What:   fmt.Sprintf("the policy allows labels of %s here, and not of %s", d.Algos, l.Algo),
 			Advice: "--algo chooses the algorithm; leave it out to take one that the policy allows",
 		}
 	case !d.Signature || class == plan.Sign && !d.SigV3:
-		return class, nil
+		return choice{class: class}, nil
 	case l.Key == nil && d.ModSig && inspect.HasModSig(f):
-		return class, nil
-	case l.Key == nil && (l.Trust == nil || !isSigned(f)):
-		return "", &DemandError{Code: reason.NeedsKey, What: needsSignature, Advice: needsKey}
-	case l.Key != nil && d.SigV3 && l.Policy.Kernel.IsSigV3() && l.Key.Version != 3:
-		return "", &DemandError{Code: reason.NeedsVersion3, What: "the policy demands a signature of version 3", Advice: "--sig-version 3"}
+		return choice{class: class}, nil
 	}
-	return plan.Sign, nil
+	switch {
+	case l.Key == nil && (l.Trust == nil || !isSigned(f)):
+		return choice{}, &DemandError{Code: reason.NeedsKey, What: needsSignature, Advice: needsKey}
+	case l.Key != nil && verity.IsZero() && d.SigV3 && l.Policy.Kernel.IsSigV3() && l.Key.Version != 3:
+		return choice{}, &DemandError{Code: reason.NeedsVersion3, What: "the policy demands a signature of version 3", Advice: "--sig-version 3"}
+	}
+	return choice{plan.Sign, verity}, nil
+}
+
+// veritySigned returns the fs-verity digest of a file of which the policy compares
+// that: kernels then take nothing but a signature over it. The error is a
+// *DemandError, or about asking for the digest.
+func veritySigned(f tree.File, d match.Demands) (hash.Digest, error) {
+	digest, ok, err := inspect.VerityDigest(f)
+	switch {
+	case err != nil:
+		return digest, err
+	case !ok:
+		return digest, &DemandError{
+			Code:   reason.NeedsVerity,
+			What:   "the policy compares the fs-verity digest, and the file has none",
+			Advice: "fsverity enable FILE, for each, and run the same command again; or exclude such files with --exclude",
+		}
+	case d.Algos != 0 && !d.Algos.Has(digest.Algorithm()):
+		return digest, &DemandError{
+			Code:   reason.DeniedAlgorithm,
+			What:   fmt.Sprintf("the policy allows labels of %s here, and the fs-verity digest is of %s", d.Algos, digest.Algorithm()),
+			Advice: "fsverity enable --hash-alg=sha512 FILE, or sha256, of a new copy of the file: what is enabled stays so",
+		}
+	}
+	return digest, nil
 }
 
 // isSigned reports whether the file has a signature for a label, right or wrong.

@@ -95,22 +95,22 @@ var (
 
 // Decide implements run.Job.
 func (l *Labeller) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.Decision, error) {
-	class, err := l.class(f)
+	chosen, err := l.choose(f)
 	switch {
 	case err == errNotAppraised:
 		return run.Skip(reason.NotAppraised), nil
 	case err != nil:
 		return run.Decision{}, err
-	case class == plan.Skip:
+	case chosen.class == plan.Skip:
 		return run.Skip(reason.ByRule), nil
 	case l.SigFiles && sigfile.Is(f):
 		return run.Skip(reason.SignatureFile), nil
 	}
-	j := &labelling{Labeller: l, ctx: ctx, reading: ctx, reader: r, file: f, class: class}
+	j := &labelling{Labeller: l, ctx: ctx, reading: ctx, reader: r, file: f, choice: chosen}
 	if f.Meta().Size < finishSize {
 		j.reading = context.WithoutCancel(ctx)
 	}
-	j.res.Class = string(class)
+	j.res.Class = string(j.class)
 	changes, err := j.decide()
 	j.d.Result, j.d.Changes, j.d.Content = j.res, changes, true
 	return j.d, err
@@ -122,10 +122,10 @@ type labelling struct {
 	ctx, reading context.Context
 	reader       *hash.Reader
 	file         tree.File
-	class        plan.Class
-	newContext   bool // security.selinux is to be written, and file shows it
-	res          report.Result
-	d            run.Decision
+	choice
+	newContext bool // security.selinux is to be written, and file shows it
+	res        report.Result
+	d          run.Decision
 }
 
 // decide returns the changes that the file needs.
@@ -188,22 +188,26 @@ func (j *labelling) wantIMA() ([]byte, error) {
 		j.keep(reason.Signature)
 		return old, err
 	}
-	digest, err := j.digest(j.Algo)
-	if err != nil {
-		return nil, err
+	kind, key, digest := imaevm.TypeVerity, j.Key.ofVersion(3), j.verity
+	if digest.IsZero() {
+		kind, key = imaevm.TypeSignature, j.Key
+		var err error
+		if digest, err = j.digest(j.Algo); err != nil {
+			return nil, err
+		}
 	}
 	res.Digest = digest
 	res.Outcome = report.Unchanged
 	if j.class == plan.Sign {
-		if keep, err := j.trusts(imaevm.TypeSignature, old, nil); keep || err != nil {
+		if keep, err := j.trusts(kind, old, nil); keep || err != nil {
 			j.keep(reason.TrustedKey)
 			return old, err
 		}
 		if j.Key == nil { // only what is signed already could do
 			return nil, &DemandError{Code: reason.NeedsKey, What: needsSignature, Advice: needsKey}
 		}
-		res.KeyID, res.HasKeyID = j.Key.Signer.KeyID(), true
-		return j.Key.label(j.ctx, imaevm.TypeSignature, digest, old, j.Force)
+		res.KeyID, res.HasKeyID = key.Signer.KeyID(), true
+		return key.label(j.ctx, kind, digest, old, j.Force)
 	}
 	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !j.Force {
 		return old, nil
@@ -248,7 +252,7 @@ func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signa
 	if err != nil || s.Kind != kind || isOwn || j.Trust == nil || (j.Force || j.ReplaceSignatures) && j.Key != nil {
 		return false, nil
 	}
-	if !s.Alg.Computable() {
+	if !s.Alg.Computable() || kind == imaevm.TypeVerity && s.Alg != j.res.Digest.Algorithm() {
 		return false, nil
 	}
 	var d hash.Digest
@@ -273,6 +277,16 @@ func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signa
 		return j.Key == nil, nil // a keyring of the kernel has it, which nobody here can check with
 	}
 	return err == nil, nil
+}
+
+// ofVersion returns the key for signatures of the version.
+func (k *Key) ofVersion(version uint8) *Key {
+	if k == nil {
+		return nil
+	}
+	other := *k
+	other.Version = version
+	return &other
 }
 
 // label returns the label over d: the old one if it is by the same key, of the

@@ -34,7 +34,7 @@ func (j *labelling) sigFile(label []byte) ([]tree.Change, error) {
 // would have, if signatures of the classes have these sizes. A label that is not
 // written stays as large as it is.
 func (l *Labeller) Sizes(f tree.File, sizes map[plan.Class]tree.Labels) (has, want tree.Labels) {
-	class, err := l.class(f)
+	chosen, err := l.choose(f)
 	if err != nil || l.SigFiles && sigfile.Is(f) {
 		return has, want
 	}
@@ -43,9 +43,9 @@ func (l *Labeller) Sizes(f tree.File, sizes map[plan.Class]tree.Labels) (has, wa
 	if imaErr != nil || evmErr != nil {
 		return has, want
 	}
-	has, want = tree.Labels{IMA: len(ima), EVM: len(evm)}, sizes[class]
+	has, want = tree.Labels{IMA: len(ima), EVM: len(evm)}, sizes[chosen.class]
 	want.IMA, want.EVM = max(has.IMA, want.IMA), max(has.EVM, want.EVM)
-	if l.SigFiles && class == plan.Sign {
+	if l.SigFiles && chosen.class == plan.Sign {
 		_, err := sigfile.Read(f)
 		want.Sidecar = true
 		has.Sidecar = err != tree.ErrNoAttr

@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -47,6 +48,14 @@ type Selection struct {
 	// Include and Exclude are doublestar patterns relative to the tree.
 	Include, Exclude []string
 	CrossFilesystems bool
+}
+
+// Trees returns the paths, and where the list's names begin.
+func (s *Selection) Trees() []string {
+	if s.Root == "" {
+		return s.Paths
+	}
+	return append(slices.Clone(s.Paths), s.Root)
 }
 
 // Writing says how a command that writes goes about it.

@@ -23,7 +23,7 @@ func (t *table) rules() {
 		}
 	}
 	if own != nil {
-		t.add(Warn, "kernel's rules", "sign these files; imaseal policy explain --operation shows the rules",
+		t.add(Warn, "kernel's rules", "sign these files; imaseal policy explain FILE shows the rules",
 			"its build and secure boot demand signatures whatever policy is loaded: %s", strings.Join(own, ", "))
 	}
 	if policies {
@@ -41,7 +41,7 @@ func (t *table) rules() {
 		if t.Config.Enabled("CONFIG_IMA_KEYRINGS_PERMIT_SIGNED_BY_BUILTIN_OR_SECONDARY") {
 			by += ", or in its secondary keyring,"
 		}
-		t.add(Warn, "certificates", "see that the signing certificate is signed so; imaseal keys generate has --ca", "the keyrings .ima and .evm take only those that %s has signed", by)
+		t.add(Warn, "certificates", "see that the signing certificate is signed so, as imaseal keys generate --out PREFIX --ca CA --ca-key KEY makes one", "the keyrings .ima and .evm take only those that %s has signed", by)
 	}
 }
 
@@ -51,7 +51,7 @@ func (t *table) initramfs() {
 		return
 	}
 	if t.Config == nil || !t.Config.Enabled("CONFIG_IMA_LOAD_X509") {
-		t.add(Warn, "initramfs", "imaseal keys import in a script of the initramfs; make it anew after changing it (update-initramfs -u, dracut -f)",
+		t.add(Warn, "initramfs", "imaseal keys import CERTIFICATE in a script of the initramfs; make it anew after changing it (update-initramfs -u, dracut -f)",
 			"the policy demands signatures: their keys must be loaded there, before the root file system is used")
 		return
 	}
@@ -67,7 +67,7 @@ func (t *table) atBoot(quoted string) {
 	path := strings.Trim(quoted, `"`)
 	if t.Unloadable != nil {
 		if why := t.Unloadable(path); why != "" {
-			t.add(Fail, "initramfs", "imaseal keys cert makes one that it loads", "the kernel loads the certificate %s from it, and this one it would not: %s", quoted, why)
+			t.add(Fail, "initramfs", "imaseal keys cert --key KEY --out PREFIX makes one that it loads", "the kernel loads the certificate %s from it, and this one it would not: %s", quoted, why)
 			return
 		}
 	}

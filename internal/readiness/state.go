@@ -90,7 +90,7 @@ func (t *table) keyrings() {
 	rings := keyring.ParseRings(text)
 	for _, names := range [][2]string{{".ima", "_ima"}, {".evm", "_evm"}} {
 		i := slices.IndexFunc(rings, func(r keyring.Ring) bool { return r.Name == names[0] || r.Name == names[1] })
-		do := "imaseal keys import, before the root file system is used, if labels are signatures"
+		do := "imaseal keys import CERTIFICATE, before the root file system is used, if labels are signatures"
 		if i < 0 {
 			t.add(Warn, "keyring "+names[0], do, "is not there, nor %s: signatures are wrong to the kernel", names[1])
 			continue

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"imaseal/internal/reason"
@@ -20,17 +21,27 @@ func (DryRun) Commit(context.Context) error { return nil }
 // Abort does nothing.
 func (DryRun) Abort() error { return nil }
 
-// A Namespace keeps the attributes of one namespace in another: with
-// "security." and "user.", security.ima is kept as user.ima. Names of neither
-// pass. It makes decorators.
-type Namespace struct{ From, To string } // with the dot
+// A Namespace keeps attributes of one namespace in another: with "security." and
+// "user.", security.ima is kept as user.ima. Other names pass. It makes decorators.
+type Namespace struct {
+	From, To string // with the dot
+	// Only are the attributes that are renamed, without From; nil are all.
+	Only []string
+}
 
 // Kept returns the name under which an attribute is kept.
 func (n Namespace) Kept(name string) string {
-	if rest, ok := strings.CutPrefix(name, n.From); ok {
+	if rest, ok := n.rest(name, n.From); ok {
 		return n.To + rest
 	}
 	return name
+}
+
+// rest returns what of a name is behind the prefix, and whether it is one that is
+// renamed.
+func (n Namespace) rest(name, prefix string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, prefix)
+	return rest, ok && (n.Only == nil || slices.Contains(n.Only, rest))
 }
 
 // Source returns a source with the files of another, renamed.
@@ -83,14 +94,14 @@ func (f renamedFile) Unwrap() File { return f.File }
 
 func (f renamedFile) Attr(name string) ([]byte, error) { return f.File.Attr(f.names.Kept(name)) }
 
-// Attrs leaves out attributes that are really of the namespace From.
+// Attrs leaves out attributes that really have one of the renamed names.
 func (f renamedFile) Attrs() ([]string, error) {
 	kept, err := f.File.Attrs()
 	var names []string
 	for _, name := range kept {
-		if rest, ok := strings.CutPrefix(name, f.names.To); ok {
+		if rest, ok := f.names.rest(name, f.names.To); ok {
 			names = append(names, f.names.From+rest)
-		} else if !strings.HasPrefix(name, f.names.From) {
+		} else if _, hidden := f.names.rest(name, f.names.From); !hidden {
 			names = append(names, name)
 		}
 	}

@@ -141,6 +141,26 @@ func TestRenamedList(t *testing.T) {
 	}
 }
 
+// Where only some attributes are renamed, the others are the file's own.
+func TestRenamedOnly(t *testing.T) {
+	labels := Namespace{From: "security.", To: "user.", Only: []string{"ima", "evm"}}
+	v := &values{attrs: map[string][]byte{"security.ima": []byte("real"), "security.selinux": []byte("context"), "user.ima": []byte("kept")}}
+	v.names = []string{"security.ima", "security.selinux", "user.ima", "user.selinux", "trusted.ima"}
+	f := labels.File(v)
+	if list, err := f.Attrs(); err != nil || !slices.Equal(list, []string{"security.selinux", "security.ima", "user.selinux", "trusted.ima"}) {
+		t.Errorf("%q, %v", list, err)
+	}
+	for name, want := range map[string]string{"security.ima": "kept", "security.selinux": "context"} {
+		if value, err := f.Attr(name); err != nil || string(value) != want {
+			t.Errorf("%s is %q, %v", name, value, err)
+		}
+	}
+	changes := []Change{{Attr: "security.evm", New: []byte("new")}, {Attr: "security.capability", New: []byte("cap")}}
+	if err := labels.Sink(v).Apply(f, changes); err != nil || string(v.attrs["user.evm"]) != "new" || string(v.attrs["security.capability"]) != "cap" {
+		t.Errorf("%q, %v", v.attrs, err)
+	}
+}
+
 // What a failing sink has done is told of by the names that it was asked for.
 func TestRenamedPartial(t *testing.T) {
 	v := &values{attrs: make(map[string][]byte), fail: "user.evm"}

@@ -1,11 +1,9 @@
-package cli
+package advice
 
 import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"imaseal/internal/appraise"
 	"imaseal/internal/policy"
@@ -13,38 +11,26 @@ import (
 	"imaseal/internal/report"
 )
 
-// A mendOption is an option of check that a command needs as well that mends
-// what check found.
-type mendOption struct{ name, value string }
+// An Option is one of imaseal check that a command needs as well that mends what
+// check found, without the dashes.
+type Option struct{ Name, Value string }
 
-// mendOptions are those that were given.
-func (o *checkOptions) mendOptions() (all, evm []mendOption) {
-	all = []mendOption{
-		{"policy", o.policy.policy}, {"target-fs", o.policy.targetFS}, {"kernel-version", o.kernel.version}, {"kernel-config", o.kernel.config},
-		{"secure-boot", o.kernel.secureBoot}, {"evm-uuid", o.view.uuid}, {"namespace", o.namespace.name},
-	}
-	for _, name := range o.view.xattrs {
-		evm = append(evm, mendOption{"evm-xattr", name})
-	}
-	if o.kernel.arch != "" {
-		evm = append(evm, mendOption{"target-arch", o.kernel.arch})
-	}
-	return slices.DeleteFunc(all, func(m mendOption) bool { return m.value == "" || m == mendOption{"namespace", "security"} }), evm
+// A Remedy finds the commands that mend what check found, as its options and the
+// kernel that it judged for go. It is not changed.
+type Remedy struct {
+	Options  []Option
+	EVM      []Option // for commands that make EVM labels
+	NoUUID   bool     // for those that make HMACs
+	TargetFS string   // "" if the files stay where they are
+	Policy   policy.Policy
+	HasHMAC  bool // the kernel has an HMAC key
+	// Magic returns the superblock magic of the file system that a path is on.
+	Magic func(path string) (uint32, error)
 }
 
-// A remedy finds the commands that mend what check found, as its options and
-// the kernel that it judged for go.
-type remedy struct {
-	options  []mendOption
-	evm      []mendOption // for commands that make EVM labels
-	noUUID   bool         // for those that make HMACs
-	targetFS string       // "" if the files stay where they are
-	policy   policy.Policy
-	hasHMAC  bool // the kernel has an HMAC key
-}
-
-// fix returns what to do about files with a verdict, a line each.
-func (r remedy) fix(g report.Group) []string {
+// Lines returns what to do about files with a verdict, a line each. Those that begin
+// with "imaseal " are commands, whole.
+func (r Remedy) Lines(g report.Group) []string {
 	if g.Outcome == report.Undecided {
 		return r.learn(g)
 	}
@@ -86,7 +72,7 @@ func (r remedy) fix(g report.Group) []string {
 }
 
 // silent is about denials that the kernel gives no cause of.
-func (r remedy) silent(g report.Group) []string {
+func (r Remedy) silent(g report.Group) []string {
 	switch {
 	case g.Reasons.Has(appraise.NoXattrs):
 		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
@@ -94,13 +80,13 @@ func (r remedy) silent(g report.Group) []string {
 	case g.Reasons.Has(appraise.CrashesKernel):
 		return r.relabel(g, "before a kernel with the key sees them:", "--replace-signatures")
 	case g.Reasons.Has(appraise.NotWritable):
-		return []string{"where they must be writable: imaseal hash --replace-signatures, and a policy that demands no signature of them"}
+		return []string{"where they must be writable: imaseal hash --replace-signatures PATH, and a policy that demands no signature of them"}
 	}
 	return nil
 }
 
 // special is about causes that a label of the content does not mend.
-func (r remedy) special(g report.Group, cause appraise.Cause) []string {
+func (r Remedy) special(g report.Group, cause appraise.Cause) []string {
 	switch cause {
 	case appraise.MissingHMAC:
 		return r.relabelEVM(g, "EVM is active, and they have no EVM label; from a kernel where it is not")
@@ -109,18 +95,18 @@ func (r remedy) special(g report.Group, cause appraise.Cause) []string {
 	case appraise.InvalidImmutable:
 		return r.relabelEVM(g, "the portable EVM signature does not fit (metadata or content's label changed), or the kernel lacks its key (--key CERT names more)", "--replace-signatures")
 	case appraise.NoVerityDigest:
-		return []string{"the policy compares fs-verity digests: fsverity enable FILE, for each"}
+		return r.relabel(g, "the policy compares fs-verity digests, and they have none: fsverity enable FILE, for each, and then", "--key KEY", "--cert CERT")
 	case appraise.InvalidVeritySignature:
 		if !r.demandsVerity() {
 			return r.relabel(g, "their label is of the type for fs-verity, which the policy does not compare; hash them:", "--replace-signatures")
 		}
 		fallthrough
 	case appraise.VeritySignatureRequired:
-		return []string{"the policy demands a signature over the fs-verity digest: evmctl ima_sign --veritysig --key KEY FILE, for each"}
+		return r.relabel(g, "the policy demands a signature over the fs-verity digest:", "--key KEY", "--cert CERT")
 	case appraise.Unverifiable:
 		return []string{"the kernel cannot see changes on this file system: exclude it in the policy, or boot without fail_securely"}
 	case appraise.UnknownCause:
-		return []string{"the kernel cannot read or verify the label: see imaseal show, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
+		return []string{"the kernel cannot read or verify the label: see imaseal show FILE, and the kernel's CONFIG_INTEGRITY_ASYMMETRIC_KEYS"}
 	}
 	return nil
 }
@@ -128,9 +114,9 @@ func (r remedy) special(g report.Group, cause appraise.Cause) []string {
 // relabelEVM is the command that gives the group's files EVM labels that the
 // kernel takes. One without an HMAC key takes signatures only, which relabel
 // makes for files of class sign.
-func (r remedy) relabelEVM(g report.Group, why string, options ...string) []string {
-	r.options = slices.Concat(r.options, r.evm)
-	if !r.hasHMAC {
+func (r Remedy) relabelEVM(g report.Group, why string, options ...string) []string {
+	r.Options = slices.Concat(r.Options, r.EVM)
+	if !r.HasHMAC {
 		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
 		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
 	}
@@ -138,7 +124,7 @@ func (r remedy) relabelEVM(g report.Group, why string, options ...string) []stri
 	if options != nil {
 		kinds = []string{"--key KEY", "--cert CERT", "--evm portable,hmac", "--evm-key EVMKEY"}
 	}
-	if r.noUUID {
+	if r.NoUUID {
 		kinds = append(kinds, "--evm-no-uuid")
 	}
 	return r.relabel(g, why+":", append(kinds, options...)...)
@@ -146,33 +132,33 @@ func (r remedy) relabelEVM(g report.Group, why string, options ...string) []stri
 
 // demandsVerity reports whether a rule of the policy compares fs-verity
 // digests.
-func (r remedy) demandsVerity() bool {
-	return slices.ContainsFunc(r.policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
+func (r Remedy) demandsVerity() bool {
+	return slices.ContainsFunc(r.Policy.Rules, func(rule policy.Rule) bool { return rule.Verity })
 }
 
 // exclusions are the rules that exclude the file systems of a group's files.
-func (r remedy) exclusions(g report.Group) []string {
-	if r.targetFS != "" {
-		return []string{"dont_appraise fsname=" + r.targetFS}
+func (r Remedy) exclusions(g report.Group) []string {
+	if r.TargetFS != "" {
+		return []string{"dont_appraise fsname=" + r.TargetFS}
 	}
 	var rules []string
 	for _, place := range g.Places {
-		var fs unix.Statfs_t
-		if unix.Statfs(place, &fs) != nil {
+		magic, err := r.Magic(place)
+		if err != nil {
 			continue
 		}
-		if rule := fmt.Sprintf("dont_appraise fsmagic=0x%x", uint32(fs.Type)); !slices.Contains(rules, rule) {
+		if rule := fmt.Sprintf("dont_appraise fsmagic=0x%x", magic); !slices.Contains(rules, rule) {
 			rules = append(rules, rule)
 		}
 	}
 	if rules == nil {
-		return []string{"dont_appraise fsmagic=, with the number that imaseal policy explain shows"}
+		return []string{"dont_appraise fsmagic=, with the number that imaseal policy explain FILE shows"}
 	}
 	return rules
 }
 
 // learn says how what is undecided can be decided.
-func (r remedy) learn(g report.Group) []string {
+func (r Remedy) learn(g report.Group) []string {
 	switch {
 	case g.Reasons.Has(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked, appraise.UncheckedEVM):
 		return []string{"--key CERT names the certificates that the kernel will have"}
@@ -185,14 +171,14 @@ func (r remedy) learn(g report.Group) []string {
 	case g.Reasons.Has(appraise.NotBound):
 		return []string{"--kernel-config FILE says whether the UUID counts; --evm-uuid and --target-fs are for files that will be copied"}
 	}
-	return []string{"imaseal policy explain says which conditions are not known"}
+	return []string{"imaseal policy explain FILE says which conditions are not known"}
 }
 
 // relabel is the command that labels the group's files with more options.
-func (r remedy) relabel(g report.Group, why string, options ...string) []string {
-	words := []string{"imaseal relabel"}
-	for _, o := range r.options {
-		words = append(words, "--"+o.name+" "+shellWord(o.value))
+func (r Remedy) relabel(g report.Group, why string, options ...string) []string {
+	words := []string{"imaseal", "relabel"}
+	for _, o := range r.Options {
+		words = append(words, "--"+o.Name+" "+shellWord(o.Value))
 	}
 	words = append(words, options...)
 	for _, place := range g.Places {
