@@ -136,7 +136,7 @@ var ErrWritten = errors.New("somebody writes to the archive while it is read")
 // A writer is given a moment to be done: a program that starts another one leaves
 // it its descriptors until that one runs.
 const (
-	guards    = 5
+	guards    = 10
 	guardWait = 20 * time.Millisecond
 )
 
