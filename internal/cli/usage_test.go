@@ -46,6 +46,7 @@ var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"compress":                {"bogus", "xz"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
