@@ -21,14 +21,15 @@ NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p1
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
-	fsverity=fsverity /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+NEED_ARCHIVES = tar=tar bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
 # formats run under emulation: one with 32 bits, one of big endian order.
 ARCHES = amd64 arm64 arm 386 riscv64 s390x ppc64le mips
 EMULATED = s390x arm
-FORMATS = ./hash ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
+FORMATS = ./hash ./internal/tarfile/... ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
 .PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help
@@ -80,7 +81,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
@@ -92,7 +93,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_KEYS) $(NEED_ROOT)
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES)
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

@@ -46,7 +46,7 @@ var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
-	"compress":                {"bogus"},
+	"compress":                {"bogus", "xz"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},
@@ -109,7 +109,7 @@ var wrong = map[string][]string{
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true, "output": true, "tmpdir": true,
+	"new-master": true, "keyring": true, "out": true, "new-ca": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

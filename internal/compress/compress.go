@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
@@ -60,10 +59,9 @@ const (
 	most = 4
 )
 
-// unknownOS is what a gzip header says of a system that is not told.
-const unknownOS = 255
-
-func workers() int { return min(runtime.GOMAXPROCS(0), most) }
+// workers is two at least: pgzip reads into the only block that it has while the
+// checksum of that block is still added up.
+func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), most) }
 
 // A ForeignError says that something is of a format that is not read here.
 type ForeignError struct {
@@ -209,28 +207,3 @@ func (r *Reader) Close() {
 		r.zstd.Close()
 	}
 }
-
-// NewWriter returns a writer that compresses in the format of a header, whose
-// other fields go into what is written as they are. Close ends what is written,
-// and leaves out to the caller.
-func NewWriter(out io.Writer, h Header) (io.WriteCloser, error) {
-	switch h.Format {
-	case Gzip:
-		w := pgzip.NewWriter(out)
-		if err := w.SetConcurrency(blockSize, workers()); err != nil {
-			return nil, err
-		}
-		w.Header = h.gzip
-		if w.ModTime.IsZero() { // the header of nothing that was read
-			w.Header = pgzip.Header{ModTime: time.Unix(0, 0), OS: unknownOS}
-		}
-		return w, nil
-	case Zstd:
-		return zstd.NewWriter(out, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(workers()))
-	}
-	return plain{out}, nil
-}
-
-type plain struct{ io.Writer }
-
-func (plain) Close() error { return nil }

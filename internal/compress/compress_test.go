@@ -81,6 +81,9 @@ func TestSameEverywhere(t *testing.T) {
 			if !bytes.Equal(packed, first) {
 				t.Errorf("%s: with %d processors it is another result", f, n)
 			}
+			if _, got, err := unpack(packed); err != nil || !bytes.Equal(got, b) {
+				t.Errorf("%s: with %d processors %d bytes are unpacked, %v", f, n, len(got), err)
+			}
 		}
 	}
 }
@@ -183,24 +186,34 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errInput }
 
-// TestFailingOutput ends the goroutines of a writer that cannot write.
+// TestFailingOutput ends the goroutines of a writer that cannot write, and says
+// why.
 func TestFailingOutput(t *testing.T) {
 	treetest.Leaks(t)
 	for _, f := range []Format{None, Gzip, Zstd} {
-		w, err := NewWriter(full{}, Header{Format: f})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = w.Write(sample(3 << 20))
-		if closeErr := w.Close(); err == nil && closeErr == nil && f != None {
-			t.Errorf("%s: no error", f)
+		for _, room := range []int{0, 1, 1 << 20} {
+			out := full(room)
+			w, err := NewWriter(&out, Header{Format: f})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = w.Write(sample(3 << 20))
+			if closeErr := w.Close(); err != errInput && closeErr != errInput {
+				t.Errorf("%s, room for %d bytes: %v, %v", f, room, err, closeErr)
+			}
 		}
 	}
 }
 
-type full struct{}
+// full is how many bytes there is still room for.
+type full int
 
-func (full) Write([]byte) (int, error) { return 0, errInput }
+func (n *full) Write(b []byte) (int, error) {
+	if *n -= full(len(b)); *n < 0 {
+		return 0, errInput
+	}
+	return len(b), nil
+}
 
 func TestParse(t *testing.T) {
 	for _, f := range []Format{None, Gzip, Zstd} {

@@ -37,14 +37,19 @@ type Out struct {
 	was    os.FileInfo // of the file that is replaced, nil for none
 	isPipe bool
 	isOurs bool // opened here
+
+	written, started int64 // bytes: all, and those whose way to the disk has begun
 }
 
 const (
 	newMode = 0o666 // less what umask(2) takes
+	// startEvery is how many bytes are written before their way to the disk
+	// begins: else Commit waits as long again as all before it took.
+	startEvery = 8 << 20
 	// openEvery is how long one waits to see whether a pipe has got a reader.
 	openEvery = 100 * time.Millisecond
 	// copySize is how much is copied before one looks for an interruption.
-	copySize = 64 << 20
+	copySize = startEvery
 )
 
 // Stdout returns an Out that is open already.
@@ -160,7 +165,17 @@ func (o *Out) Write(b []byte) (int, error) {
 	} else {
 		n, err = o.f.Write(b)
 	}
+	o.start(int64(n))
 	return n, o.error(err)
+}
+
+// start counts bytes, and begins to bring them to the disk.
+func (o *Out) start(n int64) {
+	o.written += n
+	if !o.isPipe && o.written-o.started >= startEvery {
+		unix.SyncFileRange(int(o.f.Fd()), o.started, o.written-o.started, unix.SYNC_FILE_RANGE_WRITE) // Commit does it for certain
+		o.started = o.written
+	}
 }
 
 // error says that an error is one of writing, and not the end of the context.
@@ -188,6 +203,7 @@ func (o *Out) Copy(f *os.File, at, n int64) error {
 			return context.Cause(o.ctx)
 		}
 		n -= int64(done)
+		o.start(int64(done))
 	}
 	return o.copy(f, at, n)
 }

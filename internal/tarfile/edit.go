@@ -21,7 +21,7 @@ func (e *Entry) Attr(name string) (value []byte, ok bool, err error) {
 func (e *Entry) Attrs() []string {
 	names := e.records.Attrs()
 	for _, name := range e.global.Attrs() {
-		if !slices.Contains(names, name) {
+		if !e.records.HasAttr(name) {
 			names = append(names, name)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"imaseal/internal/tarfile/pax"
 )
 
 // FuzzReader reads any bytes as an archive: what is one comes out the same, keeps
@@ -144,42 +142,6 @@ func FuzzContent(f *testing.F) {
 			if _, err := content.ReadAt(c, int64(at)); err != nil || !bytes.Equal(c, b[at:at+len(c)]) {
 				t.Fatalf("at %d: %q, %v; want %q", at, c, err, b[at:at+len(c)])
 			}
-		}
-	})
-}
-
-// FuzzRecords sets attributes in any records.
-func FuzzRecords(f *testing.F) {
-	f.Add([]byte(records("path", "a", "SCHILY.xattr.security.ima", "b")), []byte("c"))
-	f.Add([]byte(records("LIBARCHIVE.xattr.security%2eima", "YQ", "RHT.security.selinux", "l")), []byte("c"))
-	f.Fuzz(func(t *testing.T, body, value []byte) {
-		b := pax.Records(body)
-		if b.Check() != nil {
-			return
-		}
-		var out []byte
-		for r := range b.All() {
-			out = append(out, r.Raw...)
-		}
-		if !bytes.Equal(out, body) {
-			t.Fatalf("%q became %q", body, out)
-		}
-		const name = "security.ima"
-		had, has, _ := b.Attr(name)
-		set, err := b.Set([]pax.Change{{Attr: name, New: append([]byte{}, value...)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok, err := set.Attr(name)
-		if set.Check() != nil || !ok || err != nil || !bytes.Equal(got, value) {
-			t.Fatalf("%q was set in %q: %q, %v", value, body, got, err)
-		}
-		gone, err := set.Set([]pax.Change{{Attr: name}})
-		if err != nil || gone.HasAttr(name) {
-			t.Fatalf("%q is still there, %v", gone, err)
-		}
-		if !b.HasAttr(name) && !b.IsRHT() && !bytes.Equal(gone, body) {
-			t.Fatalf("%q became %q (%q, %v)", body, gone, had, has)
 		}
 	})
 }

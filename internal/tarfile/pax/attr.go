@@ -89,16 +89,30 @@ func terminated(text []byte) []byte {
 // Attrs returns the names of the attributes, each once.
 func (b Records) Attrs() []string {
 	var names []string
+	var seen map[string]bool // there may be very many
 	for r := range b.All() {
-		if name, f := r.attr(); f != noAttr && !slices.Contains(names, name) {
-			names = append(names, name)
+		name, f := r.attr()
+		if f == noAttr || seen[name] {
+			continue
 		}
+		if seen == nil {
+			seen = make(map[string]bool)
+		}
+		seen[name] = true
+		names = append(names, name)
 	}
 	return names
 }
 
 // HasAttr reports whether a record holds the attribute.
-func (b Records) HasAttr(name string) bool { return slices.Contains(b.Attrs(), name) }
+func (b Records) HasAttr(name string) bool {
+	for r := range b.All() {
+		if found, f := r.attr(); f != noAttr && found == name {
+			return true
+		}
+	}
+	return false
+}
 
 // IsRHT reports whether the SELinux label is in the form that only GNU tar reads.
 func (b Records) IsRHT() bool {

@@ -210,7 +210,9 @@ func (s *Sink) Commit(context.Context) error {
 		s.out.Abort()
 		return nil
 	}
-	return s.out.Commit()
+	err := s.out.Commit()
+	s.done = err == nil
+	return err
 }
 
 // Abort implements tree.Sink: of a file nothing is left, and what has gone through

@@ -136,7 +136,7 @@ var ErrWritten = errors.New("somebody writes to the archive while it is read")
 // A writer is given a moment to be done: a program that starts another one leaves
 // it its descriptors until that one runs.
 const (
-	guards    = 5
+	guards    = 10
 	guardWait = 20 * time.Millisecond
 )
 
@@ -152,6 +152,9 @@ func (a *Archive) guard() error {
 	}
 	return ErrWritten
 }
+
+// unguard lets others write again: standard input may stay open elsewhere.
+func (a *Archive) unguard() { unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) }
 
 // unchanged returns ErrWritten if the archive is not what it was when it was
 // opened.

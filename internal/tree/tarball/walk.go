@@ -73,6 +73,12 @@ func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error 
 		a: a, ctx: ctx, cancel: cancel, visit: visit, sel: selection{cfg: &a.cfg},
 		heads: newBudget(heads), jobs: make(chan *item, 2*a.cfg.Jobs), order: make(chan *item, window),
 	}
+	if a.sink != nil && a.isFile() {
+		if err := a.guard(); err != nil {
+			return a.error(ctx, err)
+		}
+		defer a.unguard()
+	}
 	end, format, err := w.open()
 	if err != nil {
 		return a.error(ctx, err)
@@ -98,11 +104,6 @@ func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error 
 func (w *walker) open() (end func(), h compress.Header, err error) {
 	a := w.a
 	if a.isFile() {
-		if a.sink != nil {
-			if err := a.guard(); err != nil {
-				return nil, h, err
-			}
-		}
 		in := newSeeker(w.ctx, a.f, a.stat.Size)
 		format, err := in.format()
 		if err != nil {
