@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
-FUZZTIME ?= 50000x
+FUZZTIME ?= 20000x
 SEED ?= 1
 WORLDS ?= 50
 COUNT ?= 3000
@@ -83,7 +83,7 @@ test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT)
 	IMASEAL_TEST= $(GO) test -race ./...
 
-fuzz: ## every fuzz target for $(FUZZTIME): inputs (50000x) or time (1m)
+fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
 		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \

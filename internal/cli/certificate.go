@@ -41,7 +41,7 @@ func (o *certOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "name", Destination: &o.name, Usage: "common `NAME` of the certificate (default: the last part of PREFIX)"},
 		&urfave.IntFlag{Name: "days", Action: noted(&o.days), Value: defaultDays, Usage: "`NUMBER` of days that the certificate is valid; kernels do not look"},
 		&urfave.StringFlag{Name: "ca", Destination: &o.ca, Usage: "certificate `FILE` of the CA that issues the certificate"},
-		&urfave.StringFlag{Name: "ca-key", Destination: &o.caKey, Usage: "private key `FILE` of the CA"},
+		&urfave.StringFlag{Name: "ca-key", Destination: &o.caKey, Usage: "private `KEY` of the CA"},
 		o.passphrase.flag("", "private keys"),
 		tpmFlag(&o.tpm, ""),
 	}, o.making.flags()...)

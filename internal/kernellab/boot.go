@@ -92,7 +92,11 @@ func (m machine) arguments(c Case) []string {
 	// Without no_timer_check a kernel whose timer comes late, since this machine has
 	// other things to do, takes it for broken and panics.
 	line := "console=ttyS0 panic=-1 quiet no_timer_check audit=1 audit_backlog_limit=8192 " + c.Append
-	return []string{
+	var tpm []string
+	if c.TPM != "" {
+		tpm = []string{"-chardev", "socket,id=swtpm,path=" + c.TPM, "-tpmdev", "emulator,id=tpm,chardev=swtpm", "-device", "tpm-tis,tpmdev=tpm"}
+	}
+	return append(tpm, []string{
 		// One processor: with two, a kernel that patches its own code early in a boot
 		// now and then dies of "Oops: int3", since TCG runs the other one on old code.
 		"-M", "pc", "-cpu", "max", "-accel", "tcg", "-smp", "1", "-m", "1024",
@@ -101,7 +105,7 @@ func (m machine) arguments(c Case) []string {
 		"-drive", "file=" + root + ",if=virtio,format=raw,cache=unsafe,snapshot=" + snapshot,
 		"-drive", "file=" + m.report + ",if=virtio,format=raw,cache=unsafe",
 		"-drive", "file=" + m.journal + ",if=virtio,format=raw,cache=unsafe,file.locking=off",
-	}
+	}...)
 }
 
 // run boots and waits for the machine to switch itself off.

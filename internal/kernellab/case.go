@@ -58,6 +58,10 @@ type Case struct {
 	EVM    []string          // then these values for securityfs evm: "2", or "1" and a key
 	Files  map[string][]byte // into the initramfs, executable, by path
 
+	// TPM is the control socket of a swtpm, which becomes the machine's TPM; ""
+	// is none.
+	TPM string
+
 	MountOptions string
 	Probes       []Probe
 

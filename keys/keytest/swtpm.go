@@ -44,8 +44,23 @@ func NewTPM(t testing.TB) *TPM {
 func (m *TPM) Start() {
 	m.t.Helper()
 	socket := filepath.Join(m.dir, "tpm")
-	m.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+m.dir,
-		"--server", "type=unixio,path="+socket, "--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
+	m.start(socket, "--server", "type=unixio,path="+socket, "--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
+}
+
+// Restart starts the TPM again for a machine of qemu's, and returns its control
+// socket. Tools cannot use it any more.
+func (m *TPM) Restart() string {
+	m.t.Helper()
+	m.Stop()
+	control := filepath.Join(m.dir, "tpm.ctrl")
+	m.start(control, "--ctrl", "type=unixio,path="+control)
+	return control
+}
+
+// start starts swtpm and waits for a socket.
+func (m *TPM) start(socket string, args ...string) {
+	m.t.Helper()
+	m.cmd = exec.Command("swtpm", append([]string{"socket", "--tpm2", "--tpmstate", "dir=" + m.dir}, args...)...)
 	if err := m.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}

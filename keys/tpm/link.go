@@ -81,11 +81,17 @@ func openDevice(path string) (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, syscall.EBUSY) {
-		return nil, fmt.Errorf("%w: another program has it open; %s can be shared", err, DefaultDevice)
+	// Not by os.OpenFile, which makes it non-blocking: then write returns before
+	// the TPM is done, and read finds the end of the file until it is
+	// (drivers/char/tpm/tpm-dev-common.c).
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	switch {
+	case err == syscall.EBUSY:
+		return nil, fmt.Errorf("open %s: %w: another program has it open; %s can be shared", path, err, DefaultDevice)
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return f, err
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // maxMessage bounds commands and answers (TPM2_PT_MAX_RESPONSE_SIZE).
