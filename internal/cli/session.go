@@ -95,9 +95,9 @@ func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	return s
 }
 
-// userNamespace keeps labels where no privilege is needed. What EVM covers besides
-// is what the file really has.
-var userNamespace = tree.Namespace{From: "security.", To: "user.", Only: []string{"ima", "evm"}}
+// userNamespace keeps what is written where no privilege is needed. What EVM covers
+// besides is what the file really has.
+var userNamespace = tree.Namespace{From: "security.", To: "user.", Hidden: []string{"ima", "evm"}}
 
 func (s *session) isRenamed() bool { return s.plan.Namespace == "user" }
 

@@ -22,26 +22,27 @@ func (DryRun) Commit(context.Context) error { return nil }
 func (DryRun) Abort() error { return nil }
 
 // A Namespace keeps attributes of one namespace in another: with "security." and
-// "user.", security.ima is kept as user.ima. Other names pass. It makes decorators.
+// "user.", security.ima is kept as user.ima. Names of neither pass. It makes
+// decorators.
 type Namespace struct {
 	From, To string // with the dot
-	// Only are the attributes that are renamed, without From; nil are all.
-	Only []string
+	// Hidden are the attributes, without From, of which a file's real ones are
+	// never seen; nil are all. Another real one is, where none is kept for it.
+	Hidden []string
 }
 
 // Kept returns the name under which an attribute is kept.
 func (n Namespace) Kept(name string) string {
-	if rest, ok := n.rest(name, n.From); ok {
+	if rest, ok := strings.CutPrefix(name, n.From); ok {
 		return n.To + rest
 	}
 	return name
 }
 
-// rest returns what of a name is behind the prefix, and whether it is one that is
-// renamed.
-func (n Namespace) rest(name, prefix string) (string, bool) {
-	rest, ok := strings.CutPrefix(name, prefix)
-	return rest, ok && (n.Only == nil || slices.Contains(n.Only, rest))
+// hides reports whether the real attribute of the name is not seen.
+func (n Namespace) hides(name string) bool {
+	rest, ok := strings.CutPrefix(name, n.From)
+	return ok && (n.Hidden == nil || slices.Contains(n.Hidden, rest))
 }
 
 // Source returns a source with the files of another, renamed.
@@ -92,16 +93,26 @@ type renamedFile struct {
 // Unwrap returns the file that is renamed.
 func (f renamedFile) Unwrap() File { return f.File }
 
-func (f renamedFile) Attr(name string) ([]byte, error) { return f.File.Attr(f.names.Kept(name)) }
+func (f renamedFile) Attr(name string) ([]byte, error) {
+	value, err := f.File.Attr(f.names.Kept(name))
+	if err == ErrNoAttr && !f.names.hides(name) {
+		return f.File.Attr(name)
+	}
+	return value, err
+}
 
-// Attrs leaves out attributes that really have one of the renamed names.
+// Attrs returns each name once, be it that of a real attribute or of one that is
+// kept.
 func (f renamedFile) Attrs() ([]string, error) {
-	kept, err := f.File.Attrs()
+	all, err := f.File.Attrs()
 	var names []string
-	for _, name := range kept {
-		if rest, ok := f.names.rest(name, f.names.To); ok {
-			names = append(names, f.names.From+rest)
-		} else if _, hidden := f.names.rest(name, f.names.From); !hidden {
+	for _, name := range all {
+		if rest, ok := strings.CutPrefix(name, f.names.To); ok {
+			name = f.names.From + rest
+		} else if f.names.hides(name) {
+			continue
+		}
+		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -141,22 +141,25 @@ func TestRenamedList(t *testing.T) {
 	}
 }
 
-// Where only some attributes are renamed, the others are the file's own.
-func TestRenamedOnly(t *testing.T) {
-	labels := Namespace{From: "security.", To: "user.", Only: []string{"ima", "evm"}}
-	v := &values{attrs: map[string][]byte{"security.ima": []byte("real"), "security.selinux": []byte("context"), "user.ima": []byte("kept")}}
-	v.names = []string{"security.ima", "security.selinux", "user.ima", "user.selinux", "trusted.ima"}
+// A real attribute that is not hidden is seen where none is kept for it.
+func TestRenamedReal(t *testing.T) {
+	labels := Namespace{From: "security.", To: "user.", Hidden: []string{"ima", "evm"}}
+	v := &values{attrs: map[string][]byte{
+		"security.ima": []byte("real"), "security.evm": []byte("real"), "security.selinux": []byte("real"), "security.capability": []byte("real"),
+		"user.ima": []byte("kept"), "user.selinux": []byte("kept"),
+	}}
+	v.names = []string{"security.ima", "security.evm", "security.selinux", "security.capability", "user.ima", "user.selinux", "trusted.ima"}
 	f := labels.File(v)
-	if list, err := f.Attrs(); err != nil || !slices.Equal(list, []string{"security.selinux", "security.ima", "user.selinux", "trusted.ima"}) {
+	if list, err := f.Attrs(); err != nil || !slices.Equal(list, []string{"security.selinux", "security.capability", "security.ima", "trusted.ima"}) {
 		t.Errorf("%q, %v", list, err)
 	}
-	for name, want := range map[string]string{"security.ima": "kept", "security.selinux": "context"} {
-		if value, err := f.Attr(name); err != nil || string(value) != want {
+	for name, want := range map[string]string{"security.ima": "kept", "security.selinux": "kept", "security.capability": "real", "security.evm": "", "security.x": ""} {
+		if value, err := f.Attr(name); string(value) != want || (err == ErrNoAttr) != (want == "") {
 			t.Errorf("%s is %q, %v", name, value, err)
 		}
 	}
-	changes := []Change{{Attr: "security.evm", New: []byte("new")}, {Attr: "security.capability", New: []byte("cap")}}
-	if err := labels.Sink(v).Apply(f, changes); err != nil || string(v.attrs["user.evm"]) != "new" || string(v.attrs["security.capability"]) != "cap" {
+	changes := []Change{{Attr: "security.evm", New: []byte("new")}, {Attr: "security.capability", New: []byte("new")}}
+	if err := labels.Sink(v).Apply(f, changes); err != nil || string(v.attrs["user.evm"]) != "new" || string(v.attrs["user.capability"]) != "new" || string(v.attrs["security.capability"]) != "real" {
 		t.Errorf("%q, %v", v.attrs, err)
 	}
 }
