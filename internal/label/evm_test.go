@@ -193,22 +193,26 @@ func TestKindsOfEVM(t *testing.T) {
 	ownKey := &label.Key{Signer: own, Own: own, Version: 2}
 	otherKey := &label.Key{Signer: other, Own: other, Version: 2}
 	portable := map[plan.Class]imaevm.Type{plan.Sign: imaevm.TypePortable, plan.Hash: imaevm.TypePortable}
+	hmacs := map[plan.Class]imaevm.Type{plan.Sign: imaevm.TypeHMAC}
 	tests := []struct {
 		name          string
 		before, after *label.Labeller
+		changed       bool // the content, in between
 		kind          imaevm.Type
 		outcome       report.Outcome
 		warnings      string
 	}{
-		{"a hash gets an HMAC", nil, labelsOf(ownKey, plan.Hash, both), imaevm.TypeHMAC, report.Labelled, "[]"},
-		{"a hash gets a portable signature", nil, labelsOf(ownKey, plan.Hash, portable), imaevm.TypePortable, report.Labelled, "[]"},
-		{"a signed file gets one", nil, labelsOf(ownKey, plan.Sign, both), imaevm.TypePortable, report.Labelled, "[]"},
-		{"a class without one", nil, labelsOf(ownKey, plan.Hash, map[plan.Class]imaevm.Type{plan.Sign: imaevm.TypePortable}), 0, report.Labelled, "[]"},
-		{"an HMAC does not replace a signature", labelsOf(ownKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, both), imaevm.TypePortable, report.Kept, "[]"},
-		{"nor that of another key", labelsOf(otherKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, both), imaevm.TypePortable, report.Kept, "[]"},
-		{"a signature replaces an HMAC", labelsOf(ownKey, plan.Hash, both), labelsOf(ownKey, plan.Hash, portable), imaevm.TypePortable, report.Labelled, "[]"},
-		{"and that of another key, with a word", labelsOf(otherKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, portable), imaevm.TypePortable, report.Labelled, "[replaced-signature]"},
-		{"an HMAC that is right", labelsOf(ownKey, plan.Hash, both), labelsOf(ownKey, plan.Hash, both), imaevm.TypeHMAC, report.Unchanged, "[]"},
+		{"a hash gets an HMAC", nil, labelsOf(ownKey, plan.Hash, both), false, imaevm.TypeHMAC, report.Labelled, "[]"},
+		{"a hash gets a portable signature", nil, labelsOf(ownKey, plan.Hash, portable), false, imaevm.TypePortable, report.Labelled, "[]"},
+		{"a signed file gets one", nil, labelsOf(ownKey, plan.Sign, both), false, imaevm.TypePortable, report.Labelled, "[]"},
+		{"a class without one", nil, labelsOf(ownKey, plan.Hash, map[plan.Class]imaevm.Type{plan.Sign: imaevm.TypePortable}), false, 0, report.Labelled, "[]"},
+		{"an HMAC does not replace a signature", labelsOf(ownKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, both), false, imaevm.TypePortable, report.Kept, "[]"},
+		{"nor that of another key", labelsOf(otherKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, both), false, imaevm.TypePortable, report.Kept, "[]"},
+		{"a signature replaces an HMAC", labelsOf(ownKey, plan.Hash, both), labelsOf(ownKey, plan.Hash, portable), false, imaevm.TypePortable, report.Labelled, "[]"},
+		{"and that of another key, with a word", labelsOf(otherKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, portable), false, imaevm.TypePortable, report.Labelled, "[replaced-signature]"},
+		{"where the content is another, both are", labelsOf(otherKey, plan.Hash, portable), labelsOf(ownKey, plan.Hash, both), true, imaevm.TypeHMAC, report.Labelled, "[replaced-signature]"},
+		{"an HMAC for a signed file", labelsOf(otherKey, plan.Sign, portable), labelsOf(otherKey, plan.Sign, hmacs), false, imaevm.TypeHMAC, report.Labelled, "[]"},
+		{"an HMAC that is right", labelsOf(ownKey, plan.Hash, both), labelsOf(ownKey, plan.Hash, both), false, imaevm.TypeHMAC, report.Unchanged, "[]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -218,6 +222,9 @@ func TestKindsOfEVM(t *testing.T) {
 					skipWithoutGeneration(t, res.Err)
 					t.Fatal(res.Err)
 				}
+			}
+			if tt.changed {
+				runtest.Write(t, path, "y")
 			}
 			res := one(t, tt.after, path)
 			skipWithoutGeneration(t, res.Err)

@@ -135,6 +135,23 @@ func TestSignsOnce(t *testing.T) {
 	}
 }
 
+// A label of the own key in another form is none that is asked for.
+func TestFormOfSignatures(t *testing.T) {
+	path := runtest.Make(t, "file f content=x") + "/f"
+	l, counted := signer(t, runtest.Key(t, "p256"))
+	for i, set := range []func(){func() {}, func() { l.Key.Version = 3 }, func() { l.Algo = hash.SHA512 }} {
+		set()
+		for _, want := range []report.Outcome{report.Labelled, report.Unchanged} {
+			if res := one(t, l, path); res.Outcome != want || len(res.Warnings) > 0 && want == report.Unchanged {
+				t.Errorf("form %d: %s, %v, %v", i, res.Outcome, res.Err, res.Warnings)
+			}
+		}
+		if n := counted.n.Load(); n != int64(2*(i+1)) {
+			t.Errorf("form %d: %d operations", i, n)
+		}
+	}
+}
+
 // A key that fails in the middle fails files, and leaves them as they were.
 func TestKeyFails(t *testing.T) {
 	root := runtest.Make(t, "file a content=a\nfile b content=b\nfile c content=c\nfile d content=d")

@@ -39,8 +39,6 @@ type attempts struct {
 	hold tree.Hold     // of the attempt
 	done []tree.Change // what earlier attempts changed
 	read int64         // bytes of content, in all attempts
-
-	applied bool // something, or it was tried
 }
 
 // do makes attempts, and sees to what a failed one leaves.
@@ -61,7 +59,7 @@ func (a *attempts) do(ctx context.Context, r *hash.Reader) report.Result {
 			Outcome: report.Failed, Class: res.Class, IMA: res.IMA, EVM: res.EVM, Digest: res.Digest,
 			KeyID: res.KeyID, HasKeyID: res.HasKeyID, Err: err, Bytes: res.Bytes,
 		}
-		if a.applied { // what could be written, and could not be put back, is there
+		if len(d.Changes) > 0 { // what could be written, and could not be put back, is there, and no more
 			res.IMA, _ = tree.Value(a.file, imaevm.AttrIMA)
 			res.EVM, _ = tree.Value(a.file, imaevm.AttrEVM)
 		}
@@ -130,7 +128,6 @@ func (a *attempts) once(ctx context.Context, r *hash.Reader) (Decision, error) {
 // apply makes the changes of an attempt, and looks whether it still holds.
 func (a *attempts) apply(d Decision) error {
 	changes := merge(a.done, d.Changes)
-	a.applied = true
 	err := a.run.Sink.Apply(a.file, changes)
 	if partial, ok := errors.AsType[*tree.PartialError](err); ok {
 		a.done = partial.Done

@@ -172,6 +172,9 @@ func TestWriters(t *testing.T) {
 				if res.Outcome != tt.outcome || res.Err != tt.err || took != tt.took || !slices.Equal(f.begins, tt.begins) {
 					t.Errorf("%s, %v, %v, %v", res.Outcome, res.Err, f.begins, took)
 				}
+				if !dry && !runtest.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
+					t.Errorf("label %x, in the result %x", f.attrs[imaevm.AttrIMA], res.IMA)
+				}
 				warned := len(res.Warnings) == 1 && res.Warnings[0].Code == reason.OpenForWriting
 				if warned != tt.warns || len(res.Warnings) > 1 {
 					t.Errorf("warned of %v", res.Warnings)
@@ -218,6 +221,9 @@ func TestBeginsAnew(t *testing.T) {
 			res, _ := f.on(t, run.Run{Job: hashes(), Sink: &f})
 			if res.Err != tt.want || len(f.applied) != tt.applied || len(f.begins) != tt.begins || f.ends != 1 {
 				t.Errorf("%s, %v: applied %v, begun %d times, ended %d times", res.Outcome, res.Err, f.applied, len(f.begins), f.ends)
+			}
+			if !runtest.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
+				t.Errorf("label %x, in the result %x", f.attrs[imaevm.AttrIMA], res.IMA)
 			}
 			if tt.want == nil && (res.Outcome != report.Labelled || res.Bytes < 1) {
 				t.Errorf("%+v", res)

@@ -179,6 +179,7 @@ func TestUnverifiable(t *testing.T) {
 		{"HMAC", nil, append([]byte{2}, make([]byte, 20)...), sign.Only(p256), report.Unverifiable, reason.NoHMACKey, "security.evm: HMAC, and no HMAC key to check it with"},
 		{"unknown EVM label", nil, []byte{0x77}, sign.Only(p256), report.Invalid, reason.Malformed, "security.evm: unknown label type 0x77"},
 		{"hash as EVM label", nil, append([]byte{4, 4}, make([]byte, 32)...), sign.Only(p256), report.Invalid, reason.WrongType, "security.evm: a label of type hash, which the kernel refuses there"},
+		{"verity signature as EVM label", nil, append([]byte{6, 3, 4, 0x6b, 0xca, 0x90, 0x8e, 0, 1}, 0), sign.Only(p256), report.Invalid, reason.WrongType, "security.evm: a label of type verity signature, which the kernel refuses there"},
 		{"portable as IMA label", evm, nil, sign.Only(p256), report.Invalid, reason.WrongType, "security.ima holds a label of type portable signature, which the kernel refuses there"},
 		{"version 1, no key", v1, nil, nil, report.Unverifiable, reason.NoKey, "signature of version 1 by key 0102030405060708, and no key to check it with"},
 		{"version 1, another key", v1, nil, certificate, report.Unverifiable, reason.UnknownKey, "no key with id 0102030405060708"},
