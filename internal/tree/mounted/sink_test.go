@@ -19,6 +19,7 @@ import (
 	"imaseal/internal/tree/mounted"
 	"imaseal/internal/treetest"
 	"imaseal/internal/verify"
+	"imaseal/walk"
 )
 
 // Promise 4, for writing: labels of EVM come last, and a file with only the first
@@ -100,7 +101,7 @@ func TestSyncsEachFileSystem(t *testing.T) {
 	sink.SetSyncfs(func(fd int) error {
 		var st unix.Stat_t
 		err := unix.Fstat(fd, &st)
-		synced[st.Dev]++
+		synced[walk.InodeOf(&st).Dev]++
 		return err
 	})
 	for range 2 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -204,9 +205,10 @@ func TestCheckSpaceRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	large := question(l, runtest.User, map[plan.Class]tree.Labels{plan.Sign: {IMA: 1 << 50}})
+	const huge = math.MaxInt >> 13
+	large := question(l, runtest.User, map[plan.Class]tree.Labels{plan.Sign: {IMA: huge}})
 	var space *mounted.SpaceError
-	if err := opened.CheckSpace(t.Context(), large); !errors.As(err, &space) || space.Files != 2 || space.Need < 2<<50 {
+	if err := opened.CheckSpace(t.Context(), large); !errors.As(err, &space) || space.Files != 2 || space.Need < 2*huge {
 		t.Errorf("%v", err)
 	}
 	if err := opened.CheckSpace(t.Context(), question(l, runtest.User, map[plan.Class]tree.Labels{plan.Sign: {IMA: 34}})); err != nil {
