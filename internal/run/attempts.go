@@ -72,7 +72,6 @@ func (a *attempts) decided(ctx context.Context, r *hash.Reader) (Decision, error
 	if a.live == nil {
 		return a.once(ctx, r)
 	}
-	defer a.live.End()
 	var d Decision // of the last attempt
 	for range most {
 		err := a.begin()

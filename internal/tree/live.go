@@ -8,7 +8,7 @@ type Hold uint8
 // The holds.
 const (
 	// Alone: nobody has the file open for writing, and whoever wants to waits
-	// until End.
+	// until it is closed.
 	Alone Hold = iota
 	// Writer: somebody has it open for writing, or mapped.
 	Writer
@@ -27,8 +27,6 @@ type Live interface {
 	// Unchanged returns a *ChangedError if the content may be another than at
 	// Begin, or, with meta, if the owner or the mode is.
 	Unchanged(meta bool) error
-	// End lets writers go on. It need not be called before Close.
-	End()
 }
 
 // A ChangedError says that a file changed while it was in hand.

@@ -22,6 +22,9 @@ func (t *Tree) SetLease(f func(fd uintptr, kind int) error) { t.setLease = f }
 // SetLeaseFor sets for how long a lease surely holds.
 func (t *Tree) SetLeaseFor(d time.Duration) { t.leaseFor = d }
 
+// EndLease ends the file's lease, as closing it does.
+func (f *File) EndLease() { f.endLease() }
+
 // SetMagic makes the file's file system look like another one.
 func (f *File) SetMagic(magic uint32) { f.tree.filesystem(f).fs.Magic = magic }
 

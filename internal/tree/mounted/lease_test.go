@@ -51,8 +51,7 @@ func wantOpen(t *testing.T, name string, want error) {
 	}
 }
 
-// While a lease lasts nobody can open the file for writing; it ends with End and
-// with Close.
+// While a lease lasts nobody can open the file for writing; it ends with Close.
 func TestLease(t *testing.T) {
 	root := treetest.Make(t, "file f content=x")
 	_, f := openFile(t, root+"/f")
@@ -62,10 +61,6 @@ func TestLease(t *testing.T) {
 	if err := f.Unchanged(true); err != nil {
 		t.Error(err)
 	}
-	f.End()
-	f.End()
-	wantOpen(t, root+"/f", nil)
-	begin(t, f, tree.Alone)
 	f.Close()
 	wantOpen(t, root+"/f", nil)
 }
@@ -136,7 +131,7 @@ func TestLeaseIsTakenAnew(t *testing.T) {
 			break
 		}
 	}
-	f.End()
+	f.EndLease()
 	w := <-opened
 	begin(t, f, tree.Writer)
 	w.Close()

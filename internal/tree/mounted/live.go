@@ -24,14 +24,14 @@ var errTimes = errors.New("size or times differ")
 
 // Begin implements tree.Live. It asks for a read lease: the kernel grants it only
 // if nobody has the file open for writing or mapped so, and makes whoever wants to
-// open it so wait until End (check_conflicting_open() and break_lease() in
-// fs/locks.c). Times alone would not do: ext4 sets mtime when a write(2) begins,
-// which can take seconds.
+// open it so wait until the lease ends, with Close (check_conflicting_open() and
+// break_lease() in fs/locks.c). Times alone would not do: ext4 sets mtime when a
+// write(2) begins, which can take seconds.
 //
 // Where there is no lease, or it does not tell all, times have to: see settle and
 // drain.
 func (f *File) Begin(writers bool) (tree.Hold, error) {
-	f.End() // somebody may wait for the last one, and it would end while this one seems to last
+	f.endLease() // somebody may wait for the last one, and it would end while this one seems to last
 	hold := f.takeLease()
 	f.wrote = false
 	if err := f.stat(&f.entry.Stat); err != nil {
@@ -170,10 +170,9 @@ func (f *File) isLeased() bool {
 	return err == nil && kind == unix.F_RDLCK // F_UNLCK where somebody waits, too
 }
 
-// End implements tree.Live.
-func (f *File) End() {
+func (f *File) endLease() {
 	if !f.lease.IsZero() {
-		f.tree.setLease(f.entry.File.Fd(), unix.F_UNLCK) // closing the file would do, too
+		f.tree.setLease(f.entry.File.Fd(), unix.F_UNLCK)
 		f.lease = time.Time{}
 	}
 }
