@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -15,18 +16,17 @@ import (
 // goroutines, mounts or loop devices that were not there when Leaks was
 // called. It is called first, so that it looks last. Tests that run in
 // parallel with others cannot use it. Mounts and loop devices count below the
-// test's own temporary directories, and below those that are named.
-func Leaks(t testing.TB, dirs ...string) {
+// directories that Make and Mount made for this process: another one may run
+// tests of the same name.
+func Leaks(t testing.TB) {
 	t.Helper()
-	test, _, _ := strings.Cut(t.Name(), "/")
-	dirs = append(dirs, filepath.Join(os.TempDir(), test))
-	before := state(dirs)
+	before := state()
 	t.Cleanup(func() {
 		var left []string
 		// What ends in its own time, such as a goroutine that has done its
 		// last send, gets a second.
 		for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
-			left = more(before, state(dirs))
+			left = more(before, state())
 			if len(left) == 0 || time.Now().After(deadline) {
 				break
 			}
@@ -58,22 +58,41 @@ func Descriptors() []string {
 	return open
 }
 
-// state lists what can be left behind, mounts and loop devices by the
-// beginnings of their paths.
-func state(dirs []string) []string {
+// own are the temporary directories that tests of this process had from tempDir.
+var own struct {
+	sync.Mutex
+	dirs []string
+}
+
+// tempDir returns a temporary directory of the test below which Leaks looks.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	own.Lock()
+	defer own.Unlock()
+	own.dirs = append(own.dirs, dir)
+	return dir
+}
+
+// isOwn tells whether a path is below one of tempDir's.
+func isOwn(path string) bool {
+	own.Lock()
+	defer own.Unlock()
+	return slices.ContainsFunc(own.dirs, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
+}
+
+// state lists what can be left behind.
+func state() []string {
 	all := Descriptors()
-	among := func(path string) bool {
-		return slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(path, dir) })
-	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 && among(f[4]) {
+		if f := strings.Fields(line); len(f) > 4 && isOwn(f[4]) {
 			all = append(all, "mount on "+f[4])
 		}
 	}
 	backing, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, name := range backing {
-		if file, err := os.ReadFile(name); err == nil && among(string(file)) {
+		if file, err := os.ReadFile(name); err == nil && isOwn(string(file)) {
 			all = append(all, "loop device of "+strings.TrimSpace(string(file)))
 		}
 	}

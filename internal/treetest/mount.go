@@ -18,7 +18,7 @@ import (
 func Mount(t testing.TB, fstype string, mebibytes int, options ...string) string {
 	t.Helper()
 	Root(t)
-	dir := filepath.Join(t.TempDir(), fstype)
+	dir := filepath.Join(tempDir(t), fstype)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ import (
 // content. Blank lines are ignored.
 func Make(t testing.TB, spec string) string {
 	t.Helper()
-	root := t.TempDir()
+	root := tempDir(t)
 	Add(t, root, spec)
 	return root
 }

@@ -93,8 +93,12 @@ func TestMount(t *testing.T) {
 			size := map[string]int{"ext4": 16, "xfs": 320, "tmpfs": 1}[fstype]
 			root := Mount(t, fstype, size, "noatime")
 			Add(t, root, "file a content=x")
-			if !slices.ContainsFunc(state([]string{root}), func(s string) bool { return s == "mount on "+root }) {
-				t.Errorf("no mount on %s in %q", root, state([]string{root}))
+			all := state()
+			if !slices.Contains(all, "mount on "+root) {
+				t.Errorf("no mount on %s in %q", root, all)
+			}
+			if image := root + ".img"; fstype != "tmpfs" && !slices.Contains(all, "loop device of "+image) {
+				t.Errorf("no loop device of %s in %q", image, all)
 			}
 		})
 	}
@@ -106,8 +110,22 @@ func TestAsUser(t *testing.T) {
 	}
 }
 
+// Mounts of other processes are not this one's, whatever their tests are called.
+func TestLeaksOfOthers(t *testing.T) {
+	Root(t)
+	dir := t.TempDir() // as good as that of another process, for it has no part in the list
+	before := state()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=4k"); err != nil {
+		t.Fatal(err)
+	}
+	defer unmount(t, dir)
+	if left := more(before, state()); len(left) != 0 {
+		t.Errorf("found %q", left)
+	}
+}
+
 func TestLeaksFinds(t *testing.T) {
-	before := state(nil)
+	before := state()
 	f, err := os.Open("/dev/null")
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +134,7 @@ func TestLeaksFinds(t *testing.T) {
 	done := make(chan struct{})
 	defer close(done)
 	go func() { <-done }()
-	if left := more(before, state(nil)); len(left) != 2 {
+	if left := more(before, state()); len(left) != 2 {
 		t.Errorf("found %q, want a descriptor and a goroutine", left)
 	}
 }

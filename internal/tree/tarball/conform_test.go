@@ -110,7 +110,7 @@ func (c carrier) Dump(t *testing.T) map[string]string {
 	}
 }
 
-func TestArchivesConform(t *testing.T) {
+func TestConform(t *testing.T) {
 	for name, c := range map[string]struct {
 		format   compress.Format
 		isStream bool
