@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -18,28 +17,8 @@ import (
 	"imaseal/internal/treetest"
 )
 
-var errStop = errors.New("stop")
-
-// stopSoon returns a context that ends with errStop while something waits.
-func stopSoon(t *testing.T) context.Context {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	timer := time.AfterFunc(50*time.Millisecond, func() { cancel(errStop) })
-	t.Cleanup(func() { timer.Stop(); cancel(nil) })
-	return ctx
-}
-
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
-}
-
 func TestReader(t *testing.T) {
-	r, w := pipe(t)
+	r, w := treetest.Pipe(t)
 	if _, err := w.WriteString("content"); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +26,7 @@ func TestReader(t *testing.T) {
 	if n, err := NewReader(t.Context(), r).Read(b); string(b[:n]) != "content" || err != nil {
 		t.Errorf("%q, %v", b[:n], err)
 	}
-	if _, err := NewReader(stopSoon(t), r).Read(b); err != errStop {
+	if _, err := NewReader(treetest.StopSoon(t), r).Read(b); err != treetest.ErrStop {
 		t.Errorf("while nothing comes: %v", err)
 	}
 	w.Close()
@@ -64,7 +43,7 @@ func TestFifo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := NewReader(stopSoon(t), f).Read(make([]byte, 1)); err != errStop {
+	if _, err := NewReader(treetest.StopSoon(t), f).Read(make([]byte, 1)); err != treetest.ErrStop {
 		t.Errorf("without a writer: %v", err)
 	}
 	var wg sync.WaitGroup
@@ -87,13 +66,13 @@ func TestFifo(t *testing.T) {
 // TestFifoWithoutReader waits for the reader of a fifo.
 func TestFifoWithoutReader(t *testing.T) {
 	name := filepath.Join(treetest.Make(t, "fifo p"), "p")
-	if _, err := Create(stopSoon(t), name); !errors.Is(err, errStop) {
+	if _, err := Create(treetest.StopSoon(t), name); !errors.Is(err, treetest.ErrStop) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestPipe(t *testing.T) {
-	r, w := pipe(t)
+	r, w := treetest.Pipe(t)
 	o, err := Stdout(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +88,8 @@ func TestPipe(t *testing.T) {
 	if !bytes.Equal(got, big) {
 		t.Error("something else came out")
 	}
-	blocked, _ := Stdout(stopSoon(t), w)
-	if _, err := blocked.Write(big); err != errStop {
+	blocked, _ := Stdout(treetest.StopSoon(t), w)
+	if _, err := blocked.Write(big); err != treetest.ErrStop {
 		t.Errorf("while nobody reads: %v", err)
 	}
 	r.Close()
@@ -276,7 +255,7 @@ func TestCopy(t *testing.T) {
 			t.Error("something else was written")
 		}
 	})
-	r, w := pipe(t)
+	r, w := treetest.Pipe(t)
 	var wg sync.WaitGroup
 	var got []byte
 	wg.Go(func() { got, _ = io.ReadAll(r) })
@@ -415,7 +394,7 @@ func TestHoldWaits(t *testing.T) {
 			}
 			held = append(held, h)
 		}
-		if _, err := p.Hold(stopSoon(t), zeros{}, size); err != errStop {
+		if _, err := p.Hold(treetest.StopSoon(t), zeros{}, size); err != treetest.ErrStop {
 			t.Errorf("%s: %v", name, err)
 		}
 		timer := time.AfterFunc(20*time.Millisecond, held[0].Release)

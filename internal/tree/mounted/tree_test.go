@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -295,12 +294,7 @@ func TestUnreadableDirectory(t *testing.T) {
 // that nobody writes to ends with the walk.
 func TestListEndsWithTheWalk(t *testing.T) {
 	treetest.Leaks(t)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	defer r.Close()
+	r, w := treetest.Pipe(t)
 	list, err := mounted.OpenList("-", r, false)
 	if err != nil {
 		t.Fatal(err)

@@ -226,38 +226,18 @@ func globally(t testing.TB, records map[string]string) []byte {
 	return b.Bytes()
 }
 
-var errStop = errors.New("stop")
-
-// stopSoon returns a context that ends while something waits.
-func stopSoon(t *testing.T) context.Context {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	timer := time.AfterFunc(50*time.Millisecond, func() { cancel(errStop) })
-	t.Cleanup(func() { timer.Stop(); cancel(nil) })
-	return ctx
-}
-
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
-}
-
 // TestBlockedInput ends a run whose archive does not go on: at once, in a header,
 // in a content, or packed.
 func TestBlockedInput(t *testing.T) {
 	treetest.Leaks(t)
 	archive := sample(t)
 	for _, begin := range [][]byte{nil, archive[:700], archive[:2000], packed(t, compress.Gzip, archive)[:100], packed(t, compress.Zstd, archive)[:100]} {
-		r, w := pipe(t)
+		r, w := treetest.Pipe(t)
 		if _, err := w.Write(begin); err != nil {
 			t.Fatal(err)
 		}
 		out := filepath.Join(t.TempDir(), "out")
-		if _, err := (task{in: "-", stdin: r, out: out, job: hashes()}).do(stopSoon(t)); err != errStop {
+		if _, err := (task{in: "-", stdin: r, out: out, job: hashes()}).do(treetest.StopSoon(t)); err != treetest.ErrStop {
 			t.Errorf("after %d bytes: %v", len(begin), err)
 		}
 		if _, err := os.Stat(out); err == nil {
@@ -281,9 +261,9 @@ func TestOutputPipe(t *testing.T) {
 	for _, archive := range [][]byte{large(t), packed(t, compress.Gzip, large(t)), packed(t, compress.Zstd, large(t))} {
 		in := save(t, archive)
 		for _, name := range []string{in, "-"} {
-			r, w := pipe(t)
+			r, w := treetest.Pipe(t)
 			k := task{in: name, stdin: bytes.NewReader(archive), out: "-", stdout: w, job: hashes(), cfg: root}
-			if _, err := k.do(stopSoon(t)); err != errStop && len(archive) > 1<<20 {
+			if _, err := k.do(treetest.StopSoon(t)); err != treetest.ErrStop && len(archive) > 1<<20 {
 				t.Errorf("nobody reads: %v", err)
 			}
 			r.Close()
@@ -303,7 +283,7 @@ func TestBrokenStdout(t *testing.T) {
 	archive := large(t)
 	archive = archive[:len(archive)-512]
 	for _, in := range [][]byte{archive, packed(t, compress.Gzip, archive), packed(t, compress.Zstd, archive)} {
-		r, w := pipe(t)
+		r, w := treetest.Pipe(t)
 		var got []byte
 		done := make(chan struct{})
 		go func() { got, _ = io.ReadAll(r); close(done) }()
@@ -392,7 +372,7 @@ func TestInterrupted(t *testing.T) {
 	for i := range 40 {
 		for _, in := range [][]byte{archive, packed(t, compress.Gzip, archive)} {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			timer := time.AfterFunc(time.Duration(i)*250*time.Microsecond, func() { cancel(errStop) })
+			timer := time.AfterFunc(time.Duration(i)*250*time.Microsecond, func() { cancel(treetest.ErrStop) })
 			name := save(t, in)
 			_, err := task{in: name, out: name + ".out", job: hashes()}.do(ctx)
 			timer.Stop()
@@ -403,7 +383,7 @@ func TestInterrupted(t *testing.T) {
 				}
 				continue
 			}
-			if err != errStop {
+			if err != treetest.ErrStop {
 				t.Error(err)
 			}
 			alone(t, name)
