@@ -1,7 +1,6 @@
 package judge_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -159,18 +158,7 @@ func TestJudgeBound(t *testing.T) {
 	}
 }
 
-// A failing source's files cannot be read.
-type failing struct{ tree.Source }
-
-func (s failing) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	return s.Source.Walk(ctx, func(found tree.Found) error {
-		if found.File != nil {
-			found.File = unreadable{found.File}
-		}
-		return visit(found)
-	})
-}
-
+// An unreadable file cannot be read.
 type unreadable struct{ tree.File }
 
 func (f unreadable) Unwrap() tree.File               { return f.File }
@@ -180,7 +168,9 @@ func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, unix.EIO }
 func TestJudgeFails(t *testing.T) {
 	path := runtest.Make(t, "file f content=x") + "/f"
 	runtest.SetLabel(t, path, imaevm.AttrIMA, runtest.Right(t, "x"))
-	r := runtest.Run{Job: judging(t, appraiseAll, nil), ReadOnly: true, Source: func(s tree.Source) tree.Source { return failing{s} }}
+	r := runtest.Run{Job: judging(t, appraiseAll, nil), ReadOnly: true, Source: func(s tree.Source) tree.Source {
+		return tree.WithFiles(s, func(f tree.File) tree.File { return unreadable{f} })
+	}}
 	if res := r.One(t, path); res.Outcome != report.Failed || fmt.Sprint(res.Err) != "reading: input/output error" || res.Judgements != nil {
 		t.Errorf("%+v", res)
 	}

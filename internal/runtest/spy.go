@@ -1,7 +1,6 @@
 package runtest
 
 import (
-	"context"
 	"sync/atomic"
 
 	"imaseal/internal/tree"
@@ -38,25 +37,13 @@ func (s *Spy) call(op, attr string) error {
 }
 
 // Source watches the files of a source.
-func (s *Spy) Source(inner tree.Source) tree.Source { return spiedSource{inner, s} }
+func (s *Spy) Source(inner tree.Source) tree.Source {
+	return tree.WithFiles(inner, func(f tree.File) tree.File { return spiedFile{f, s} })
+}
 
 // Sink watches a sink. It is given one change of a file at a time, so that a
 // test can act between them.
 func (s *Spy) Sink(inner tree.Sink) tree.Sink { return spiedSink{inner, s} }
-
-type spiedSource struct {
-	tree.Source
-	spy *Spy
-}
-
-func (s spiedSource) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	return s.Source.Walk(ctx, func(found tree.Found) error {
-		if found.File != nil {
-			found.File = spiedFile{found.File, s.spy}
-		}
-		return visit(found)
-	})
-}
 
 type spiedFile struct {
 	tree.File

@@ -21,6 +21,40 @@ func (DryRun) Commit(context.Context) error { return nil }
 // Abort does nothing.
 func (DryRun) Abort() error { return nil }
 
+// WithFiles returns a source with the files of another, each in what wrap puts
+// around it. It is a Counter and a Noter as the other is.
+func WithFiles(s Source, wrap func(File) File) Source { return wrapped{s, wrap} }
+
+type wrapped struct {
+	Source
+	wrap func(File) File
+}
+
+func (s wrapped) Walk(ctx context.Context, visit func(Found) error) error {
+	return s.Source.Walk(ctx, func(f Found) error {
+		if f.File != nil {
+			f.File = s.wrap(f.File)
+		}
+		return visit(f)
+	})
+}
+
+// Count implements Counter, where the source does.
+func (s wrapped) Count(ctx context.Context, each func(size int64)) error {
+	if c, ok := s.Source.(Counter); ok {
+		return c.Count(ctx, each)
+	}
+	return nil
+}
+
+// Notes implements Noter, where the source does.
+func (s wrapped) Notes() reason.List {
+	if n, ok := s.Source.(Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}
+
 // A Namespace keeps attributes of one namespace in another: with "security." and
 // "user.", security.ima is kept as user.ima. Names of neither pass. It makes
 // decorators.
@@ -46,7 +80,7 @@ func (n Namespace) hides(name string) bool {
 }
 
 // Source returns a source with the files of another, renamed.
-func (n Namespace) Source(s Source) Source { return renamedSource{s, n} }
+func (n Namespace) Source(s Source) Source { return WithFiles(s, n.File) }
 
 // Sink returns a sink that writes to another one, renamed. Its files are those
 // of Source.
@@ -54,36 +88,6 @@ func (n Namespace) Sink(s Sink) Sink { return renamedSink{s, n} }
 
 // File returns the file with its attributes renamed.
 func (n Namespace) File(f File) File { return renamedFile{f, n} }
-
-type renamedSource struct {
-	Source
-	names Namespace
-}
-
-func (s renamedSource) Walk(ctx context.Context, visit func(Found) error) error {
-	return s.Source.Walk(ctx, func(f Found) error {
-		if f.File != nil {
-			f.File = s.names.File(f.File)
-		}
-		return visit(f)
-	})
-}
-
-// Count implements Counter, where the source does.
-func (s renamedSource) Count(ctx context.Context, each func(size int64)) error {
-	if c, ok := s.Source.(Counter); ok {
-		return c.Count(ctx, each)
-	}
-	return nil
-}
-
-// Notes implements Noter, where the source does.
-func (s renamedSource) Notes() reason.List {
-	if n, ok := s.Source.(Noter); ok {
-		return n.Notes()
-	}
-	return nil
-}
 
 type renamedFile struct {
 	File

@@ -172,6 +172,7 @@ type faulty struct {
 
 func (c faulty) Open(t *testing.T, workers int) (tree.Source, tree.Sink) {
 	source, sink := c.toy.Open(t, workers)
+	source = tree.WithFiles(source, func(f tree.File) tree.File { return faultyFile{f.(*toyOpen), c.fault} })
 	return faultySource{source, c.fault}, faultySink{sink.(*toySink), c.fault}
 }
 
@@ -181,18 +182,10 @@ type faultySource struct {
 }
 
 func (s faultySource) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	walk := func(ctx context.Context, visit func(tree.Found) error) error {
-		return s.Source.Walk(ctx, func(found tree.Found) error {
-			if found.File != nil {
-				found.File = faultyFile{found.File.(*toyOpen), s.fault}
-			}
-			return visit(found)
-		})
-	}
 	if s.walk != nil {
-		return s.walk(ctx, walk, visit)
+		return s.walk(ctx, s.Source.Walk, visit)
 	}
-	return walk(ctx, visit)
+	return s.Source.Walk(ctx, visit)
 }
 
 type faultyFile struct {

@@ -2,7 +2,6 @@ package mounted_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -38,20 +37,8 @@ type reading struct {
 	after func(content []byte)
 }
 
-func (r *reading) source(inner tree.Source) tree.Source { return readingSource{inner, r} }
-
-type readingSource struct {
-	tree.Source
-	reading *reading
-}
-
-func (s readingSource) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	return s.Source.Walk(ctx, func(found tree.Found) error {
-		if found.File != nil {
-			found.File = readFile{found.File, s.reading}
-		}
-		return visit(found)
-	})
+func (r *reading) source(inner tree.Source) tree.Source {
+	return tree.WithFiles(inner, func(f tree.File) tree.File { return readFile{f, r} })
 }
 
 type readFile struct {
