@@ -298,3 +298,32 @@ func withoutCapLease(fd uintptr, kind int) error {
 	}
 	return err
 }
+
+// On file systems that keep times in whole seconds, as ext4 with the small inodes
+// of ext3, a change is seen that comes within the second of the one before.
+func TestWholeSeconds(t *testing.T) {
+	path := treetest.Mount(t, "ext4", 8, "-I 128 -b 1024") + "/f"
+	w, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second + 5*mounted.TimestampStep)))
+	if _, err := w.WriteAt([]byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * mounted.TimestampStep)
+	_, f := openFile(t, path)
+	if hold, err := f.Begin(true); hold != tree.Writer || err != nil {
+		t.Fatalf("%d, %v", hold, err)
+	}
+	if err := f.Unchanged(false); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.WriteAt([]byte("2"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := errors.AsType[*tree.ChangedError](f.Unchanged(false)); !ok {
+		t.Error("the change is not seen")
+	}
+}

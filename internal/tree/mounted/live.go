@@ -17,7 +17,7 @@ import (
 
 // timestampStep is longer than any kernel takes between two timestamps (a tick,
 // at most 10 ms): a change within one step leaves the times of a file as they
-// were.
+// were. File systems that keep them less exactly take longer, see fresh.
 const timestampStep = 20 * time.Millisecond
 
 var errTimes = errors.New("size or times differ")
@@ -105,11 +105,18 @@ func (f *File) settle() error {
 // fresh returns how long it takes until another change of the file could not
 // bear the time of the last one any more.
 func (f *File) fresh() time.Duration {
-	age := time.Since(time.Unix(f.entry.Stat.Ctim.Unix()))
-	if age < 0 || age >= timestampStep { // a time to come cannot be given again
+	step := timestampStep
+	changed := time.Unix(f.entry.Stat.Ctim.Unix())
+	if changed.Nanosecond() == 0 {
+		// The file system seems to keep whole seconds, as ext4 does in inodes of
+		// 128 bytes (s_time_gran, timestamp_truncate() in fs/inode.c).
+		step += time.Second
+	}
+	age := time.Since(changed)
+	if age < 0 || age >= step { // a time to come cannot be given again
 		return 0
 	}
-	return timestampStep - age
+	return step - age
 }
 
 // drain returns when writes that had begun when the file was last looked at are
