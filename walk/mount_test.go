@@ -133,6 +133,14 @@ func TestOverlayLinks(t *testing.T) {
 			for _, workers := range []int{1, 3} {
 				wantOutcomes(t, collect(t, Config{Workers: workers}, standard, root+"/o").outcomes(), want)
 			}
+			var named []string // the tree, and one of the names besides
+			for _, e := range collect(t, Config{}, standard, root+"/o/d/b", root+"/o").entries {
+				named = append(named, strings.TrimPrefix(e.Path, root)+": "+outcome(e))
+			}
+			slices.Sort(named)
+			if want := []string{"/o/a: file", "/o/d/b: file", "/o/d/b: given as a path of its own"}; !slices.Equal(named, want) {
+				t.Errorf("%q", named)
+			}
 			// As the label of the one is written, the other stays what it was.
 			if err := unix.Setxattr(root+"/o/a", "trusted.imaseal", []byte("x"), 0); err != nil {
 				t.Fatal(err)

@@ -342,25 +342,23 @@ func (w *walker) openNamed(e *Entry, flags int) {
 	switch {
 	case w.isOwn(&e.Stat):
 		e.Skip = reason.OwnOutput
-	case w.cfg.Leave != nil && !w.cfg.CountOnly:
-		if e.open(flags); e.Err != nil {
-			return
-		}
-		if e.Skip = w.cfg.Leave(e); e.Skip == "" && w.isLink(&e.Stat, -1, e.File.fd) {
-			e.Skip = reason.HardLink
-		}
-		if e.Skip != "" {
-			e.File.Close()
-			e.File = nil
-		}
 	case w.cfg.CountOnly:
 		if w.cfg.Links.visit(&e.Stat) {
 			e.Skip = reason.HardLink
 		}
 	default:
-		if e.open(flags); e.Err == nil && w.isLink(&e.Stat, -1, e.File.fd) {
+		if e.open(flags); e.Err != nil {
+			return
+		}
+		if w.cfg.Leave != nil {
+			e.Skip = w.cfg.Leave(e)
+		}
+		if e.Skip == "" && w.isLink(&e.Stat, -1, e.File.fd) {
+			e.Skip = reason.HardLink
+		}
+		if e.Skip != "" {
 			e.File.Close()
-			e.File, e.Skip = nil, reason.HardLink
+			e.File = nil
 		}
 	}
 }
@@ -368,13 +366,19 @@ func (w *walker) openNamed(e *Entry, flags int) {
 // isLink reports whether another name of the inode was visited before. The file is
 // open as fd, or, if that is -1, lies in the directory that is open as at.
 func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
+	return namesOne(st, at, fd) && w.cfg.Links.visit(st)
+}
+
+// namesOne reports whether the inode has other names, and they stay those of one
+// file whatever is done to it. The descriptors are those of isLink.
+func namesOne(st *unix.Stat_t, at, fd int) bool {
 	if st.Nlink < 2 {
 		return false
 	}
 	if fd < 0 {
 		fd = at
 	}
-	return !breaksLinks(fd) && w.cfg.Links.visit(st)
+	return !breaksLinks(fd)
 }
 
 // breaksLinks reports whether the names of an inode with several may stand for
