@@ -86,6 +86,24 @@ fifo img/etc/fifo`)
 	}
 }
 
+// TestBelowParent: the base is a path that text alone does not shorten.
+func TestBelowParent(t *testing.T) {
+	dir := treetest.Make(t, "file a/etc/x content=a\ndir a/b\nlink lnk a/b\nfile etc/x content=other")
+	e, ok := statFile(base(t, dir+"/lnk/.."), "/etc/x")
+	if !ok || e.Rel != "etc/x" {
+		t.Fatalf("%+v", e)
+	}
+	if content, err := os.ReadFile(e.Path); string(content) != "a" {
+		t.Errorf("%s is %q, %v", e.Path, content, err)
+	}
+	if top, _ := statFile(base(t, dir+"/lnk/.."), "/"); top.Path != dir+"/lnk/.." || top.Rel != "." {
+		t.Errorf("%+v", top)
+	}
+	if e, _ := statFile(base(t, "/"), "/etc"); e.Path != "/etc" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestBelowMagic: what /proc links to is no place below a directory.
 func TestBelowMagic(t *testing.T) {
 	dir := treetest.Make(t, "file f")

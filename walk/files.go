@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -108,7 +109,10 @@ func statFile(base *Root, name string) (Entry, bool) {
 		at, err = openLong(name, unix.O_PATH|unix.O_NOFOLLOW)
 	} else {
 		at, e.Rel, err = base.find(name)
-		e.Path = filepath.Join(base.path, e.Rel)
+		e.Path = base.path
+		if e.Rel != "." {
+			e.Path = strings.TrimSuffix(base.path, "/") + "/" + e.Rel // Join would take ".." out of the base
+		}
 	}
 	if err == nil {
 		err = fstat(at, &e.Stat)
