@@ -67,6 +67,7 @@ const (
 	MendedEVM         Code = "mended-evm"         // the EVM label did not fit, the IMA label did
 	ReplacedSignature Code = "replaced-signature" // of another key
 	NoLeases          Code = "no-leases"          // only times tell of writers
+	UnseenMount       Code = "unseen-mount"       // whether it maps owners is not known
 	SELinuxRecord     Code = "selinux-record"     // of an archive, of which image makers know nothing
 	AfterEnd          Code = "after-end"          // of an archive, where most programs do not look
 	GlobalHeader      Code = "global-header"      // of an archive, which some programs do not read

@@ -126,7 +126,8 @@ func (f *File) VerityDigest() (algorithm uint16, digest []byte, err error) {
 // OwnersMapped implements tree.Mapped.
 func (f *File) OwnersMapped() (bool, error) { return f.tree.ownersMapped(f.fd()) }
 
-// ownersMapped asks each mount once. A kernel that does not tell mounts apart
+// ownersMapped asks each mount once; one that is not to be seen does not map owners,
+// which Notes tells. A kernel that does not tell mounts apart
 // (before Linux 5.8) cannot map owners either.
 func (t *Tree) ownersMapped(fd int) (bool, error) {
 	id, err := mountID(fd)
@@ -141,11 +142,17 @@ func (t *Tree) ownersMapped(fd int) (bool, error) {
 	mapped, known := t.mapped[id]
 	if !known {
 		m, err := mountOf(id)
-		if err != nil {
+		switch {
+		case err == nil:
+			// Kernel: show_mnt_opts(), fs/proc_namespace.c.
+			mapped = slices.Contains(strings.Split(m.Options, ","), "idmapped")
+		case errors.Is(err, unix.ENOENT):
+			// No /proc, or a chroot that is no mount of its own: the kernel leaves
+			// out what is mounted above it (show_mountinfo()).
+			t.unseenMount.Store(true)
+		default:
 			return false, fmt.Errorf("asking for the mount: %w", err)
 		}
-		// Kernel: show_mnt_opts(), fs/proc_namespace.c.
-		mapped = slices.Contains(strings.Split(m.Options, ","), "idmapped")
 		t.mapped[id] = mapped
 	}
 	return mapped, nil

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/reason"
 	"imaseal/internal/treetest"
 	"imaseal/walk"
 )
@@ -77,5 +78,35 @@ func TestOwnersMapped(t *testing.T) {
 		if owner := f.Meta().UID; (owner == 100000) != want {
 			t.Errorf("%s has owner %d", path, owner)
 		}
+	}
+}
+
+// A mount that is nowhere in /proc/self/mountinfo, as that of a chroot's files may
+// be, fails no file, and is told of.
+func TestUnseenMount(t *testing.T) {
+	dir := treetest.Mount(t, "tmpfs", 1)
+	treetest.Add(t, dir, "file f content=x")
+	detached, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(detached)
+	tr, err := Open([]string{"/proc/self/fd/" + strconv.Itoa(detached)}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	for range 2 {
+		f, err := tr.OpenPath(tr.roots[0].Path() + "/f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mapped, err := f.(*File).OwnersMapped(); mapped || err != nil {
+			t.Errorf("%v, %v", mapped, err)
+		}
+		f.Close()
+	}
+	if notes := tr.Notes(); len(notes) != 1 || notes[0].Code != reason.UnseenMount {
+		t.Errorf("%+v", notes)
 	}
 }

@@ -61,6 +61,7 @@ type Tree struct {
 
 	noLeases    atomic.Bool // some file system has none
 	deniedLease atomic.Bool // some file is another user's, and CAP_LEASE is missing
+	unseenMount atomic.Bool // some mount is not in /proc/self/mountinfo
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
@@ -156,7 +157,8 @@ func (t *Tree) Close() error {
 	return nil
 }
 
-// Notes implements tree.Noter, for runs that write: it tells once of files that could not be leased.
+// Notes implements tree.Noter, for runs that write: it tells once of files that could
+// not be leased, and of mounts that could not be looked at.
 func (t *Tree) Notes() reason.List {
 	const timesTell = ", so that only times tell whether a file was written to while it was read"
 	var notes reason.List
@@ -165,6 +167,9 @@ func (t *Tree) Notes() reason.List {
 	}
 	if t.deniedLease.Load() {
 		notes = append(notes, reason.Reason{Code: reason.NoLeases, Words: "leases of other users' files need CAP_LEASE" + timesTell})
+	}
+	if t.unseenMount.Load() {
+		notes = append(notes, reason.New(reason.UnseenMount, "a mount is not in /proc/self/mountinfo, as in a chroot: EVM labels are made as if it did not map owners"))
 	}
 	return notes
 }
