@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -136,6 +137,13 @@ func (s renamedSink) Apply(f File, changes []Change) error {
 	for i, c := range changes {
 		kept[i] = c
 		kept[i].Attr = s.names.Kept(c.Attr)
+		if c.New == nil || kept[i].Attr == c.Attr || s.names.hides(c.Attr) {
+			continue
+		}
+		// Where none is kept the real one is seen: to put that back is to keep none.
+		if real, err := f.Attr(c.Attr); err == nil && bytes.Equal(real, c.New) {
+			kept[i].New = nil
+		}
 	}
 	err := s.Sink.Apply(f, kept)
 	if partial, ok := errors.AsType[*PartialError](err); ok {

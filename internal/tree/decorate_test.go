@@ -162,6 +162,11 @@ func TestRenamedReal(t *testing.T) {
 	if err := labels.Sink(v).Apply(f, changes); err != nil || string(v.attrs["user.evm"]) != "new" || string(v.attrs["user.capability"]) != "new" || string(v.attrs["security.capability"]) != "real" {
 		t.Errorf("%q, %v", v.attrs, err)
 	}
+	// Taking that back leaves nothing in the way of the real one.
+	back := []Change{{Attr: "security.evm", Old: []byte("new")}, {Attr: "security.capability", Old: []byte("new"), New: []byte("real")}}
+	if err := labels.Sink(v).Apply(f, back); err != nil || len(v.attrs) != 6 {
+		t.Errorf("%q, %v", v.attrs, err)
+	}
 }
 
 // What a failing sink has done is told of by the names that it was asked for.
