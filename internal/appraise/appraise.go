@@ -217,12 +217,18 @@ func (k *Kernel) algorithms(alg hash.Algorithm, d match.Demands) Verdict {
 	return denied(DeniedAlgorithm)
 }
 
+// TakesModSig reports whether the kernel may look for an appended signature when a
+// file is accessed so: no rules of other hooks can allow one (ima_validate_rule(),
+// security/integrity/ima/ima_policy.c).
+func TakesModSig(a match.Access) bool {
+	return a.Hook == policy.ModuleCheck || a.Hook == policy.KexecKernelCheck || a.Hook == policy.KexecInitramfsCheck
+}
+
 // measureModSig tries what an appended signature may be.
 func (k *Kernel) measureModSig(f *File, a match.Access, d match.Demands, digest digester) (Verdict, bool) {
 	states := []ModSig{f.ModSig}
-	mayHave := a.Hook == policy.ModuleCheck || a.Hook == policy.KexecKernelCheck || a.Hook == policy.KexecInitramfsCheck
 	switch {
-	case !d.ModSig || !mayHave || k.Config.ModSig == policy.False:
+	case !d.ModSig || !TakesModSig(a) || k.Config.ModSig == policy.False:
 		states = []ModSig{ModSigNone}
 	case f.ModSig == ModSigUnknown:
 		states = []ModSig{ModSigNone, ModSigRight, ModSigWrong}

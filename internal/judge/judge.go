@@ -61,7 +61,7 @@ func (j *Judge) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.De
 		return run.Skip(reason.NotAppraised), nil
 	}
 	content := &content{ctx: ctx, reader: r, file: f}
-	file, err := j.file(f, facts, content)
+	file, err := j.file(f, facts, content, j.takesModSig(uses))
 	if err != nil {
 		return run.Decision{}, err
 	}
@@ -93,8 +93,16 @@ func (j *Judge) mayTake(uses []match.Operation, facts match.File) bool {
 	return false
 }
 
-// file gathers what the kernel looks at in a file.
-func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise.File, error) {
+// takesModSig reports whether one of the uses looks for an appended signature.
+func (j *Judge) takesModSig(uses []match.Operation) bool {
+	return slices.ContainsFunc(uses, func(use match.Operation) bool {
+		return slices.ContainsFunc(use.Accesses(j.Kernel.Kernel), appraise.TakesModSig)
+	})
+}
+
+// file gathers what the kernel looks at in a file, and whether it ends in an
+// appended signature only if that is asked for.
+func (j *Judge) file(f tree.File, facts match.File, content *content, modSig bool) (*appraise.File, error) {
 	meta := f.Meta()
 	a := &appraise.File{File: facts, Regular: true, Mode: meta.Mode, UserMount: policy.False, AtBoot: j.IsRoot, Content: content, ModSig: appraise.ModSigNone}
 	if facts.Magic.Known {
@@ -104,6 +112,7 @@ func (j *Judge) file(f tree.File, facts match.File, content *content) (*appraise
 		a.NoXattrs = isBare(facts.Magic.Value)
 	}
 	switch {
+	case !modSig: // nobody looks
 	case inspect.HasModSig(f):
 		a.ModSig = appraise.ModSigUnchecked
 	case j.unpacks(f):
