@@ -29,7 +29,7 @@ var importTable = map[string]row{
 	"internal/reason": {},
 	"internal/tree":   {own: "internal/reason"},
 	"internal/tree/mounted": {
-		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/tree",
+		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/stream internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
 	"internal/tree/tarball": {

@@ -111,7 +111,7 @@ func TestJudge(t *testing.T) {
 			if res.Outcome != tt.outcome || causeOf(res) != string(tt.cause) || !strings.Contains(why(res), tt.reason) {
 				t.Errorf("%s, %q, %q, %v", res.Outcome, causeOf(res), why(res), res.Err)
 			}
-			if !runtest.Same(res.IMA, runtest.Label(t, path, imaevm.AttrIMA)) && tt.outcome != report.Skipped {
+			if !tree.Same(res.IMA, runtest.Label(t, path, imaevm.AttrIMA)) && tt.outcome != report.Skipped {
 				t.Errorf("label %x", res.IMA)
 			}
 			if n := len(res.Judgements); n != 1 && tt.outcome != report.Skipped {

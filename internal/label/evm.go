@@ -56,7 +56,7 @@ func (j *labelling) evmChange(ima []byte, newIMA bool) ([]tree.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(want, old) && (old != nil) == (want != nil) && !(j.Force && j.res.Outcome != report.Kept) {
+	if tree.Same(want, old) && !(j.Force && j.res.Outcome != report.Kept) {
 		return nil, nil
 	}
 	j.warnMended(want, old, newIMA || j.newContext)

@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/report"
 	"imaseal/internal/runtest"
 	"imaseal/internal/target"
+	"imaseal/internal/tree"
 	"imaseal/sign"
 )
 
@@ -156,7 +157,7 @@ func TestPromise11ForeignSignatures(t *testing.T) {
 				t.Errorf("%v", res.Err)
 			}
 			kept := tt.outcome != report.Labelled
-			if same := runtest.Same(runtest.Label(t, path, imaevm.AttrIMA), before) && runtest.Same(evmOf(t, path), beforeEVM); same != kept {
+			if same := tree.Same(runtest.Label(t, path, imaevm.AttrIMA), before) && tree.Same(evmOf(t, path), beforeEVM); same != kept {
 				t.Errorf("kept: %v", same)
 			}
 			if kept && counted.n.Load() != 0 {

@@ -233,7 +233,7 @@ func TestStaleEVM(t *testing.T) {
 			} else {
 				runtest.WantLabel(t, path, runtest.Right(t, "x"))
 			}
-			if evm := runtest.Label(t, path, imaevm.AttrEVM); !runtest.Same(evm, tt.evm) {
+			if evm := runtest.Label(t, path, imaevm.AttrEVM); !tree.Same(evm, tt.evm) {
 				t.Errorf("security.evm is %x, was %x", evm, tt.evm)
 			}
 		})

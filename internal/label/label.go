@@ -188,9 +188,10 @@ func (j *labelling) wantIMA() ([]byte, error) {
 		j.keep(reason.Signature)
 		return old, err
 	}
-	kind, key, digest := imaevm.TypeVerity, j.Key.ofVersion(3), j.verity
-	if digest.IsZero() {
-		kind, key = imaevm.TypeSignature, j.Key
+	kind, key, digest := imaevm.TypeSignature, j.Key, j.verity
+	if !digest.IsZero() {
+		kind, key = imaevm.TypeVerity, j.Key.ofVersion(3)
+	} else {
 		var err error
 		if digest, err = j.digest(j.Algo); err != nil {
 			return nil, err

@@ -89,7 +89,7 @@ func openWriter(t *testing.T, name string) *os.File {
 func mustHave(t *testing.T, path string, res report.Result) {
 	t.Helper()
 	ima, evm := runtest.Label(t, path, imaevm.AttrIMA), runtest.Label(t, path, imaevm.AttrEVM)
-	if !runtest.Same(ima, res.IMA) || !runtest.Same(evm, res.EVM) {
+	if !tree.Same(ima, res.IMA) || !tree.Same(evm, res.EVM) {
 		t.Errorf("%s has %x and %x, and its result %x and %x", filepath.Base(path), ima, evm, res.IMA, res.EVM)
 	}
 }

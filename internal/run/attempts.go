@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +173,7 @@ func (a *attempts) takeBack() error {
 		if err != nil {
 			return fmt.Errorf("putting the old label back: %w", err)
 		}
-		if same(value, c.New) {
+		if tree.Same(value, c.New) {
 			back = append(back, tree.Change{Attr: c.Attr, Old: c.Old, New: c.Old, Again: true})
 		}
 	}
@@ -187,6 +186,3 @@ func (a *attempts) takeBack() error {
 	a.done = nil
 	return nil
 }
-
-// same compares values, where nil is no attribute.
-func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }

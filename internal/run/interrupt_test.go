@@ -197,9 +197,9 @@ func TestPromise5Killed(t *testing.T) {
 				before = old
 			}
 			switch got := runtest.Label(t, fmt.Sprintf("%s/%03d", root, i), imaevm.AttrIMA); {
-			case runtest.Same(got, runtest.Right(t, content(i))):
+			case tree.Same(got, runtest.Right(t, content(i))):
 				done++
-			case !runtest.Same(got, before) || final:
+			case !tree.Same(got, before) || final:
 				t.Errorf("%03d has label %x", i, got)
 			}
 		}

@@ -169,7 +169,7 @@ func TestWriters(t *testing.T) {
 				if res.Outcome != tt.outcome || res.Err != tt.err || took != tt.took || !slices.Equal(f.begins, tt.begins) {
 					t.Errorf("%s, %v, %v, %v", res.Outcome, res.Err, f.begins, took)
 				}
-				if !dry && !runtest.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
+				if !dry && !tree.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
 					t.Errorf("label %x, in the result %x", f.attrs[imaevm.AttrIMA], res.IMA)
 				}
 				warned := len(res.Warnings) == 1 && res.Warnings[0].Code == reason.OpenForWriting
@@ -216,7 +216,7 @@ func TestBeginsAnew(t *testing.T) {
 			if res.Err != tt.want || len(f.applied) != tt.applied || len(f.begins) != tt.begins {
 				t.Errorf("%s, %v: applied %v, begun %d times", res.Outcome, res.Err, f.applied, len(f.begins))
 			}
-			if !runtest.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
+			if !tree.Same(res.IMA, f.attrs[imaevm.AttrIMA]) {
 				t.Errorf("label %x, in the result %x", f.attrs[imaevm.AttrIMA], res.IMA)
 			}
 			if tt.want == nil && (res.Outcome != report.Labelled || res.Bytes < 1) {
@@ -236,7 +236,7 @@ func TestTakesBack(t *testing.T) {
 	job := hashes()
 	job.Force = true // or the second attempt has nothing to change
 	res, _ := f.on(t, run.Run{Job: job, Sink: f})
-	if res.Err != run.ErrChanging || !runtest.Same(res.IMA, was) || !runtest.Same(f.attrs[imaevm.AttrIMA], was) {
+	if res.Err != run.ErrChanging || !tree.Same(res.IMA, was) || !tree.Same(f.attrs[imaevm.AttrIMA], was) {
 		t.Errorf("%v, label %x, in the result %x", res.Err, f.attrs[imaevm.AttrIMA], res.IMA)
 	}
 	want := []tree.Change{
@@ -250,26 +250,26 @@ func TestTakesBack(t *testing.T) {
 	}
 	for i, c := range want {
 		got := f.applied[i]
-		if len(got) != 1 || got[0].Attr != c.Attr || !runtest.Same(got[0].Old, c.Old) || !runtest.Same(got[0].New, c.New) || got[0].Again != c.Again {
+		if len(got) != 1 || got[0].Attr != c.Attr || !tree.Same(got[0].Old, c.Old) || !tree.Same(got[0].New, c.New) || got[0].Again != c.Again {
 			t.Errorf("%d: applied %+v, want %+v", i, got, c)
 		}
 	}
 
 	// A failure of writing takes back what an attempt before it wrote.
 	f = &fake{content: "x", attrs: setOld(), unchanged: []error{nil, changed}, apply: []error{nil, errTest}}
-	if res, _ := f.on(t, run.Run{Job: job, Sink: f}); !errors.Is(res.Err, errTest) || !runtest.Same(res.IMA, was) {
+	if res, _ := f.on(t, run.Run{Job: job, Sink: f}); !errors.Is(res.Err, errTest) || !tree.Same(res.IMA, was) {
 		t.Errorf("%v, %x", res.Err, res.IMA)
 	}
 	// But not where a part of it was written again: that is said.
 	partial := &tree.PartialError{Done: []tree.Change{{Attr: imaevm.AttrIMA, Old: was, New: old}}, Err: errTest}
 	f = &fake{content: "x", attrs: setOld(), unchanged: []error{nil, changed}, apply: []error{nil, partial}}
-	if res, _ := f.on(t, run.Run{Job: job, Sink: f}); res.Err != partial || !runtest.Same(res.IMA, x) || len(f.applied) != 2 {
+	if res, _ := f.on(t, run.Run{Job: job, Sink: f}); res.Err != partial || !tree.Same(res.IMA, x) || len(f.applied) != 2 {
 		t.Errorf("%v, %x", res.Err, res.IMA)
 	}
 	// What cannot be put back is said with the first cause.
 	f = &fake{content: "x", attrs: setOld(), unchanged: []error{nil, changed, nil, changed, nil, changed}, apply: []error{nil, nil, nil, errTest}}
 	res, _ = f.on(t, run.Run{Job: job, Sink: f})
-	if want := run.ErrChanging.Error() + "; putting the old label back: made up"; fmt.Sprint(res.Err) != want || !errors.Is(res.Err, errTest) || !runtest.Same(res.IMA, x) {
+	if want := run.ErrChanging.Error() + "; putting the old label back: made up"; fmt.Sprint(res.Err) != want || !errors.Is(res.Err, errTest) || !tree.Same(res.IMA, x) {
 		t.Errorf("%v, %x", res.Err, res.IMA)
 	}
 }

@@ -1,7 +1,6 @@
 package runtest
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/attr"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/tree"
 	"imaseal/keys"
 )
 
@@ -79,13 +79,10 @@ func Right(t testing.TB, content string) []byte {
 // WantLabel compares the IMA label of a file in user.*; nil is none.
 func WantLabel(t testing.TB, name string, want []byte) {
 	t.Helper()
-	if got := Label(t, name, imaevm.AttrIMA); !Same(got, want) {
+	if got := Label(t, name, imaevm.AttrIMA); !tree.Same(got, want) {
 		t.Errorf("%s has label %x, want %x", filepath.Base(name), got, want)
 	}
 }
-
-// Same compares values, where nil is no attribute.
-func Same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
 // Key opens a key of testdata, such as p256, with its certificate.
 func Key(t testing.TB, name string) *keys.Key {

@@ -18,6 +18,7 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -214,6 +215,9 @@ func As[T any](f File) (T, bool) {
 		f = inner.Unwrap()
 	}
 }
+
+// Same reports whether two values of an attribute are the same; nil is none.
+func Same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
 // Value reads an attribute: nil for none.
 func Value(f File, name string) ([]byte, error) {

@@ -159,8 +159,8 @@ func compare(f tree.File, changes []Change) (labelState, error) {
 		switch {
 		case err != nil:
 			return isOther, err
-		case same(value, c.Old):
-		case same(value, c.New):
+		case tree.Same(value, c.Old):
+		case tree.Same(value, c.New):
 			state = isNew
 		default:
 			return isOther, nil
@@ -168,6 +168,3 @@ func compare(f tree.File, changes []Change) (labelState, error) {
 	}
 	return state, nil
 }
-
-// same compares values, where nil is no attribute.
-func same(a, b []byte) bool { return (a == nil) == (b == nil) && string(a) == string(b) }

@@ -88,7 +88,7 @@ func dryRun(t *testing.T, c Carrier) {
 	}
 	wantAll(t, got, report.Labelled)
 	for _, f := range files() {
-		if !runtest.Same(got[f.Name].IMA, runtest.Right(t, f.Content)) {
+		if !tree.Same(got[f.Name].IMA, runtest.Right(t, f.Content)) {
 			t.Errorf("%s would get %x", f.Name, got[f.Name].IMA)
 		}
 	}
@@ -126,7 +126,7 @@ func labels(t *testing.T, c Carrier) {
 		var size int64
 		for _, f := range files() {
 			size += int64(len(f.Content))
-			if res := got[f.Name]; res.Size != int64(len(f.Content)) || res.Bytes != res.Size || !runtest.Same(res.IMA, runtest.Right(t, f.Content)) {
+			if res := got[f.Name]; res.Size != int64(len(f.Content)) || res.Bytes != res.Size || !tree.Same(res.IMA, runtest.Right(t, f.Content)) {
 				t.Errorf("%s: %+v", f.Name, res)
 			}
 		}

@@ -256,7 +256,7 @@ func TestMappedOnOverlay(t *testing.T) {
 		}
 	}}
 	res := runtest.Run{Job: hashes(), Real: true, Source: read.source}.One(t, path)
-	if res.Outcome != report.Labelled || !stored || !runtest.Same(res.IMA, runtest.HashLabel(t, hash.SHA256, mapping)) {
+	if res.Outcome != report.Labelled || !stored || !tree.Same(res.IMA, runtest.HashLabel(t, hash.SHA256, mapping)) {
 		t.Errorf("%s, %v, label %x", res.Outcome, res.Err, res.IMA)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/stream"
 )
 
 // maxName bounds a name in a list: what is longer is no list.
@@ -113,7 +115,7 @@ func (l *List) reader(ctx context.Context) io.Reader {
 		return io.NewSectionReader(l.f, 0, 1<<62)
 	}
 	if f, ok := l.in.(*os.File); ok {
-		return &waitingReader{ctx: ctx, f: f}
+		return stream.NewReader(ctx, f)
 	}
 	return l.in
 }
@@ -122,28 +124,5 @@ func (l *List) reader(ctx context.Context) io.Reader {
 func (l *List) Close() {
 	if l.f != nil {
 		l.f.Close()
-	}
-}
-
-// A waitingReader reads a pipe or a terminal, whose writer may take its time,
-// and gives the cause of ctx when that ends.
-type waitingReader struct {
-	ctx context.Context
-	f   *os.File
-}
-
-// lookEvery is how long an interruption may go unnoticed, in milliseconds.
-const lookEvery = 100
-
-func (r *waitingReader) Read(b []byte) (int, error) {
-	for {
-		if r.ctx.Err() != nil {
-			return 0, context.Cause(r.ctx)
-		}
-		fds := []unix.PollFd{{Fd: int32(r.f.Fd()), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, lookEvery)
-		if n > 0 || err != nil && err != unix.EINTR {
-			return r.f.Read(b)
-		}
 	}
 }

@@ -171,7 +171,7 @@ func TestPromise3SlowWrite(t *testing.T) {
 					if !errors.Is(res.Err, r.want) {
 						t.Errorf("%s, %v", res.Outcome, res.Err)
 					}
-					if want := runtest.HashLabel(t, hash.SHA256, w.mem); r.want == nil && !runtest.Same(res.IMA, want) {
+					if want := runtest.HashLabel(t, hash.SHA256, w.mem); r.want == nil && !tree.Same(res.IMA, want) {
 						t.Errorf("label %x, want that of what was written", res.IMA)
 					}
 					w.f.Close()
