@@ -29,7 +29,7 @@ func (e *OutputError) Unwrap() error { return e.Err }
 // system has files without a name (O_TMPFILE). A pipe, or another device, gets
 // everything as it is written.
 type Out struct {
-	ctx    context.Context // that of the whole writing, for pipes
+	ctx    context.Context // that of the whole writing
 	f      *os.File
 	path   string      // for messages
 	real   string      // behind links
@@ -131,7 +131,11 @@ func (o *Out) openTemp() error {
 
 func (o *Out) openNamed() error {
 	temp := o.tempName()
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, newMode)
+	mode := fs.FileMode(newMode)
+	if o.was != nil {
+		mode = 0o600 // until Commit gives it that of the file whose place it takes
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err == nil {
 		o.f, o.temp = f, temp
 	}
@@ -158,6 +162,9 @@ func (o *Out) Replaces(f *os.File) bool {
 // Write implements io.Writer. The error is an *OutputError, or the cause of the
 // context, if that has ended.
 func (o *Out) Write(b []byte) (int, error) {
+	if o.ctx.Err() != nil {
+		return 0, context.Cause(o.ctx)
+	}
 	var n int
 	var err error
 	if o.isPipe {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -202,6 +203,11 @@ func TestReplace(t *testing.T) {
 		if read(t, old) != before {
 			t.Error("the old file is changed before Commit")
 		}
+		if o.temp != "" {
+			if info, err := os.Stat(o.temp); err != nil || info.Mode() != 0o600 {
+				t.Errorf("before Commit: %v, %v", info, err)
+			}
+		}
 		if err := o.Commit(); err != nil {
 			t.Fatal(err)
 		}
@@ -212,6 +218,25 @@ func TestReplace(t *testing.T) {
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSymlink {
 		t.Errorf("the link is %v, %v", info, err)
 	}
+}
+
+// TestWriteStops: nothing more is written when the context has ended, be there
+// nothing to wait for.
+func TestWriteStops(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	path := filepath.Join(t.TempDir(), "out")
+	o, err := Create(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	cancel(treetest.ErrStop)
+	if n, err := o.Write([]byte("y")); n != 0 || err != treetest.ErrStop {
+		t.Errorf("%d, %v", n, err)
+	}
+	o.Abort()
 }
 
 func TestCreateFails(t *testing.T) {

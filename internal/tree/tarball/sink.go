@@ -135,6 +135,9 @@ func (s *Sink) start() error {
 	if s.pos == 0 {
 		return nil
 	}
+	if s.header.Format == compress.None {
+		return s.out.Copy(s.a.f, 0, s.pos)
+	}
 	in, err := compress.NewReader(io.NewSectionReader(s.a.f, 0, s.a.stat.Size))
 	if err != nil {
 		return err
