@@ -130,14 +130,27 @@ func (k *Key) load(ctx context.Context) error {
 	if k.public, err = tpm2.Pub(*public); err != nil {
 		return &keyfile.UnsupportedError{Kind: fmt.Sprintf("TPM type 0x%x", uint16(public.Type))}
 	}
-	if k.file != nil && !k.file.EmptyAuth && !k.asked {
-		// tpm2-tools write so for keys without a passphrase, too: if there
-		// is nobody to ask, the key itself is.
+	if !k.asked && k.asksFirst(public) {
+		// If there is nobody to ask, the key itself is.
 		if k.ask(); ctx.Err() != nil {
 			return k.noAuth
 		}
 	}
 	return k.prove(ctx, p)
+}
+
+// asksFirst reports whether the passphrase is asked for before the key has shown
+// that it has one, which only a signature without it does. Such a signature is a
+// failed try of a key that is not exempt from the protection against dictionary
+// attacks (noDA). A right passphrase later does not take the try back, and too many
+// lock the TPM (TPM 2.0 Library, Part 1, "Dictionary Attack Protection"; Part 2,
+// TPMA_OBJECT). A file says whether there is a passphrase, but tpm2-tools write
+// that there is one for keys without, too.
+func (k *Key) asksFirst(public *tpm2.TPMTPublic) bool {
+	if k.file != nil {
+		return !k.file.EmptyAuth
+	}
+	return !public.ObjectAttributes.NoDA
 }
 
 // A parent is the key that another one was loaded under.
@@ -276,6 +289,8 @@ func (k *Key) askLate(ctx context.Context) error {
 		k.refuse = k.noAuth
 	case k.noAuth != nil:
 		k.refuse = k.noAuth
+	case len(k.auth) > 0: // asked first, maybe for a key without a passphrase
+		k.refuse = fmt.Errorf("%w; for a key without one, give none", &keyfile.PassphraseError{Wrong: true})
 	default:
 		k.refuse = &keyfile.PassphraseError{Wrong: true}
 	}

@@ -39,7 +39,9 @@ type Options struct {
 	// DefaultDevice.
 	Device string
 	// Ask asks for the passphrase of the key; nil means that nobody can be
-	// asked.
+	// asked. An empty answer is that of a key without one. A persistent key
+	// that counts failed tries is asked for it whether it has one or not: the
+	// key is tried without one only if there is no answer.
 	Ask keyfile.Ask
 	// Timeout bounds each command; 0 is a minute.
 	Timeout time.Duration

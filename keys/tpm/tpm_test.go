@@ -299,7 +299,7 @@ func TestLost(t *testing.T) {
 	m := keytest.NewTPM(t)
 	treetest.Leaks(t)
 	file := m.Generate("-algorithm", "EC", "-pkeyopt", "group:P-256", "-pkeyopt", "user-auth:secret")
-	m.Make("0x81000010", "-G", "ecc256:ecdsa", "-a", "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign")
+	m.Make("0x81000010", "-G", "ecc256:ecdsa", "-a", "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|sign")
 	asked := 0
 	var told []string
 	o := Options{Device: m.TCTI, Ask: answers(t, "secret", &asked), Notice: func(s string) { told = append(told, s) }}
