@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// A proxy passes commands on to a TPM and does something to the answers of
-// TPM2_Sign.
+// A proxy passes commands on to a TPM, does something to the answers of
+// TPM2_Sign, and refuses what it is told to.
 type proxy struct {
-	path  string
-	mu    sync.Mutex
-	fault func(answer []byte) []byte
+	path   string
+	mu     sync.Mutex
+	fault  func(answer []byte) []byte
+	refuse map[tpm2.TPMCC]uint32
 }
 
 func newProxy(t *testing.T, tpm string) *proxy {
@@ -52,12 +53,28 @@ func (p *proxy) set(fault func(answer []byte) []byte) {
 	p.fault = fault
 }
 
+// refuses sets a code that is the answer to a command in place of the TPM's; 0 is
+// none.
+func (p *proxy) refuses(command tpm2.TPMCC, rc uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = map[tpm2.TPMCC]uint32{command: rc}
+}
+
 // serve serves one command.
 func (p *proxy) serve(conn net.Conn, tpm string) {
 	defer conn.Close()
 	command := make([]byte, maxMessage)
 	n, err := conn.Read(command)
 	if err != nil {
+		return
+	}
+	name := tpm2.TPMCC(binary.BigEndian.Uint32(command[6:]))
+	p.mu.Lock()
+	rc := p.refuse[name]
+	p.mu.Unlock()
+	if rc != 0 {
+		conn.Write(code(rc)(nil))
 		return
 	}
 	to, err := net.Dial("unix", tpm)
@@ -72,7 +89,7 @@ func (p *proxy) serve(conn net.Conn, tpm string) {
 	p.mu.Lock()
 	fault := p.fault
 	p.mu.Unlock()
-	if fault != nil && tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == tpm2.TPMCCSign {
+	if fault != nil && name == tpm2.TPMCCSign {
 		answer = fault(answer)
 	}
 	conn.Write(answer)

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -116,14 +117,20 @@ func (k *Key) sign(ctx context.Context, algorithm tpm2.TPMAlgID, digest []byte) 
 }
 
 // load loads the key, finds out whether it can be used and, the first time, what
-// passphrase it has.
-func (k *Key) load(ctx context.Context) error {
+// passphrase it has. After an error the key is not loaded: without what proves its
+// passphrase it would be refused as one of which that is wrong.
+func (k *Key) load(ctx context.Context) (err error) {
 	l, public, p, err := k.find(ctx)
 	if err != nil {
 		return err
 	}
 	k.loaded = l
 	defer p.flush(ctx, k.link)
+	defer func() {
+		if err != nil {
+			k.forget()
+		}
+	}()
 	if err := usable(public); err != nil {
 		return err
 	}
@@ -133,7 +140,7 @@ func (k *Key) load(ctx context.Context) error {
 	if !k.asked && k.asksFirst(public) {
 		// If there is nobody to ask, the key itself is.
 		if k.ask(); ctx.Err() != nil {
-			return k.noAuth
+			return cmp.Or(k.noAuth, context.Cause(ctx))
 		}
 	}
 	return k.prove(ctx, p)
@@ -279,12 +286,16 @@ func (k *Key) ask() {
 }
 
 // askLate asks for the passphrase after the key has shown that it has one. The
-// error is final.
+// error is final, but for one of the TPM after the answer.
 func (k *Key) askLate(ctx context.Context) error {
 	switch {
 	case !k.asked:
 		if k.ask(); k.noAuth == nil {
-			return k.prove(ctx, nil)
+			err := k.prove(ctx, nil)
+			if err != nil {
+				k.forget() // and the next use proves it when it loads the key
+			}
+			return err
 		}
 		k.refuse = k.noAuth
 	case k.noAuth != nil:
@@ -316,6 +327,13 @@ func (k *Key) prove(ctx context.Context, p *parent) error {
 	}
 	k.loaded.session, k.loaded.key.Auth = session, session
 	return nil
+}
+
+// forget flushes the key though what wanted it may be interrupted.
+func (k *Key) forget() {
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	k.unload(ctx)
 }
 
 // unload flushes the key.

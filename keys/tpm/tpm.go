@@ -152,14 +152,13 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 // Close flushes the key out of the TPM and closes the device. It must not be
 // called before the calls of Sign have returned.
 func (k *Key) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closing)
-	defer cancel()
-	k.unload(ctx)
+	k.forget()
 	clear(k.auth)
 	return k.link.Close()
 }
 
-// closing is how long flushing the key at the end may take.
+// closing is how long flushing the key may take when nothing is to be done with it
+// any more.
 const closing = 5 * time.Second
 
 // A RefusedError says why a key cannot be used.
