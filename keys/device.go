@@ -30,6 +30,7 @@ type device struct {
 	backend
 	source string
 	notice func(text string)
+	public crypto.PublicKey // of the opening, which labels are made for
 
 	mu     sync.Mutex
 	failed int   // signatures in a row
@@ -41,10 +42,13 @@ func newDevice(b backend, source string, notice func(string)) *device {
 	if notice == nil {
 		notice = func(string) {}
 	}
-	return &device{backend: b, source: source, notice: notice}
+	return &device{backend: b, source: source, notice: notice, public: b.Public()}
 }
 
-// Sign asks the device for a signature and checks it with the public key. What
+// Public returns the public key that the device had when it was opened.
+func (d *device) Public() crypto.PublicKey { return d.public }
+
+// Sign asks the device for a signature and checks it with that public key. What
 // fails with a temporary error is tried again, four times in all. After three
 // signatures in a row that failed it gives up, and every call fails at once
 // with a *GivenUpError. The error for a signature over something else wraps
@@ -58,7 +62,7 @@ func (d *device) Sign(ctx context.Context, digest []byte, opts crypto.SignerOpts
 	}
 	for try := 0; ; try++ {
 		sig, err := d.backend.Sign(ctx, digest, opts)
-		if err == nil && !verifies(d.Public(), digest, opts.HashFunc(), sig) {
+		if err == nil && !verifies(d.public, digest, opts.HashFunc(), sig) {
 			err = ErrOwnSignature
 		}
 		switch {

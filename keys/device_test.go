@@ -226,6 +226,33 @@ func TestDeviceSignsSomethingElse(t *testing.T) {
 	}
 }
 
+// TestDeviceBecomesAnother has a device with another key after a while, which it
+// says itself, as one does that was loaded anew.
+func TestDeviceBecomesAnother(t *testing.T) {
+	for _, keys := range [][2]crypto.Signer{{newP256(t), newP256(t)}, {newRSA(t), newP256(t)}} {
+		f := &fake{Signer: keys[0], public: keys[0].Public()}
+		k, err := newKey(t.Context(), f, &material{source: "tpm:x"}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := hash.Sum(hash.SHA256, []byte("content"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Signer, f.public = keys[1], keys[1].Public()
+		if sig, err := k.SignDigest(t.Context(), d); sig != nil || !errors.Is(err, ErrOwnSignature) {
+			t.Errorf("%s: %x, %v", k.Kind(), sig, err)
+		}
+		if public := k.Signer(t.Context()).Public(); public != keys[0].Public() {
+			t.Errorf("%s: another public key", k.Kind())
+		}
+		f.Signer = keys[0]
+		if _, err := k.SignDigest(t.Context(), d); err != nil {
+			t.Errorf("%s: %v", k.Kind(), err)
+		}
+	}
+}
+
 type mistaken struct {
 	fake
 	wrong bool

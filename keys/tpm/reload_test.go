@@ -73,3 +73,45 @@ func TestInterruptedAnswer(t *testing.T) {
 		t.Errorf("%v, %v", k, err)
 	}
 }
+
+// TestAnotherKey finds another key at the handle when the key is loaded again. It
+// neither signs nor is tried with the passphrase.
+func TestAnotherKey(t *testing.T) {
+	m := keytest.NewTPM(t)
+	treetest.Leaks(t)
+	const attributes = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign"
+	p := newProxy(t, strings.TrimPrefix(m.TCTI, "swtpm:path="))
+	for _, passphrase := range []string{"", "secret"} {
+		m.Make("0x81000010", "-G", "ecc256:ecdsa", "-p", passphrase, "-a", attributes)
+		asked := 0
+		k, err := Open(t.Context(), "tpm:0x81000010", Options{Device: p.TCTI(), Ask: answers(t, passphrase, &asked)})
+		opened(t, k, err)
+		signs(t, k, hash.SHA256)
+		first := k.Public()
+		for _, kind := range []string{"ecc256:ecdsa", "rsa2048:rsassa"} {
+			m.Tool("tpm2_evictcontrol", "-C", "o", "-c", "0x81000010")
+			m.Make("0x81000010", "-G", kind, "-p", "other", "-a", attributes)
+			keytest.Run(t, "tpm2_dictionarylockout", "-c")
+			const handle = 0x18b
+			p.refuses(tpm2.TPMCCSign, handle) // until it is loaded anew
+			if _, err := k.Sign(t.Context(), make([]byte, 32), crypto.SHA256); err == nil {
+				t.Error("signed though the TPM refuses it")
+			}
+			p.refuses(tpm2.TPMCCSign, 0)
+			for range 2 {
+				sig, err := k.Sign(t.Context(), make([]byte, 32), crypto.SHA256)
+				if r, ok := errors.AsType[*RefusedError](err); !ok || sig != nil || r.Why != "the TPM has another key there than when it was opened" {
+					t.Errorf("%s: %x, %v", kind, sig, err)
+				}
+			}
+			if n := failedTries(t); k.Public() != first || n != 0 {
+				t.Errorf("%s: public key %v, was %v; %d failed tries", kind, k.Public(), first, n)
+			}
+		}
+		k.Close()
+		m.Tool("tpm2_evictcontrol", "-C", "o", "-c", "0x81000010")
+		if n := transient(t); n != 0 {
+			t.Errorf("%d objects are left in the TPM", n)
+		}
+	}
+}

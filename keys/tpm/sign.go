@@ -134,8 +134,8 @@ func (k *Key) load(ctx context.Context) (err error) {
 	if err := usable(public); err != nil {
 		return err
 	}
-	if k.public, err = tpm2.Pub(*public); err != nil {
-		return &keyfile.UnsupportedError{Kind: fmt.Sprintf("TPM type 0x%x", uint16(public.Type))}
+	if err := k.same(public); err != nil {
+		return err
 	}
 	if !k.asked && k.asksFirst(public) {
 		// If there is nobody to ask, the key itself is.
@@ -144,6 +144,21 @@ func (k *Key) load(ctx context.Context) (err error) {
 		}
 	}
 	return k.prove(ctx, p)
+}
+
+// same sees to it that what is loaded is the key of the first time. Another one may
+// be at its handle by now.
+func (k *Key) same(loaded *tpm2.TPMTPublic) error {
+	public, err := tpm2.Pub(*loaded)
+	switch {
+	case err != nil:
+		return &keyfile.UnsupportedError{Kind: fmt.Sprintf("TPM type 0x%x", uint16(loaded.Type))}
+	case k.public == nil:
+		k.public = public
+	case !k.public.(interface{ Equal(crypto.PublicKey) bool }).Equal(public):
+		return &RefusedError{"the TPM has another key there than when it was opened"}
+	}
+	return nil
 }
 
 // asksFirst reports whether the passphrase is asked for before the key has shown

@@ -56,7 +56,7 @@ type Key struct {
 	link   *link
 	file   *tss.TPMKey // nil for a persistent key
 	handle tpm2.TPMHandle
-	public crypto.PublicKey
+	public crypto.PublicKey // of the first time it was loaded, and not set again
 
 	// busy holds an element while the TPM does something. It guards what
 	// follows.
