@@ -219,3 +219,41 @@ func TestIsFile(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesLikeReferences has files whose names only begin like other references.
+func TestFilesLikeReferences(t *testing.T) {
+	text, err := os.ReadFile(vectors.Path(t, "keys/p256.key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"env", "tpm", "pkcs11", "-:x", "-x", "ENV:x", "envy:x", "./tpm:0x81000001"} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := keys.Check(name, ""); err != nil || !keys.IsFile(name) {
+			t.Errorf("%s: %v, a file: %v", name, err, keys.IsFile(name))
+		}
+		k, err := keys.Open(t.Context(), name, nil, keys.Options{Stdin: strings.NewReader("x")})
+		if err != nil || k.Source() != name {
+			t.Errorf("%s: %v, %v", name, k, err)
+		}
+	}
+}
+
+// TestSchemesOfOurOwn has references that would be those of programs, too. Before
+// and after opening they are the same kind.
+func TestSchemesOfOurOwn(t *testing.T) {
+	for ref, want := range map[string]string{
+		"tpm://0x81000001":                   `key "tpm://0x81000001": "//0x81000001" is not the handle of a persistent key, such as 0x81000001`,
+		"pkcs11://object=x?pin-value=s3cret": `key "pkcs11://object=x": PKCS#11 URI: unknown attribute "//object"`,
+	} {
+		_, err := keys.Open(t.Context(), ref, nil, keys.Options{})
+		if check := keys.Check(ref, ""); check == nil || err == nil || err.Error() != check.Error() || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, after %v, want %s", ref, err, check, want)
+		}
+		if keys.IsFile(ref) {
+			t.Errorf("%s is a file", ref)
+		}
+	}
+}

@@ -11,11 +11,11 @@
 //	tpm:HANDLE     in a TPM, see package tpm; a FILE can be a key of one, too
 //	SCHEME://REST  behind a program, see package program
 //
-// A file whose name looks like another one of these is written "./env:x". A kind
-// of key that is not in a file has a package of its own, which returns a backend,
-// and a line in openBackend. What is not in the memory of this process is tried
-// again when it fails for a moment, given up when it fails for good, and each of
-// its signatures is checked with the public key.
+// A file whose name looks like another one of these is written "./env:x"; "env" and
+// "-:x" do not. A kind of key that is not in a file has a package of its own, which
+// returns a backend, and a line in kindOf and in openBackend. What is not in the
+// memory of this process is tried again when it fails for a moment, given up when it
+// fails for good, and each of its signatures is checked with the public key.
 //
 // # Key ids
 //

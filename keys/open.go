@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -108,16 +107,53 @@ func Open(ctx context.Context, ref string, ask keyfile.Ask, o Options) (*Key, er
 	return k, nil
 }
 
+// A refKind is a kind of key reference.
+type refKind int
+
+const (
+	inFile refKind = iota
+	onStdin
+	inVariable
+	inToken
+	inTPM
+	behindProgram
+)
+
+// variableScheme is what the references of keys in variables begin with.
+const variableScheme = "env:"
+
+// kindOf is the one list of what references look like: a scheme counts with its
+// colon only, and one of our own counts before a program's.
+func kindOf(ref string) refKind {
+	_, isProgram := program.Scheme(ref)
+	switch {
+	case ref == "-":
+		return onStdin
+	case strings.HasPrefix(ref, variableScheme):
+		return inVariable
+	case strings.HasPrefix(ref, pkcs11.Scheme):
+		return inToken
+	case strings.HasPrefix(ref, tpm.Scheme):
+		return inTPM
+	case isProgram:
+		return behindProgram
+	}
+	return inFile
+}
+
 // Check says what is wrong with a reference, and with the name of a TPM, that can
 // be said before anything is opened.
 func Check(ref, device string) error {
+	if device != "" {
+		if err := tpm.CheckDevice(device); err != nil {
+			return err
+		}
+	}
 	var err error
-	switch {
-	case device != "" && tpm.CheckDevice(device) != nil:
-		return tpm.CheckDevice(device)
-	case strings.HasPrefix(ref, tpm.Scheme):
+	switch kindOf(ref) {
+	case inTPM:
 		err = tpm.Check(ref)
-	case strings.HasPrefix(ref, pkcs11.Scheme):
+	case inToken:
 		err = pkcs11.Check(ref)
 	}
 	if err != nil {
@@ -128,19 +164,14 @@ func Check(ref, device string) error {
 
 // sourceOf is a reference as it is shown: a URI without what may be a PIN.
 func sourceOf(ref string) string {
-	if strings.HasPrefix(ref, pkcs11.Scheme) {
+	if kindOf(ref) == inToken {
 		ref, _, _ = strings.Cut(ref, "?")
 	}
 	return ref
 }
 
 // IsFile reports whether ref names a file, which may hold public keys too.
-func IsFile(ref string) bool {
-	if _, ok := program.Scheme(ref); ok || ref == "-" {
-		return false
-	}
-	return !slices.ContainsFunc([]string{pkcs11.Scheme, "env:", tpm.Scheme}, func(p string) bool { return strings.HasPrefix(ref, p) })
-}
+func IsFile(ref string) bool { return kindOf(ref) == inFile }
 
 // withCertificates returns a key in a device and the certificates that came with
 // it, looked at as those in files are.
@@ -153,17 +184,16 @@ func withCertificates(b backend, source string, list []*x509.Certificate) (backe
 	return b, &material{source: source, certs: certs}, nil
 }
 
-// openBackend is the one list of the kinds of key references.
+// openBackend is the one list of what opens the kinds of key references.
 func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
-	if _, ok := program.Scheme(ref); ok {
+	switch kindOf(ref) {
+	case behindProgram:
 		k, err := program.Open(ctx, ref, program.Options{Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice})
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
 		}
 		return withCertificates(k, ref, k.Certificates())
-	}
-	switch scheme, _, _ := strings.Cut(ref, ":"); scheme {
-	case "pkcs11":
+	case inToken:
 		source := sourceOf(ref)
 		k, err := pkcs11.Open(ctx, ref, pkcs11.Options{
 			Ask: ask, PIN: o.env(pinVariable), Jobs: o.Jobs, Timeout: o.Timeout, Notice: o.Notice,
@@ -172,11 +202,11 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 			return nil, nil, fmt.Errorf("key %q: %w", source, err)
 		}
 		return withCertificates(k, source, k.Certificates())
-	case "env":
+	case inVariable:
 		return openEnv(ctx, ref, ask, o)
-	case "-":
+	case onStdin:
 		return openStdin(ctx, ask, o)
-	case "tpm":
+	case inTPM:
 		k, err := tpm.Open(ctx, ref, o.tpm(ask))
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %q: %w", ref, err)
@@ -189,7 +219,7 @@ func openBackend(ctx context.Context, ref string, ask keyfile.Ask, o Options) (b
 // openEnv opens the private key in a variable of the environment, which holds
 // what would be in a file.
 func openEnv(ctx context.Context, ref string, ask keyfile.Ask, o Options) (backend, *material, error) {
-	text := o.env(strings.TrimPrefix(ref, "env:"))
+	text := o.env(strings.TrimPrefix(ref, variableScheme))
 	if len(text) == 0 {
 		return nil, nil, fmt.Errorf("key %q: there is no such variable, or it is empty", ref)
 	}
