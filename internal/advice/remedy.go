@@ -2,10 +2,12 @@ package advice
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"imaseal/internal/appraise"
+	"imaseal/internal/plan"
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
@@ -22,6 +24,7 @@ type Remedy struct {
 	EVM      []Option // for commands that make EVM labels
 	NoUUID   bool     // for those that make HMACs
 	TargetFS string   // "" if the files stay where they are
+	Archive  string   // the PATH of the archive that the files are in, "" for none
 	Policy   policy.Policy
 	HasHMAC  bool // the kernel has an HMAC key
 	// Magic returns the superblock magic of the file system that a path is on.
@@ -80,7 +83,11 @@ func (r Remedy) silent(g report.Group) []string {
 	case g.Reasons.Has(appraise.CrashesKernel):
 		return r.relabel(g, "before a kernel with the key sees them:", "--replace-signatures")
 	case g.Reasons.Has(appraise.NotWritable):
-		return []string{"where they must be writable: imaseal hash --replace-signatures PATH, and a policy that demands no signature of them"}
+		where := "PATH"
+		if r.Archive != "" {
+			where = strings.Join(r.archive(), " ")
+		}
+		return []string{"where they must be writable: imaseal hash --replace-signatures " + where + ", and a policy that demands no signature of them"}
 	}
 	return nil
 }
@@ -89,20 +96,20 @@ func (r Remedy) silent(g report.Group) []string {
 func (r Remedy) special(g report.Group, cause appraise.Cause) []string {
 	switch cause {
 	case appraise.MissingHMAC:
-		return r.relabelEVM(g, "EVM is active, and they have no EVM label; from a kernel where it is not")
+		return r.relabelEVM(g, "EVM is active, and they have no EVM label", "from a kernel where it is not")
 	case appraise.InvalidHMAC:
-		return r.relabelEVM(g, "their EVM label does not fit (metadata, inode or content's label changed, or the kernel lacks the key); from a kernel where EVM is not active")
+		return r.relabelEVM(g, "their EVM label does not fit (metadata, inode or content's label changed, or the kernel lacks the key)", "from a kernel where EVM is not active")
 	case appraise.InvalidImmutable:
-		return r.relabelEVM(g, "the portable EVM signature does not fit (metadata or content's label changed), or the kernel lacks its key (--key CERT names more)", "--replace-signatures")
+		return r.relabelEVM(g, "the portable EVM signature does not fit (metadata or content's label changed), or the kernel lacks its key (--key CERT names more)", "", "--replace-signatures")
 	case appraise.NoVerityDigest:
-		return r.relabel(g, "the policy compares fs-verity digests, and they have none: fsverity enable FILE, for each, and then", "--key KEY", "--cert CERT")
+		return r.relabelVerity(g, "the policy compares fs-verity digests, and they have none: fsverity enable FILE, for each, and then")
 	case appraise.InvalidVeritySignature:
 		if !r.demandsVerity() {
 			return r.relabel(g, "their label is of the type for fs-verity, which the policy does not compare; hash them:", "--replace-signatures")
 		}
 		fallthrough
 	case appraise.VeritySignatureRequired:
-		return r.relabel(g, "the policy demands a signature over the fs-verity digest:", "--key KEY", "--cert CERT")
+		return r.relabelVerity(g, "the policy demands a signature over the fs-verity digest:")
 	case appraise.Unverifiable:
 		return []string{"the kernel cannot see changes on this file system: exclude it in the policy, or boot without fail_securely"}
 	case appraise.UnknownCause:
@@ -111,12 +118,25 @@ func (r Remedy) special(g report.Group, cause appraise.Cause) []string {
 	return nil
 }
 
+// relabelVerity is the command that signs the group's fs-verity digests, which
+// files in an archive have not.
+func (r Remedy) relabelVerity(g report.Group, why string) []string {
+	if r.Archive != "" {
+		return []string{"the policy compares fs-verity digests, which files get where they are unpacked: label them there"}
+	}
+	return r.relabel(g, why, "--key KEY", "--cert CERT")
+}
+
 // relabelEVM is the command that gives the group's files EVM labels that the
-// kernel takes. One without an HMAC key takes signatures only, which relabel
-// makes for files of class sign.
-func (r Remedy) relabelEVM(g report.Group, why string, options ...string) []string {
+// kernel takes, from one that lets them be written, if not every kernel does. One
+// without an HMAC key takes signatures only, which relabel makes for files of class
+// sign; in an archive there can be no others.
+func (r Remedy) relabelEVM(g report.Group, why, from string, options ...string) []string {
 	r.Options = slices.Concat(r.Options, r.EVM)
-	if !r.HasHMAC {
+	if from != "" && r.Archive == "" {
+		why += "; " + from
+	}
+	if !r.HasHMAC || r.Archive != "" {
 		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
 		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
 	}
@@ -160,6 +180,8 @@ func (r Remedy) exclusions(g report.Group) []string {
 // learn says how what is undecided can be decided.
 func (r Remedy) learn(g report.Group) []string {
 	switch {
+	case r.Archive != "" && r.TargetFS == "" && g.Reasons.Has(appraise.Conditional):
+		return []string{"--target-fs TYPE names the file system that the files will be on, which the policy asks for"}
 	case g.Reasons.Has(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked, appraise.UncheckedEVM):
 		return []string{"--key CERT names the certificates that the kernel will have"}
 	case g.Reasons.Has(appraise.NoHMACKey):
@@ -181,10 +203,38 @@ func (r Remedy) relabel(g report.Group, why string, options ...string) []string 
 		words = append(words, "--"+o.Name+" "+shellWord(o.Value))
 	}
 	words = append(words, options...)
+	if r.Archive != "" {
+		words = append(words, r.includes(g)...)
+		words = append(words, r.archive()...)
+		return []string{why, strings.Join(words, " ")}
+	}
 	for _, place := range g.Places {
 		words = append(words, shellWord(place))
 	}
 	return []string{why, strings.Join(words, " ")}
+}
+
+// archive are the words by which a command takes the archive and writes another.
+func (r Remedy) archive() []string { return []string{shellWord(r.Archive), "--output", "NEWFILE"} }
+
+// includes are the options that select the places of a group in the archive; none
+// where one of them is all of it, which has no name in there.
+func (r Remedy) includes(g report.Group) []string {
+	file, _ := plan.IsArchive(r.Archive)
+	var words []string
+	for _, place := range g.Places {
+		rel, ok := strings.CutPrefix(path.Clean(place), path.Clean(file)+":")
+		if !ok {
+			return nil
+		}
+		words = append(words, "--include "+shellWord("/"+globless(rel)))
+	}
+	return words
+}
+
+// globless returns the pattern that matches this path and no other.
+func globless(rel string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`, `}`, `\}`).Replace(rel)
 }
 
 // shellWord quotes what a shell would not take as it is.
