@@ -166,7 +166,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if err != nil {
 		return err
 	}
-	job, err := p.openJudge(r, t, pol.Policy)
+	job, err := p.openJudge(ctx, r, t, pol.Policy)
 	if err != nil {
 		return err
 	}
@@ -230,12 +230,12 @@ func (p Program) openKeyedTarget(r checkRequest) (*target.Target, error) {
 }
 
 // openJudge makes ready what judges files.
-func (p Program) openJudge(r checkRequest, t *target.Target, pol policy.Policy) (*judge.Judge, error) {
+func (p Program) openJudge(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) (*judge.Judge, error) {
 	keys, state := t.Keys(), t.State()
 	j := &judge.Judge{
 		Policy: pol, Place: placeOf(r.policy.targetFS, r.target),
 		Operations: r.use.operations, Subject: r.use.subject,
-		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: slices.ContainsFunc(r.Trees(), isRootTree),
+		Moves: r.policy.targetFS != "" || r.target.UUID != nil, IsRoot: p.isRoot(ctx, r.Selection),
 		Kernel: appraise.Kernel{
 			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},

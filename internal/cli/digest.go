@@ -1,21 +1,28 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"imaseal/internal/plan"
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
 	"imaseal/internal/target"
+	"imaseal/internal/tree/tarball"
 )
 
 // checkDigest refuses labels that the target's kernel cannot check, or not from
 // the first file on. Of the running kernel it is not said that it is the target:
 // where nothing tells that it is, there is only a warning.
-func (p Program) checkDigest(r labelRequest, t *target.Target) error {
-	has, isRoot := t.Digest(r.Algo), slices.ContainsFunc(r.Trees(), isRootTree)
+func (p Program) checkDigest(ctx context.Context, r labelRequest, t *target.Target) error {
+	has := t.Digest(r.Algo)
+	if has != policy.Absent && has != policy.Module {
+		return nil
+	}
+	isRoot := p.isRoot(ctx, r.Selection)
 	isMeant := !t.Running || isRoot
 	switch {
 	case has == policy.Absent && (isMeant || r.policy != nil):
@@ -36,10 +43,30 @@ func (p Program) checkDigest(r labelRequest, t *target.Target) error {
 	return nil
 }
 
-// isRootTree reports whether a tree holds what a kernel starts when it has
-// mounted its root file system. Kernel: kernel_init(), init/main.c.
+// rootNames are what a kernel starts when it has mounted its root file system.
+// Kernel: kernel_init(), init/main.c.
+var rootNames = []string{"sbin/init", "etc/init", "bin/init", "bin/sh"}
+
+// isRoot reports whether a tree holds what a kernel starts, or may hold it: an
+// archive that can be read only once does not tell beforehand.
+func (p Program) isRoot(ctx context.Context, s plan.Selection) bool {
+	file, ok := s.Archive()
+	if !ok {
+		return slices.ContainsFunc(s.Trees(), isRootTree)
+	}
+	if info, err := os.Stat(file); file != "-" && err == nil && !info.Mode().IsRegular() {
+		return true // to open and close a fifo would end who writes to it
+	}
+	a, err := tarball.Open(file, p.Stdin, tarball.Config{})
+	if err != nil {
+		return false // the run will report it
+	}
+	defer a.Close()
+	return !a.Countable() || a.Holds(ctx, rootNames)
+}
+
 func isRootTree(path string) bool {
-	return slices.ContainsFunc([]string{"sbin/init", "etc/init", "bin/init", "bin/sh"}, func(name string) bool {
+	return slices.ContainsFunc(rootNames, func(name string) bool {
 		_, err := os.Lstat(filepath.Join(path, name))
 		return err == nil
 	})

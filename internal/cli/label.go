@@ -195,7 +195,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	if err := p.openInputs(l, r, t); err != nil {
 		return err
 	}
-	if err := p.chooseAlgorithm(&r, l, t); err != nil {
+	if err := p.chooseAlgorithm(ctx, &r, l, t); err != nil {
 		return err
 	}
 	signature := 0 // bytes of a label
@@ -246,7 +246,7 @@ func signingCost(key *keys.Key, jobs int, kinds map[plan.Class]imaevm.Type) int6
 
 // chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
 // asked for, or that the policy allows.
-func (p Program) chooseAlgorithm(r *labelRequest, l *label.Labeller, t *target.Target) error {
+func (p Program) chooseAlgorithm(ctx context.Context, r *labelRequest, l *label.Labeller, t *target.Target) error {
 	if r.policy != nil {
 		var err error
 		if l.Policy, err = choosePolicy(*r, t); err != nil {
@@ -259,7 +259,7 @@ func (p Program) chooseAlgorithm(r *labelRequest, l *label.Labeller, t *target.T
 		}
 	}
 	l.Algo = r.Algo
-	return p.checkDigest(*r, t)
+	return p.checkDigest(ctx, *r, t)
 }
 
 // stale says what becomes of files that have an EVM label and get no new one.

@@ -248,18 +248,12 @@ func (a *Archive) Countable() bool {
 
 // Count implements tree.Counter.
 func (a *Archive) Count(ctx context.Context, each func(size int64)) error {
-	if !a.Countable() {
-		return nil
-	}
-	in := newSeeker(ctx, a.f, a.stat.Size)
 	s := selection{cfg: &a.cfg}
-	for r := tarfile.NewReader(in); ; {
-		e, err := r.Next()
-		if err != nil {
-			return nil
-		}
+	a.each(ctx, func(e *tarfile.Entry) bool {
 		if found := s.found(e); found.wants && found.skip == "" && found.err == nil {
 			each(e.Size)
 		}
-	}
+		return true
+	})
+	return nil
 }
