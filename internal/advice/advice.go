@@ -199,9 +199,11 @@ func ofPolicy(err error) (reason.Code, string) {
 // Root is what helps where the kernel lets only root do something.
 const Root = "run as root"
 
-// Words for file systems that cannot be written to, or hold no attributes.
+// Words for file systems that cannot be written to, where a tree is or where a file
+// would be made, or that hold no attributes.
 const (
 	ReadOnly     = "mount it read-write (mount -o remount,rw), or use --dry-run"
+	ReadOnlyFile = "mount it read-write (mount -o remount,rw), or name a file elsewhere"
 	NoAttributes = "ext4, xfs, btrfs and f2fs hold security.* attributes; vfat and iso9660 do not"
 )
 

@@ -37,6 +37,8 @@ func ofArchive(err error) (reason.Code, string) {
 		return "temporary-file", "--tmpdir names a directory with more room"
 	case is[*stream.OutputError](err) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):
 		return "no-space", "free some space, or name an --output elsewhere; nothing was left"
+	case is[*stream.OutputError](err) && errors.Is(err, unix.EROFS):
+		return "read-only", ReadOnlyFile
 	case is[*stream.OutputError](err):
 		return "output", ""
 	case is[*tarfile.UnsupportedError](err):

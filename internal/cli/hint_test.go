@@ -9,10 +9,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/advice"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/host"
 	"imaseal/internal/label"
 	"imaseal/internal/run"
+	"imaseal/internal/stream"
 	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
@@ -41,7 +43,9 @@ func TestHint(t *testing.T) {
 		{run.ErrChanging, "stop what writes to the file"},
 		{fmt.Errorf("%w: type 0x77", label.ErrUnknownLabel), "look at it with imaseal show FILE; --force"},
 		{errReadOnly, "mount it read-write"},
-		{fmt.Errorf("writing security.ima: %w", unix.EROFS), "mount it read-write"},
+		{fmt.Errorf("writing security.ima: %w", unix.EROFS), advice.ReadOnly},
+		{&stream.OutputError{Path: "x", Err: unix.EROFS}, advice.ReadOnlyFile},
+		{&stream.OutputError{Path: "x", Err: unix.EACCES}, ""},
 		{fmt.Errorf("reading security.ima: %w", unix.EOPNOTSUPP), "ext4, xfs"},
 		{fmt.Errorf("writing security.ima: %w", unix.ENOSPC), "free some space"},
 		{&run.ReportError{Err: unix.ENOSPC, Last: true}, ""},

@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
+	"imaseal/internal/advice"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys"
@@ -110,7 +112,11 @@ func (p Program) writeFiles(command string, files []madeFile, o makingOptions) e
 	for i, f := range files {
 		plain[i] = f.File
 	}
-	if err := keyfile.WriteFiles(plain, o.force); err != nil {
+	err := keyfile.WriteFiles(plain, o.force)
+	if errors.Is(err, unix.EROFS) {
+		return &advisedError{err: err, code: "read-only", advice: advice.ReadOnlyFile}
+	}
+	if err != nil {
 		return err
 	}
 	for _, f := range files {

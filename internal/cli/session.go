@@ -194,8 +194,11 @@ func (s *session) createLog() error {
 		return nil
 	}
 	advised := &advisedError{err: fmt.Errorf("--undo-log %s: %w", report.Quote(s.plan.UndoLog), pathless(err))}
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		advised.advice = "an undo log is never overwritten: name another file, or move that one away"
+	case errors.Is(err, unix.EROFS):
+		advised.advice = advice.ReadOnlyFile
 	}
 	return advised
 }
