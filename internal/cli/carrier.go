@@ -57,19 +57,6 @@ func refuseForArchive(s plan.Selection, o ...given) error {
 	return nil
 }
 
-// refuseStdin refuses options that read standard input where the archive does.
-func refuseStdin(s plan.Selection, o ...given) error {
-	if file, _ := s.Archive(); file != "-" {
-		return nil
-	}
-	for _, g := range o {
-		if g.is {
-			return conflict("the archive and --"+g.name+" both are standard input", "name a file for one of them")
-		}
-	}
-	return nil
-}
-
 // checkArchiveOutput refuses a report where the archive goes.
 func checkArchiveOutput(r plan.Plan, o outputOptions) error {
 	if r.Output == "-" && o.json {

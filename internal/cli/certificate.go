@@ -66,7 +66,8 @@ const maxCommonName = 64
 // plan refuses what no command that makes certificates takes.
 func (o *certOptions) plan(args []string) (certRequest, error) {
 	r := certRequest{o.out, o.name, defaultDays, o.ca, o.caKey, o.passphrase, o.tpm, o.making}
-	if err := checkKey(o.caKey, o.tpm); err != nil {
+	err := firstError(checkKey(o.caKey, o.tpm), readStdinOnce(reading("ca-key", o.caKey), reading("passphrase-file", o.passphrase.file)))
+	if err != nil {
 		return r, err
 	}
 	if o.days != nil {

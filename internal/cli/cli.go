@@ -97,7 +97,7 @@ func Main(ctx context.Context, p Program) int {
 // grammar is what the arguments may be.
 func (p Program) grammar() cmdline.Grammar {
 	return cmdline.Grammar{
-		App: p.app(), Options: enumerated, Stdin: readStdin,
+		App: p.app(), Options: enumerated,
 		Arguments: map[string]func() []string{"completion": completionShells},
 	}
 }

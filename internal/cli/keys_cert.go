@@ -41,7 +41,9 @@ func (o *keysCertOptions) plan(args []string) (keysCertRequest, error) {
 	if o.key == "" {
 		return r, conflict("no private key is given", "--key KEY")
 	}
-	if err := checkKey(o.key, o.tpm); err != nil {
+	err = firstError(checkKey(o.key, o.tpm),
+		readStdinOnce(reading("key", o.key), reading("ca-key", o.caKey), reading("passphrase-file", o.passphrase.file)))
+	if err != nil {
 		return r, err
 	}
 	if o.request {

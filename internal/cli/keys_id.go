@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -36,12 +35,12 @@ func (o *keysIDOptions) plan(files []string) (keysIDRequest, error) {
 	if len(files) == 0 {
 		return keysIDRequest{}, conflict("no FILE is given", "name keys or certificates")
 	}
-	stdin := slices.Index(files, "-")
-	if stdin >= 0 && slices.Contains(files[stdin+1:], "-") {
-		return keysIDRequest{}, conflict("standard input is given twice", "give one of the keys a file")
+	readers := []given{reading("passphrase-file", o.passphrase.file)}
+	for _, name := range files {
+		readers = append(readers, given{name, name == "-"})
 	}
-	if stdin >= 0 && o.passphrase.file == "-" {
-		return keysIDRequest{}, conflict("a key and --passphrase-file both are standard input", "name a file for one of them")
+	if err := readStdinOnce(readers...); err != nil {
+		return keysIDRequest{}, err
 	}
 	for _, name := range files {
 		if err := checkKey(name, o.tpm); err != nil {

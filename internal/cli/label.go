@@ -97,7 +97,7 @@ type policyRequest struct{ name, targetFS string }
 func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algorithm, rules plan.Rules) (labelRequest, error) {
 	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile}
 	w, err := o.writing.plan()
-	if err := firstError(err, o.output.check()); err != nil {
+	if err := firstError(err, o.output.check(), o.readStdinOnce(files)); err != nil {
 		return r, err
 	}
 	w.Force = o.rewrite.force
@@ -125,6 +125,12 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	return r, firstError(o.view.plan(&r.target), r.target.Check(), r.target.CheckDigest(algo), r.checkKinds())
 }
 
+// readStdinOnce refuses two of what reads standard input.
+func (o *labelOptions) readStdinOnce(s plan.Selection) error {
+	return readStdinOnce(append(archivesReading(s.Paths),
+		reading("key", o.key.key), reading("passphrase-file", o.key.passphrase.file), reading("rules", o.rules), reading("files-from", s.FilesFrom))...)
+}
+
 // checkArchive refuses what does not go together with an archive.
 func (o *labelOptions) checkArchive(r labelRequest) error {
 	if _, ok := r.Archive(); ok && r.evm.isBound() {
@@ -132,7 +138,6 @@ func (o *labelOptions) checkArchive(r labelRequest) error {
 	}
 	return firstError(
 		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
-		refuseStdin(r.Selection, given{"key", o.key.key == "-"}, given{"passphrase-file", o.key.passphrase.file == "-"}, given{"rules", o.rules == "-"}),
 		checkArchiveOutput(r.Plan, o.output))
 }
 

@@ -83,9 +83,6 @@ var enumerated = map[string]func() []string{
 	"target-arch": target.Arches,
 }
 
-// readStdin are the options that read standard input if they name "-".
-var readStdin = []string{"key", "ca-key", "passphrase-file", "files-from", "rules"}
-
 // checkWord refuses a value that is none of the words of an enumerated option.
 func checkWord(name, value string) error { return oneOf(name, value, enumerated[name]()) }
 

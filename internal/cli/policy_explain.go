@@ -49,7 +49,10 @@ func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error
 	if len(files) == 0 {
 		return r, conflict("no FILE is given", "name one or more files")
 	}
-	var err error
+	err := readStdinOnce(archivesReading(files)...)
+	if err != nil {
+		return r, err
+	}
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
 	}

@@ -43,7 +43,7 @@ func (o *showOptions) plan(files []string) (showRequest, error) {
 	if len(files) == 0 {
 		return r, &cmdline.UsageError{Err: errors.New("no FILE is given"), Advice: "name one or more files"}
 	}
-	return r, nil
+	return r, readStdinOnce(archivesReading(files)...)
 }
 
 func (p Program) showCommand() *urfave.Command {

@@ -25,9 +25,6 @@ type Grammar struct {
 	// Arguments those that commands take, by the command's name. What is in
 	// neither takes anything.
 	Options, Arguments map[string]func() []string
-	// Stdin are the options, by their first name, that read standard input if
-	// their value is "-": one at most of those of a command line.
-	Stdin []string
 }
 
 // An Invocation is what arguments ask for.
@@ -57,8 +54,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 // the paths and combine, "--" ends them. The error is a *UsageError: about what
 // looks like a flag and is none, a command that there is not, a value that cannot
 // be meant, or a flag with a value that counts once and is given twice, whatever
-// names it is given by, or two that read standard input. A flag without a value
-// says the same twice, and may.
+// names it is given by. A flag without a value says the same twice, and may.
 func (g Grammar) Parse(args []string) (Invocation, error) {
 	inv := Invocation{program: g.App.Name}
 	i := slices.IndexFunc(args, func(arg string) bool { return !isFlag(arg) })
@@ -91,38 +87,7 @@ func (g Grammar) Parse(args []string) (Invocation, error) {
 		}
 		return inv, nil
 	}
-	inv, err := inv.named(g.App.Commands, args[i:])
-	if err == nil && !inv.Help {
-		err = g.checkStdin(inv)
-	}
-	return inv, err
-}
-
-// checkStdin refuses two options that both read standard input.
-func (g Grammar) checkStdin(inv Invocation) error {
-	first := ""
-	for args := inv.Args; len(args) > 0 && args[0] != "--"; args = args[1:] {
-		f := find(inv.Command.Flags, args[0])
-		if f == nil || !takesValue(f) {
-			continue
-		}
-		name, value, joined := strings.Cut(args[0], "=")
-		if !joined {
-			args = args[1:]
-			value = args[0]
-		}
-		switch {
-		case value != "-" || !slices.Contains(g.Stdin, f.Names()[0]):
-		case first == "":
-			first = name
-		default:
-			return &UsageError{
-				Err:    fmt.Errorf("%s - and %s - both read standard input", first, name),
-				Advice: "name a file for one of them",
-			}
-		}
-	}
-	return nil
+	return inv.named(g.App.Commands, args[i:])
 }
 
 // named finds the command that args begin with.

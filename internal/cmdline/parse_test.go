@@ -121,27 +121,6 @@ func TestGivenTwice(t *testing.T) {
 	}
 }
 
-// Standard input can be read once.
-func TestStdinTwice(t *testing.T) {
-	g := example()
-	g.Stdin = []string{"files-from", "algo", "owner"}
-	for in, want := range map[string]string{
-		"hash --files-from - x":                        "",
-		"hash --files-from - --owner -":                "--files-from - and --owner - both read standard input",
-		"hash --owner=- x --files-from=-":              "--owner - and --files-from - both read standard input",
-		"hash --algo - --algo -":                       "--algo - and --algo - both read standard input",
-		"hash --files-from - --progress -":             "", // which has another meaning
-		"hash --files-from - -- --owner -":             "",
-		"hash --files-from - --owner x --algo=sha1 -":  "",
-		"hash -n --files-from - -v --json --owner - x": "--files-from - and --owner - both read standard input",
-	} {
-		_, err := g.Parse(strings.Fields(in))
-		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
-			t.Errorf("%s: %v, want %q", in, err, want)
-		}
-	}
-}
-
 // The letter that is wrong is the one that is told, unless the whole is a long
 // name with one dash.
 func TestBlame(t *testing.T) {

@@ -1,0 +1,34 @@
+package cli
+
+import "imaseal/internal/plan"
+
+// reading is an option whose value names what is read, as "-" names standard
+// input. Not every command has each option read that: it is for plan to know.
+func reading(option, value string) given { return given{"--" + option + " -", value == "-"} }
+
+// readStdinOnce refuses two of what reads standard input, which is there once. The
+// names are as in the arguments.
+func readStdinOnce(readers ...given) error {
+	first := ""
+	for _, r := range readers {
+		switch {
+		case !r.is:
+		case first == "":
+			first = r.name
+		default:
+			return conflict(first+" and "+r.name+" both read standard input", "name a file for one of them")
+		}
+	}
+	return nil
+}
+
+// archivesReading are the PATHs that are archives on standard input.
+func archivesReading(paths []string) []given {
+	var readers []given
+	for _, path := range paths {
+		if file, ok := plan.IsArchive(path); ok {
+			readers = append(readers, given{path, file == "-"})
+		}
+	}
+	return readers
+}
