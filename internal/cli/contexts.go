@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"path"
 	"path/filepath"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/label"
+	"imaseal/internal/plan"
 	"imaseal/internal/selinux"
 )
 
@@ -22,12 +24,16 @@ func (o *contextOptions) flags() []urfave.Flag {
 // A contextRequest names the file; "" for none.
 type contextRequest struct{ file, root string }
 
-func (o *contextOptions) plan() (contextRequest, error) {
+// plan takes the selection because the root of an archive's files is in it: there
+// is no current directory that a relative one could begin at.
+func (o *contextOptions) plan(s plan.Selection) (contextRequest, error) {
 	if o.file == "" {
 		return contextRequest{}, refuseUnused("--file-contexts", given{"contexts-root", o.root != ""})
 	}
 	root := "/"
-	if o.root != "" {
+	if _, ok := s.Archive(); ok {
+		root = path.Clean("/" + o.root)
+	} else if o.root != "" {
 		var err error
 		if root, err = filepath.Abs(o.root); err != nil {
 			return contextRequest{}, err

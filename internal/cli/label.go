@@ -110,7 +110,7 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.key, err = o.key.plan(); err != nil {
 		return r, err
 	}
-	if r.context, err = o.context.plan(); err != nil {
+	if r.context, err = o.context.plan(r.Selection); err != nil {
 		return r, err
 	}
 	if r.evm, err = o.evm.plan(); err != nil {
