@@ -101,7 +101,8 @@ var errTerminal = &advisedError{err: errors.New("standard output is a terminal, 
 
 // each prints what is to be said of files: what file returns of each name, and
 // entry of each file of an archive, in the archive's order. Errors, which name the
-// file, are printed too, and end nothing.
+// file, are printed too, and end nothing; what is wrong with an archive ends only
+// what is said of that.
 func (p Program) each(ctx context.Context, names []string, file func(name string) (string, error), entry func(tree.File) (string, error)) error {
 	failed, hinted := false, make(map[string]bool)
 	say := func(text string, err error) error {
@@ -112,24 +113,33 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 		}
 		return p.print(text)
 	}
-	for _, name := range names {
-		var err error
-		if archive, ok := plan.IsArchive(name); ok {
-			err = p.eachEntry(ctx, archive, func(f tree.Found) error {
-				switch {
-				case f.Err != nil:
-					return say("", fmt.Errorf("%s: %w", report.Quote(f.Path), f.Err))
-				case f.File == nil:
-					return nil
-				}
-				defer f.File.Close()
-				return say(entry(f.File))
-			})
-		} else {
-			err = say(file(name))
+	of := func(f tree.Found) error {
+		switch {
+		case f.Err != nil:
+			return say("", fmt.Errorf("%s: %w", report.Quote(f.Path), f.Err))
+		case f.File == nil:
+			return nil
 		}
-		if err != nil {
-			return err
+		defer f.File.Close()
+		return say(entry(f.File))
+	}
+	for _, name := range names {
+		archive, ok := plan.IsArchive(name)
+		if !ok {
+			if err := say(file(name)); err != nil {
+				return err
+			}
+			continue
+		}
+		var unsaid error
+		err := p.eachEntry(ctx, archive, func(f tree.Found) error { unsaid = of(f); return unsaid })
+		switch {
+		case unsaid != nil:
+			return unsaid
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			say("", err)
 		}
 	}
 	if failed {
