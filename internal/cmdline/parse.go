@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -209,12 +210,22 @@ func checkValue(defined []cli.Flag, f cli.Flag, one string, args []string) ([]st
 	if value == "" {
 		return nil, &UsageError{Err: fmt.Errorf("the value of %s is empty", name), Advice: "a variable of the shell may not be set"}
 	}
-	if _, ok := f.(*cli.IntFlag); ok {
+	return args, checkKind(f, name, value)
+}
+
+// checkKind refuses a value that is not of the flag's kind.
+func checkKind(f cli.Flag, name, value string) error {
+	switch f.(type) {
+	case *cli.IntFlag:
 		if _, err := strconv.Atoi(value); err != nil {
-			return nil, &UsageError{Err: fmt.Errorf("%s %q is not a number", name, value)}
+			return &UsageError{Err: fmt.Errorf("%s %q is not a number", name, value)}
+		}
+	case *cli.DurationFlag:
+		if _, err := time.ParseDuration(value); err != nil {
+			return &UsageError{Err: fmt.Errorf("%s %q is not a time", name, value), Advice: "a number and its unit, such as 90s or 5m"}
 		}
 	}
-	return args, nil
+	return nil
 }
 
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
