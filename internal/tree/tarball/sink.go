@@ -52,6 +52,8 @@ type Sink struct {
 	o   Output
 	out *stream.Out
 
+	labelled atomic.Bool // an entry has other attributes than in the old archive
+
 	// The rest belongs to the goroutine that writes.
 	header compress.Header // of the new archive
 	pos    int64           // how far the old one is the new one, in bytes that are not compressed
@@ -108,7 +110,11 @@ func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
 	if !ok {
 		return fmt.Errorf("%T is no file of an archive", file)
 	}
-	return f.apply(changes)
+	err := f.apply(changes)
+	if _, partly := errors.AsType[*tree.PartialError](err); err == nil || partly {
+		s.labelled.Store(true)
+	}
+	return err
 }
 
 // begin takes what the old archive says of its compression.

@@ -173,7 +173,11 @@ func (a *Archive) unchanged() error {
 func (a *Archive) Notes() reason.List {
 	var notes reason.List
 	if a.sink != nil && !a.sink.done {
-		return append(notes, reason.New(reason.NothingWritten, "the run was broken off, and no archive written: none of these labels is anywhere"))
+		words := "the run was broken off, and no archive written"
+		if a.sink.labelled.Load() {
+			words += ": none of these labels is anywhere"
+		}
+		return append(notes, reason.New(reason.NothingWritten, "%s", words))
 	}
 	if n := a.rht.Load(); n > 0 {
 		notes = append(notes, reason.New(reason.SELinuxRecord,
