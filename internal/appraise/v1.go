@@ -56,7 +56,7 @@ func (k *Kernel) crashes(err error, keys sign.VerifiersV1) bool {
 	return ok && k.Config.TrustedKeyring != policy.True && (keys == nil || hasKeyV1(keys, over.KeyID))
 }
 
-// hasKeyV1 is hasKey for version 1.
+// hasKeyV1 reports whether the keys for version 1 have one of this id, or several.
 func hasKeyV1(keys sign.VerifiersV1, id imaevm.KeyIDV1) bool {
 	_, err := keys.VerifierV1(id)
 	_, unknown := errors.AsType[*sign.UnknownKeyError](err)

@@ -6,7 +6,6 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys"
 	"imaseal/keys/keyfile"
@@ -129,8 +128,6 @@ func (p Program) publicKeys(ctx context.Context, name, tpm string, ask keyfile.A
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range known.Warnings() {
-		p.warn(reason.Key, "%s", w)
-	}
+	p.warnOfKeys(known.Warnings())
 	return known.Keys(), nil
 }

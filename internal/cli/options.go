@@ -86,6 +86,7 @@ var enumerated = map[string]func() []string{
 // checkWord refuses a value that is none of the words of an enumerated option.
 func checkWord(name, value string) error { return oneOf(name, value, enumerated[name]()) }
 
+// oneOf refuses a value that is none of the words.
 func oneOf(name, value string, words []string) error {
 	if slices.Contains(words, value) {
 		return nil
@@ -150,16 +151,19 @@ func parseAlgo(name string) (hash.Algorithm, error) {
 	return a, nil
 }
 
-// parseUser returns the number of a user by number or name, nil for any.
+// parseUser returns the number of a user by number or name, nil for any. What is a
+// number is no name, and asks no directory of users.
 func parseUser(option, name string) (*uint32, error) {
 	if name == "any" {
 		return nil, nil
 	}
-	number := name
-	if u, err := user.Lookup(name); err == nil {
-		number = u.Uid
+	n, err := strconv.ParseUint(name, 10, 32)
+	if err != nil {
+		var u *user.User
+		if u, err = user.Lookup(name); err == nil {
+			n, err = strconv.ParseUint(u.Uid, 10, 32)
+		}
 	}
-	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
 		return nil, &cmdline.UsageError{
 			Err:    fmt.Errorf("--%s %q: no such user", option, name),

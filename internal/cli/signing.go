@@ -141,8 +141,6 @@ func (p Program) openKey(ctx context.Context, r *keyRequest) (*keys.Key, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range key.Warnings() {
-		p.warn(reason.Key, "%s", w)
-	}
+	p.warnOfKeys(key.Warnings())
 	return key, nil
 }

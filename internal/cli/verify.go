@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
-	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/target"
@@ -92,10 +90,7 @@ func (r *verifyRequest) demand(require []string) error {
 		case "evm":
 			r.needEVM = true
 		default:
-			return &cmdline.UsageError{
-				Err:    fmt.Errorf("--require %q is not imasig or evm", word),
-				Advice: cmdline.DidYouMean(cmdline.Nearest(word, []string{"imasig", "evm"}), ""),
-			}
+			return oneOf("require", word, []string{"imasig", "evm"})
 		}
 	}
 	if r.sigFile {

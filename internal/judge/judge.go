@@ -148,7 +148,8 @@ func (j *Judge) unpacks(f tree.File) bool {
 }
 
 func isBare(magic uint32) bool {
-	return slices.ContainsFunc(policy.Filesystems(), func(fs policy.Filesystem) bool { return fs.Magic == magic && fs.Bare })
+	fs, _ := policy.ByMagic(magic)
+	return fs.Bare
 }
 
 // bind fills in what binds a label to the inode, and reports whether that is

@@ -91,10 +91,17 @@ func MagicOf(name string) (uint32, bool) {
 // NameOf returns a type with the magic number, the commonest one if several
 // share it.
 func NameOf(magic uint32) (string, bool) {
+	f, ok := ByMagic(magic)
+	return f.Name, ok
+}
+
+// ByMagic returns a type with the magic number, the commonest one if several share
+// it.
+func ByMagic(magic uint32) (Filesystem, bool) {
 	for _, f := range filesystems {
 		if f.Magic == magic {
-			return f.Name, true
+			return f, true
 		}
 	}
-	return "", false
+	return Filesystem{}, false
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -30,7 +29,7 @@ type JSON struct {
 
 type jsonResult struct {
 	Path       string       `json:"path"`
-	PathBase64 string       `json:"path_base64,omitempty"`
+	PathBase64 []byte       `json:"path_base64,omitempty"`
 	Outcome    Outcome      `json:"outcome"`
 	Class      string       `json:"class,omitempty"`
 	IMA        string       `json:"ima,omitempty"`
@@ -116,7 +115,7 @@ func (j *JSON) Result(r Result) error {
 		o.Judgements = append(o.Judgements, jsonJudgement{t.Operation, t.Access, t.Verdict, t.Why.json(t.Verdict), t.Rule})
 	}
 	if !utf8.ValidString(r.Path) {
-		o.PathBase64 = base64.StdEncoding.EncodeToString([]byte(r.Path))
+		o.PathBase64 = []byte(r.Path)
 	}
 	if !r.Digest.IsZero() {
 		o.Digest = &r.Digest

@@ -2,7 +2,6 @@
 package report
 
 import (
-	"strings"
 	"time"
 
 	"imaseal/hash"
@@ -83,11 +82,7 @@ func (r *Result) Warn(c reason.Code, text string) {
 
 // Warning returns the warnings in one line.
 func (r *Result) Warning() string {
-	texts := make([]string, len(r.Warnings))
-	for i, n := range r.Warnings {
-		texts[i] = n.Words
-	}
-	return strings.Join(texts, "; ")
+	return r.Warnings.String()
 }
 
 // A Judgement is what a kernel would make of one use of a file.

@@ -166,14 +166,8 @@ func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints
 		if res.Warning() != r.Warning {
 			t.Errorf("%s: warning %q of %v", r.Path, r.Warning, r.Warnings)
 		}
-		if r.PathBase64 != "" {
-			var raw struct {
-				Path []byte `json:"path_base64"`
-			}
-			if err := json.Unmarshal(line, &raw); err != nil {
-				t.Fatal(err)
-			}
-			res.Path = string(raw.Path)
+		if r.PathBase64 != nil {
+			res.Path = string(r.PathBase64)
 		}
 		if r.Outcome == Failed {
 			res.Err, res.Reason = errors.New(r.Reason), ""

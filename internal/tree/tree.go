@@ -13,7 +13,7 @@
 // ([Placed]). That is asked for with [As], and whoever asks says what happens
 // where it is not there.
 //
-// Changes to what a sink does are decorators around it: [DryRun], [Renamed], and
+// Changes to what a sink does are decorators around it: [DryRun], [Namespace], and
 // undo.Logged. Nothing else knows of them.
 package tree
 

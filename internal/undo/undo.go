@@ -305,13 +305,13 @@ func (r *Reader) Prev() (File, error) {
 	return f, nil
 }
 
-// parseFile parses a line. It takes only what Record writes: a line that two
-// writes ran together in, or that a hand changed, is not acted upon.
 // isAttr reports whether runs change the attribute.
 func isAttr(name string) bool {
 	return name == imaevm.AttrIMA || name == imaevm.AttrEVM || name == imaevm.AttrSELinux
 }
 
+// parseFile parses a line. It takes only what Record writes: a line that two
+// writes ran together in, or that a hand changed, is not acted upon.
 func parseFile(b []byte) (File, error) {
 	var line fileLine
 	if err := json.Unmarshal(b, &line); err != nil {

@@ -140,9 +140,6 @@ func unnamed(err error) error {
 	return pathless(err)
 }
 
-// Roots returns the roots that could be opened. They belong to the tree.
-func (t *Tree) Roots() []*walk.Root { return t.roots }
-
 // Close closes the roots and the list.
 func (t *Tree) Close() error {
 	for _, r := range t.roots {
