@@ -220,10 +220,10 @@ func (r Remedy) archive() []string { return []string{shellWord(r.Archive), "--ou
 // includes are the options that select the places of a group in the archive; none
 // where one of them is all of it, which has no name in there.
 func (r Remedy) includes(g report.Group) []string {
-	file, _ := plan.IsArchive(r.Archive)
+	c, _ := plan.CarrierOf(r.Archive)
 	var words []string
 	for _, place := range g.Places {
-		rel, ok := strings.CutPrefix(path.Clean(place), path.Clean(file)+":")
+		rel, ok := strings.CutPrefix(path.Clean(place), path.Clean(c.Name)+":")
 		if !ok {
 			return nil
 		}

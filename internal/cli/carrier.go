@@ -48,7 +48,7 @@ func compressions() []string {
 // refuseForArchive refuses what cannot be in an archive, or need not be said of
 // one.
 func refuseForArchive(s plan.Selection, o ...given) error {
-	_, ok := s.Archive()
+	_, ok := s.Carrier()
 	for _, g := range o {
 		if ok && g.is {
 			return conflict("--"+g.name+" is of no use with an archive", "leave it out")
@@ -65,35 +65,70 @@ func checkArchiveOutput(r plan.Plan, o outputOptions) error {
 	return nil
 }
 
-// openArchive opens an archive, and what is written.
-func (s *session) openArchive(ctx context.Context, file string) error {
-	cfg := tarball.Config{Jobs: max(s.plan.Jobs, s.options.inFlight), Leave: s.options.leave, TempDir: s.plan.TempDir}
+// A carrier is a tree that is read without being mounted.
+type carrier interface {
+	tree.Source
+	tree.Counter
+	// Countable reports whether Count counts.
+	Countable() bool
+	// Holds reports whether there is a file of one of the names.
+	Holds(ctx context.Context, names []string) bool
+	Close() error
+}
+
+// A carrierConfig says which files of a carrier are visited, and how: see
+// tarball.Config.
+type carrierConfig = tarball.Config
+
+// openCarrier opens what a PATH names. The caller closes it.
+func (p Program) openCarrier(c plan.Carrier, cfg carrierConfig) (carrier, error) {
+	return tarball.Open(c.Name, p.Stdin, cfg)
+}
+
+// openCarrier opens what holds the files of the run, and what is written.
+func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
+	cfg := carrierConfig{Jobs: max(s.plan.Jobs, s.options.inFlight), Leave: s.options.leave, TempDir: s.plan.TempDir}
 	w := s.walking()
 	cfg.Owner, cfg.Include, cfg.Exclude = w.Owner, w.Include, w.Exclude
 	if s.options.oneFinder {
 		cfg.Jobs = 1
 	}
-	var err error
-	if s.archive, err = tarball.Open(file, s.program.Stdin, cfg); err != nil || !s.plan.Writes() {
+	c, err := s.program.openCarrier(named, cfg)
+	if err != nil {
 		return err
 	}
+	if s.carrier = c; !s.plan.Writes() {
+		return nil
+	}
+	switch c := c.(type) {
+	case *tarball.Archive:
+		s.written, err = s.newArchive(ctx, c)
+	}
+	return err
+}
+
+// newArchive opens the archive that is written.
+func (s *session) newArchive(ctx context.Context, old *tarball.Archive) (tree.Sink, error) {
 	o := tarball.Output{Path: s.plan.Output, InPlace: s.plan.InPlace}
 	if s.plan.Compression != "" {
 		f, err := compress.Parse(s.plan.Compression)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		o.Compression = &f
 	}
 	if o.Path == "-" {
 		stdout, ok := s.program.Stdout.(*os.File)
 		if !ok || isTerminal(stdout) {
-			return errTerminal
+			return nil, errTerminal
 		}
 		o.Stdout = stdout
 	}
-	s.written, err = s.archive.NewSink(ctx, o)
-	return err
+	sink, err := old.NewSink(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
 }
 
 // errTerminal says that an archive would go to a terminal.
@@ -124,7 +159,7 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 		return say(entry(f.File))
 	}
 	for _, name := range names {
-		archive, ok := plan.IsArchive(name)
+		c, ok := plan.CarrierOf(name)
 		if !ok {
 			if err := say(file(name)); err != nil {
 				return err
@@ -132,7 +167,7 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 			continue
 		}
 		var unsaid error
-		err := p.eachEntry(ctx, archive, func(f tree.Found) error { unsaid = of(f); return unsaid })
+		err := p.eachEntry(ctx, c, func(f tree.Found) error { unsaid = of(f); return unsaid })
 		switch {
 		case unsaid != nil:
 			return unsaid
@@ -148,11 +183,11 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 	return nil
 }
 
-func (p Program) eachEntry(ctx context.Context, archive string, visit func(tree.Found) error) error {
-	a, err := tarball.Open(archive, p.Stdin, tarball.Config{Jobs: 1})
+func (p Program) eachEntry(ctx context.Context, named plan.Carrier, visit func(tree.Found) error) error {
+	c, err := p.openCarrier(named, carrierConfig{Jobs: 1})
 	if err != nil {
 		return err
 	}
-	defer a.Close()
-	return a.Walk(ctx, visit)
+	defer c.Close()
+	return c.Walk(ctx, visit)
 }

@@ -193,7 +193,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 			Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: pol.Policy, HasHMAC: t.State().HMAC,
 			Magic: magicOf,
 		}
-		if _, ok := r.Archive(); ok {
+		if _, ok := r.Carrier(); ok {
 			remedy.Archive = r.Paths[0]
 		}
 		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy.Lines(g)) }}

@@ -31,7 +31,7 @@ func (o *contextOptions) plan(s plan.Selection) (contextRequest, error) {
 		return contextRequest{}, refuseUnused("--file-contexts", given{"contexts-root", o.root != ""})
 	}
 	root := "/"
-	if _, ok := s.Archive(); ok {
+	if _, ok := s.Carrier(); ok {
 		root = path.Clean("/" + o.root)
 	} else if o.root != "" {
 		var err error

@@ -11,7 +11,6 @@ import (
 	"imaseal/internal/policy"
 	"imaseal/internal/reason"
 	"imaseal/internal/target"
-	"imaseal/internal/tree/tarball"
 )
 
 // checkDigest refuses labels that the target's kernel cannot check, or not from
@@ -50,19 +49,19 @@ var rootNames = []string{"sbin/init", "etc/init", "bin/init", "bin/sh"}
 // isRoot reports whether a tree holds what a kernel starts, or may hold it: an
 // archive that can be read only once does not tell beforehand.
 func (p Program) isRoot(ctx context.Context, s plan.Selection) bool {
-	file, ok := s.Archive()
+	named, ok := s.Carrier()
 	if !ok {
 		return slices.ContainsFunc(s.Trees(), isRootTree)
 	}
-	if info, err := os.Stat(file); file != "-" && err == nil && !info.Mode().IsRegular() {
+	if info, err := os.Stat(named.Name); named.Name != "-" && err == nil && !info.Mode().IsRegular() {
 		return true // to open and close a fifo would end who writes to it
 	}
-	a, err := tarball.Open(file, p.Stdin, tarball.Config{})
+	c, err := p.openCarrier(named, carrierConfig{})
 	if err != nil {
 		return false // the run will report it
 	}
-	defer a.Close()
-	return !a.Countable() || a.Holds(ctx, rootNames)
+	defer c.Close()
+	return !c.Countable() || c.Holds(ctx, rootNames)
 }
 
 func isRootTree(path string) bool {

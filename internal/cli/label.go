@@ -133,7 +133,7 @@ func (o *labelOptions) readStdinOnce(s plan.Selection) error {
 
 // checkArchive refuses what does not go together with an archive.
 func (o *labelOptions) checkArchive(r labelRequest) error {
-	if _, ok := r.Archive(); ok && r.evm.isBound() {
+	if _, ok := r.Carrier(); ok && r.evm.isBound() {
 		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
 	}
 	return firstError(
@@ -272,7 +272,7 @@ func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
 	}
-	if _, ok := r.Archive(); ok {
+	if _, ok := r.Carrier(); ok {
 		return label.RefuseStale
 	}
 	state, _ := p.Host.EVM()

@@ -23,7 +23,6 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
-	"imaseal/internal/tree/tarball"
 	"imaseal/internal/undo"
 	"imaseal/walk"
 )
@@ -55,11 +54,11 @@ type session struct {
 	options sessionOptions
 	header  report.Header
 	report  report.Handler
-	bar     *report.Bar      // nil for none
-	tree    *mounted.Tree    // nil for a run on an archive
-	archive *tarball.Archive // nil for others
-	written *tarball.Sink    // the new archive, nil for none
-	log     *undo.Log        // nil for none
+	bar     *report.Bar   // nil for none
+	tree    *mounted.Tree // nil for a run on another carrier
+	carrier carrier       // nil for mounted file systems
+	written tree.Sink     // of the carrier, nil for none
+	log     *undo.Log     // nil for none
 	source  tree.Source
 	sink    tree.Sink // nil for a command that writes nothing
 }
@@ -110,7 +109,7 @@ func (s *session) newSink() tree.Sink {
 		return tree.DryRun{}
 	}
 	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
-	if s.archive != nil {
+	if s.carrier != nil {
 		sink = s.written
 	}
 	if s.isRenamed() {
@@ -125,10 +124,10 @@ func (s *session) newSink() tree.Sink {
 // open opens what the files are in, and returns what counts them beforehand, nil
 // where that cannot be.
 func (s *session) open(ctx context.Context) (tree.Counter, error) {
-	if file, ok := s.plan.Archive(); ok {
-		err := s.openArchive(ctx, file)
-		if s.source = s.archive; err == nil && s.archive.Countable() {
-			return s.archive, nil
+	if c, ok := s.plan.Carrier(); ok {
+		err := s.openCarrier(ctx, c)
+		if s.source = s.carrier; err == nil && s.carrier.Countable() {
+			return s.carrier, nil
 		}
 		return nil, err
 	}
@@ -236,7 +235,7 @@ func (s *session) ownFiles() []walk.Inode {
 
 // privileged refuses a run that the kernel will refuse file by file.
 func (p Program) privileged(request plan.Plan) error {
-	if _, ok := request.Archive(); ok || !request.Writes() || request.Namespace != "security" {
+	if _, ok := request.Carrier(); ok || !request.Writes() || request.Namespace != "security" {
 		return nil
 	}
 	if err := p.Host.MayWriteSecurity(); err != nil {
@@ -356,8 +355,8 @@ func (s *session) close() {
 	if s.written != nil {
 		s.written.Abort() // after Commit, nothing
 	}
-	if s.archive != nil {
-		s.archive.Close()
+	if s.carrier != nil {
+		s.carrier.Close()
 	}
 	if s.log != nil {
 		s.log.Close()

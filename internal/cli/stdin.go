@@ -26,8 +26,8 @@ func readStdinOnce(readers ...given) error {
 func archivesReading(paths []string) []given {
 	var readers []given
 	for _, path := range paths {
-		if file, ok := plan.IsArchive(path); ok {
-			readers = append(readers, given{path, file == "-"})
+		if c, ok := plan.CarrierOf(path); ok {
+			readers = append(readers, given{path, c.Name == "-"})
 		}
 	}
 	return readers

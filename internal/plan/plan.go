@@ -92,7 +92,7 @@ func (p Plan) Validate() (Plan, error) {
 	if p.Root != "" && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"--root is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input; PATHs are named as they are"}
 	}
-	if err := p.checkArchive(); err != nil {
+	if err := p.checkCarrier(); err != nil {
 		return Plan{}, err
 	}
 	if p.DryRun && p.UndoLog != "" {

@@ -2,9 +2,45 @@ package plan
 
 import "strings"
 
-// archivePrefix is what a PATH begins with that names a tar archive. A file of
+// A Kind is one of carriers that hold a tree besides mounted file systems, and
+// the word that a PATH begins with, before a colon, which names one. A file of
 // such a name is written ./tar:x, as with keys.
-const archivePrefix = "tar:"
+type Kind string
+
+// Tar is a tar archive.
+const Tar Kind = "tar"
+
+// kinds are all that there are.
+var kinds = []Kind{Tar}
+
+// A Carrier is what a PATH names that is no path of a mounted file system.
+type Carrier struct {
+	Kind Kind
+	Name string // behind the colon; "-" is standard input
+}
+
+// CarrierOf returns what a PATH names, and false if that is a path of a mounted
+// file system.
+func CarrierOf(path string) (Carrier, bool) {
+	word, name, ok := strings.Cut(path, ":")
+	for _, k := range kinds {
+		if ok && word == string(k) {
+			return Carrier{k, name}, true
+		}
+	}
+	return Carrier{}, false
+}
+
+// Carrier returns what holds the files of the run, and false if they are on
+// mounted file systems.
+func (s *Selection) Carrier() (Carrier, bool) {
+	for _, path := range s.Paths {
+		if c, ok := CarrierOf(path); ok {
+			return c, true
+		}
+	}
+	return Carrier{}, false
+}
 
 // Archiving says how a run on an archive goes about it.
 type Archiving struct {
@@ -33,30 +69,15 @@ func (a Archiving) refuse() error {
 	return nil
 }
 
-// IsArchive reports whether a PATH names an archive, and returns its file, which
-// may be "-" for standard input.
-func IsArchive(path string) (file string, ok bool) { return strings.CutPrefix(path, archivePrefix) }
-
-// Archive returns the file of the archive that the run is on, and false if it is
-// on none.
-func (s *Selection) Archive() (file string, ok bool) {
-	for _, path := range s.Paths {
-		if file, ok = IsArchive(path); ok {
-			return file, true
-		}
-	}
-	return "", false
-}
-
-// checkArchive returns a *ConflictError for what does not go together with an
+// checkCarrier returns a *ConflictError for what does not go together with an
 // archive, or with none.
-func (p Plan) checkArchive() error {
-	file, ok := p.Archive()
+func (p Plan) checkCarrier() error {
+	c, ok := p.Carrier()
 	if !ok {
 		return p.Archiving.refuse()
 	}
 	switch {
-	case file == "":
+	case c.Name == "":
 		return &ConflictError{"tar: names no archive", "tar:FILE is the archive in FILE, tar:- that on standard input; a file of this name is written ./tar:"}
 	case len(p.Paths) > 1, p.FilesFrom != "":
 		return &ConflictError{"an archive is all that a run works on", "name it alone, once for each run"}
@@ -68,7 +89,7 @@ func (p Plan) checkArchive() error {
 		return &ConflictError{"--immutable is of no use with an archive", "leave it out"}
 	case p.Output != "" && p.InPlace:
 		return &ConflictError{"--output and --in-place contradict each other", "leave out one of them"}
-	case p.InPlace && file == "-":
+	case p.InPlace && c.Name == "-":
 		return &ConflictError{"standard input cannot be replaced", "--output FILE, or - for standard output"}
 	case p.Writes() && p.Output == "" && !p.InPlace:
 		return &ConflictError{"an archive is not changed where it is", "--output FILE writes a new one (- is standard output), --in-place replaces it in one step"}
