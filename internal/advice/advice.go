@@ -68,7 +68,7 @@ func ofFile(err error) (reason.Code, string) {
 	case is[*mounted.ImmutableError](err):
 		return "immutable", "--immutable lift lifts the flag, writes the label and puts the flag back"
 	case errors.Is(err, run.ErrWriter):
-		return "open-for-writing", "stop what has it open (fuser FILE names it) and run the same command again; or --allow-writers labels it as it is now"
+		return reason.OpenForWriting, "stop what has it open (fuser FILE names it) and run the same command again; or --allow-writers labels it as it is now"
 	case errors.Is(err, run.ErrChanging):
 		return "changing", "stop what writes to the file, and run the same command again"
 	case errors.Is(err, label.ErrUnknownLabel):
@@ -109,7 +109,7 @@ func ofTree(err error) (reason.Code, string) {
 	case is[*undo.LineError](err):
 		return "damaged-log", "the log was changed or damaged; what its other lines tell is undone"
 	case is[*mounted.SpaceError](err):
-		return "no-space", "free some space, make the file system larger, or sign fewer files with --rules"
+		return reason.NoSpace, "free some space, make the file system larger, or sign fewer files with --rules"
 	case is[*mounted.BlockError](err):
 		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
 	case is[*selinux.OutsideError](err):
@@ -131,11 +131,11 @@ func ofKey(err error) (reason.Code, string) {
 	ring, isRing := errors.AsType[*host.KeyringError](err)
 	switch {
 	case isRing && ring.Namespaced:
-		return "not-permitted", "run as root outside containers and user namespaces"
+		return reason.NotPermitted, "run as root outside containers and user namespaces"
 	case isRing:
-		return "not-permitted", Root
+		return reason.NotPermitted, Root
 	case isPassphrase && !passphrase.Wrong:
-		return "needs-passphrase", Passphrase
+		return reason.NeedsPassphrase, Passphrase
 	case isPassphrase:
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
@@ -183,11 +183,11 @@ func ofPolicy(err error) (reason.Code, string) {
 	privilege, isPrivilege := errors.AsType[*host.PrivilegeError](err)
 	switch {
 	case isPrivilege && privilege.Namespaced:
-		return "not-permitted", "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
+		return reason.NotPermitted, "run as root outside containers and user namespaces, or label the image from there; --namespace user is for tests"
 	case isPrivilege:
-		return "not-permitted", "run as root; --namespace user is for tests without privilege"
+		return reason.NotPermitted, "run as root; --namespace user is for tests without privilege"
 	case errors.Is(err, host.ErrPolicyNotRoot):
-		return "not-permitted", Root
+		return reason.NotPermitted, Root
 	case errors.Is(err, host.ErrPolicyHidden):
 		return "hidden-policy", "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line"
 	case errors.Is(err, host.ErrNoIMA):
@@ -212,19 +212,19 @@ func ofSystem(err error) (reason.Code, string) {
 	root := os.Geteuid() == 0
 	switch {
 	case errors.Is(err, unix.EROFS):
-		return "read-only", ReadOnly
+		return reason.ReadOnly, ReadOnly
 	case errors.Is(err, errors.ErrUnsupported):
-		return "no-attributes", NoAttributes
+		return reason.NoAttributes, NoAttributes
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "no-space", "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
+		return reason.NoSpace, "free some space, then run the same command again; if there is some: ext4 holds all attributes of a file in one block"
 	case errors.Is(err, unix.EMFILE):
 		return "too-many-open-files", "raise the limit of open files (ulimit -n), or name the files in a list: --files-from"
 	case errors.Is(err, unix.EACCES) && root:
-		return "not-permitted", "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
+		return reason.NotPermitted, "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
 	case errors.Is(err, unix.EPERM) && root:
-		return "not-permitted", "EVM or a security module may refuse it, see the kernel log"
+		return reason.NotPermitted, "EVM or a security module may refuse it, see the kernel log"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "not-permitted", Root
+		return reason.NotPermitted, Root
 	case errors.Is(err, unix.EIO):
 		return "io-error", ""
 	case is[*tree.PartialError](err):

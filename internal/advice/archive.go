@@ -36,9 +36,9 @@ func ofArchive(err error) (reason.Code, string) {
 	case is[*stream.SpoolError](err):
 		return "temporary-file", "--tmpdir names a directory with more room"
 	case is[*stream.OutputError](err) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):
-		return "no-space", "free some space, or name an --output elsewhere; nothing was left"
+		return reason.NoSpace, "free some space, or name an --output elsewhere; nothing was left"
 	case is[*stream.OutputError](err) && errors.Is(err, unix.EROFS):
-		return "read-only", ReadOnlyFile
+		return reason.ReadOnly, ReadOnlyFile
 	case is[*stream.OutputError](err):
 		return "output", ""
 	case is[*tarfile.UnsupportedError](err):

@@ -114,7 +114,7 @@ func (p Program) writeFiles(command string, files []madeFile, o makingOptions) e
 	}
 	err := keyfile.WriteFiles(plain, o.force)
 	if errors.Is(err, unix.EROFS) {
-		return &advisedError{err: err, code: "read-only", advice: advice.ReadOnlyFile}
+		return &advisedError{err: err, code: reason.ReadOnly, advice: advice.ReadOnlyFile}
 	}
 	if err != nil {
 		return err

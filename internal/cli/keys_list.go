@@ -11,6 +11,7 @@ import (
 
 	"imaseal/internal/advice"
 	"imaseal/internal/keyring"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -124,7 +125,7 @@ func chooseRings(names []string) ([]ring, error) {
 }
 
 // errRingsHidden says that kernels show their keyrings to root.
-var errRingsHidden = &advisedError{err: errors.New("no keyring of the kernel is to be seen"), code: "not-permitted", advice: advice.Root}
+var errRingsHidden = &advisedError{err: errors.New("no keyring of the kernel is to be seen"), code: reason.NotPermitted, advice: advice.Root}
 
 // text prints a keyring and its keys, a line each.
 func (s shownRing) text() string {

@@ -9,6 +9,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/keyring"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -112,6 +113,6 @@ func chooseKey(held []keyring.Key, named string) (keyring.Key, error) {
 	}
 	return keyring.Key{}, &advisedError{
 		err:  fmt.Errorf("%s may be %d keys: numbers %s", report.Quote(named), len(meant), strings.Join(lines, ", ")),
-		code: "ambiguous-key", advice: "give the number of the one that is meant",
+		code: reason.AmbiguousKey, advice: "give the number of the one that is meant",
 	}
 }

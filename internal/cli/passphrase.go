@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"imaseal/internal/advice"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/keys/keyfile"
 )
@@ -30,7 +31,7 @@ var passphraseVariables = []string{"IMASEAL_KEY_PASSPHRASE", "EVMCTL_KEY_PASSWOR
 
 // errNoPassphrase says that a passphrase is needed and nobody can be asked.
 var errNoPassphrase = &advisedError{
-	err: errors.New("no passphrase is given, and there is no terminal to ask on"), code: "needs-passphrase", advice: advice.Passphrase,
+	err: errors.New("no passphrase is given, and there is no terminal to ask on"), code: reason.NeedsPassphrase, advice: advice.Passphrase,
 }
 
 // asker returns how the passphrases of private keys are found: in a file, in

@@ -249,12 +249,12 @@ func (p Program) privileged(request plan.Plan) error {
 
 // Errors about a tree as a whole.
 var (
-	errReadOnly = &advisedError{err: errors.New("file system is mounted read-only"), code: "read-only", advice: advice.ReadOnly}
+	errReadOnly = &advisedError{err: errors.New("file system is mounted read-only"), code: reason.ReadOnly, advice: advice.ReadOnly}
 	errImage    = &advisedError{
-		err: errors.New("is on a file system that is never written to"), code: "read-only",
+		err: errors.New("is on a file system that is never written to"), code: reason.ReadOnly,
 		advice: "label the tree before the image is made of it, or use --dry-run",
 	}
-	errNoXattr = &advisedError{err: errors.New("file system does not hold such attributes"), code: "no-attributes", advice: advice.NoAttributes}
+	errNoXattr = &advisedError{err: errors.New("file system does not hold such attributes"), code: reason.NoAttributes, advice: advice.NoAttributes}
 	// errHMACRefused: see host.HMACRefused.
 	errHMACRefused = &advisedError{
 		err: errors.New("the running kernel takes no EVM HMACs from user space"), code: "hmac-refused",

@@ -59,6 +59,16 @@ const (
 	NoLabelFulfils  Code = "no-label-fulfils" // rules that contradict one another
 )
 
+// What stands in the way of a run, or of a file: errors that several packages know.
+// Package advice has the codes of the others.
+const (
+	NotPermitted    Code = "not-permitted"
+	ReadOnly        Code = "read-only"
+	NoAttributes    Code = "no-attributes" // on this file system
+	NoSpace         Code = "no-space"
+	NeedsPassphrase Code = "needs-passphrase" // a key
+)
+
 // What is to be known of a file though its outcome stands, and of a run.
 const (
 	OpenForWriting    Code = "open-for-writing"
