@@ -19,7 +19,7 @@ func TestKeysDocument(t *testing.T) {
 	for _, tool := range []string{"openssl", "pkcs11-tool"} {
 		treetest.Tool(t, tool)
 	}
-	script, left := commandBlocks(t, "doc/keys.md", hsm.Module)
+	script, left := keyCommands(t, hsm.Module)
 	dir := filepath.Join(xattrDir(t), "keys")
 	if err := os.MkdirAll(filepath.Join(dir, "tree"), 0o700); err != nil {
 		t.Fatal(err)
@@ -45,27 +45,18 @@ func TestKeysDocument(t *testing.T) {
 	}
 }
 
-// commandBlocks returns the blocks of commands in a document, and how many it leaves out
+// keyCommands returns the commands of doc/keys.md, and how many blocks it leaves out
 // because they cannot be run here.
-func commandBlocks(t *testing.T, name, module string) (script string, left int) {
+func keyCommands(t *testing.T, module string) (script string, left int) {
 	t.Helper()
 	hasMLDSA := exec.Command("openssl", "genpkey", "-algorithm", "ML-DSA-65", "-out", os.DevNull).Run() == nil
 	var all strings.Builder
-	blocks := 0
-	for block := range strings.SplitSeq(string(read(t, name)), "\n```sh") {
-		head, body, ok := strings.Cut(block, "\n")
-		body, _, closed := strings.Cut(body, "\n```\n")
-		switch {
-		case !ok || !closed: // before the first
-		case head == " needs-ml-dsa" && !hasMLDSA:
+	for _, b := range docBlocks(t, "doc/keys.md", 12) {
+		if b.has("needs-ml-dsa") && !hasMLDSA {
 			left++
-		default:
-			blocks++
-			fmt.Fprintln(&all, strings.ReplaceAll(body, "/usr/lib/softhsm/libsofthsm2.so", module))
+			continue
 		}
-	}
-	if blocks < 12 {
-		t.Fatalf("%s has %d blocks of commands", name, blocks)
+		fmt.Fprintln(&all, strings.ReplaceAll(b.text, "/usr/lib/softhsm/libsofthsm2.so", module))
 	}
 	return all.String(), left
 }
