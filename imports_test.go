@@ -24,12 +24,13 @@ var importTable = map[string]row{
 	"internal/cli":     {own: "*", outside: "github.com/urfave/cli/v2 golang.org/x/sys golang.org/x/term"},
 
 	// The engine.
-	"internal/plan":   {own: "hash internal/imaevm", outside: "github.com/bmatcuk/doublestar/v4"},
-	"walk":            {own: "internal/reason", outside: "golang.org/x/sys"},
+	"internal/shard":  {},
+	"internal/plan":   {own: "hash internal/imaevm internal/shard", outside: "github.com/bmatcuk/doublestar/v4"},
+	"walk":            {own: "internal/reason internal/shard", outside: "golang.org/x/sys"},
 	"internal/reason": {},
-	"internal/tree":   {own: "internal/reason"},
+	"internal/tree":   {own: "internal/reason internal/shard"},
 	"internal/tree/mounted": {
-		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/stream internal/tree",
+		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/shard internal/stream internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
 	"internal/tree/tarball": {
@@ -54,7 +55,7 @@ var importTable = map[string]row{
 	},
 	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":  {outside: "golang.org/x/sys"},
-	"internal/report": {own: "hash internal/imaevm internal/reason", outside: "github.com/schollz/progressbar/v3"},
+	"internal/report": {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
 	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
@@ -122,7 +123,7 @@ var importTable = map[string]row{
 		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
 	"internal/tree/carriertest": {
-		own: "hash internal/imaevm internal/label internal/plan internal/report internal/run internal/runtest internal/tree" +
+		own: "hash internal/imaevm internal/label internal/plan internal/reason internal/report internal/run internal/runtest internal/shard internal/tree" +
 			" internal/treetest internal/verify",
 	},
 	"internal/treetest": {outside: "golang.org/x/sys"},

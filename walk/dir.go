@@ -46,7 +46,7 @@ func (d *dir) child(name string) Entry {
 	rel := b.Len()
 	d.write(&b)
 	b.WriteString(name)
-	return Entry{Path: b.String(), Rel: b.String()[rel:]}
+	return Entry{Path: b.String(), Rel: b.String()[rel:], dir: d}
 }
 
 // write writes the path of d relative to the tree, with a slash behind it.

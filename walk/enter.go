@@ -24,6 +24,7 @@ func (r *reader) openDir(parent *dir, name string) *dir {
 	if skip != "" || err != nil {
 		e := d.entry()
 		e.Skip, e.Err = skip, changedType(err)
+		w.skipOther(&e)
 		w.report(e)
 		return nil
 	}

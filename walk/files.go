@@ -20,8 +20,8 @@ var ErrNotListed = errors.New("no such file or directory, but it is in the list"
 // Files visits the files of a list instead of trees, in its order if there is
 // one worker. A link is not followed and a directory not entered, since lists
 // of a package's or a tree's names hold both; they are skipped. The list's own
-// error ends the walk and is returned. Of cfg, only Workers, Own, CountOnly, Leave
-// and Links count: a file that is named itself is not filtered.
+// error ends the walk and is returned. Of cfg, only Workers, Own, CountOnly, Leave,
+// Links and what is about shards count: a file that is named itself is not filtered.
 func Files(ctx context.Context, names iter.Seq2[string, error], cfg Config, visit Visitor) error {
 	return files(ctx, names, cfg, visit, standard)
 }
@@ -78,6 +78,8 @@ func (w *walker) listedAll(names []string) {
 func (w *walker) listed(name string) Entry {
 	e, ok := statFile(w.cfg.Base, name)
 	switch {
+	case !ok && !w.cfg.Shard.HasPath(e.Within()):
+		e.Err, e.Skip = nil, reason.OtherShard
 	case errors.Is(e.Err, unix.ENOENT):
 		e.Err = ErrNotListed
 	case !ok:

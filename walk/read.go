@@ -226,7 +226,7 @@ func (c *chunk) all() iter.Seq[name] {
 	return func(yield func(name) bool) {
 		texts := string(c.names)
 		for _, e := range c.entries {
-			if !yield(name{text: texts[e.off : e.off+uint32(e.size)], typ: e.typ}) {
+			if !yield(name{text: texts[e.off : e.off+uint32(e.size)], ino: e.ino, typ: e.typ}) {
 				return
 			}
 		}
@@ -254,6 +254,7 @@ func (r *reader) skipType(d *dir, name string, link bool) {
 	if link {
 		e.Skip = reason.Symlink
 	}
+	r.w.skipOther(&e)
 	r.w.report(e)
 }
 

@@ -16,13 +16,15 @@ func (r *reader) files(d *dir, names []name) {
 	entries := make([]Entry, 0, len(names))
 	for _, n := range names {
 		e := d.child(n.text)
-		e.Err, e.walker, e.dir = err, w, d
+		e.Err, e.walker = err, w
 		switch {
+		case w.isOther(d, at, n, e.Rel):
+			e.Err, e.Skip = nil, reason.OtherShard
 		case w.cfg.Exclude != nil && w.cfg.Exclude(e.Rel),
 			!d.included && w.cfg.Include != nil && !w.cfg.Include(e.Rel):
 			e.Err, e.Skip = nil, reason.Filtered
 		case err == nil:
-			if fd := r.openFile(d, at, n.text, &e); fd >= 0 {
+			if fd := r.openFile(d, at, n, &e); fd >= 0 {
 				r.adviser.advise(fd, e.Stat.Size)
 				e.File = &File{fd: fd, name: e.Path}
 			}
@@ -50,12 +52,18 @@ func (w *walker) visitAll(entries []Entry) {
 
 // openFile opens a file and fills in the entry: an error, a reason to skip
 // it, or neither, with the descriptor unless files are only counted.
-func (r *reader) openFile(d *dir, at int, name string, e *Entry) int {
+func (r *reader) openFile(d *dir, at int, n name, e *Entry) int {
 	fd := -1
 	if !r.w.cfg.CountOnly {
-		fd = r.openRegular(at, name, e)
-	} else if e.Err = fstatat(at, name, &e.Stat); e.Err == nil && !isRegular(&e.Stat) {
+		fd = r.openRegular(at, n.text, e)
+	} else if e.Err = fstatat(at, n.text, &e.Stat); e.Err == nil && !isRegular(&e.Stat) {
 		e.Skip = reason.Special
+	}
+	if r.w.cfg.Collect != nil {
+		if e.Err == nil && e.Skip == "" {
+			r.w.collect(e, at, n.ino)
+		}
+		return -1
 	}
 	if e.Err == nil && e.Skip == "" {
 		e.Skip = r.skipFile(e, d, at, fd)

@@ -8,7 +8,8 @@
 // regular file that was below the tree's directory. Entries of a directory are
 // taken in the order of their inodes, so that a cold disk is read forwards.
 // Memory does not grow with the tree, but for one word pair per inode with
-// several links, and the names of one directory where Workers is 1.
+// several links (three words more where there are shards), and the names of one
+// directory where Workers is 1.
 package walk
 
 import (
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/reason"
+	"imaseal/internal/shard"
 )
 
 // A Config says what a walk visits. The zero value visits every regular file
@@ -63,6 +65,16 @@ type Config struct {
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
 	Links *Links
+	// Shard is the part that is visited, by the paths of what the walk comes
+	// to; the rest is skipped. Directories are read in all shards, and what
+	// goes wrong with one of them is told in all.
+	Shard shard.Shard
+	// Numbers says which inodes have several names, and so go by another one
+	// than that which the walk comes to. Nil knows none.
+	Numbers *Numbers
+	// Collect makes the walk one that visits nothing, and fills Numbers for
+	// another one with the same Config. It goes with CountOnly.
+	Collect *Numbers
 }
 
 // An Inode names a file on this machine while it is mounted.
@@ -93,7 +105,7 @@ type Entry struct {
 	Err error
 
 	walker *walker
-	dir    *dir  // nil for a file that was named itself
+	dir    *dir  // nil for what was named itself
 	base   *Root // that it was named below; nil for none
 }
 
@@ -178,9 +190,10 @@ type item struct {
 	names  []name
 }
 
-// A name is a directory entry with its type, DT_REG and so on.
+// A name is a directory entry with its inode number, and its type, DT_REG and so on.
 type name struct {
 	text string
+	ino  uint64
 	typ  uint8
 }
 
@@ -340,6 +353,8 @@ func (w *walker) namedFile(r *Root) error {
 // openNamed opens a file that is named itself, or says why it is skipped.
 func (w *walker) openNamed(e *Entry, flags int) {
 	switch {
+	case w.isOtherNamed(e):
+		e.Skip = reason.OtherShard
 	case w.isOwn(&e.Stat):
 		e.Skip = reason.OwnOutput
 	case w.cfg.CountOnly:
@@ -361,33 +376,6 @@ func (w *walker) openNamed(e *Entry, flags int) {
 			e.File = nil
 		}
 	}
-}
-
-// isLink reports whether another name of the inode was visited before. The file is
-// open as fd, or, if that is -1, lies in the directory that is open as at.
-func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
-	return namesOne(st, at, fd) && w.cfg.Links.visit(st)
-}
-
-// namesOne reports whether the inode has other names, and they stay those of one
-// file whatever is done to it. The descriptors are those of isLink.
-func namesOne(st *unix.Stat_t, at, fd int) bool {
-	if st.Nlink < 2 {
-		return false
-	}
-	if fd < 0 {
-		fd = at
-	}
-	return !breaksLinks(fd)
-}
-
-// breaksLinks reports whether the names of an inode with several may stand for
-// several files once one of them is changed: overlayfs copies a lower file up under
-// the one name by which it is changed (without the feature index, see
-// Documentation/filesystems/overlayfs.rst). Each name then is a file of its own.
-func breaksLinks(fd int) bool {
-	var fs unix.Statfs_t
-	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 func (w *walker) isOwn(st *unix.Stat_t) bool {

@@ -132,7 +132,7 @@ func (r *checkRequest) checkActive() error {
 }
 
 func (p Program) checkCommand() *urfave.Command {
-	o := new(checkOptions)
+	o := &checkOptions{files: p.files()}
 	return &urfave.Command{
 		Name:      "check",
 		Usage:     "say what an enforcing kernel would deny",

@@ -54,7 +54,7 @@ func (o *clearOptions) plan(paths []string) (clearRequest, error) {
 }
 
 func (p Program) clearCommand() *urfave.Command {
-	o := new(clearOptions)
+	o := &clearOptions{files: p.files()}
 	return &urfave.Command{
 		Name:      "clear",
 		Usage:     "remove labels",

@@ -44,7 +44,7 @@ func (o *hashOptions) plan(paths []string) (labelRequest, error) {
 }
 
 func (p Program) hashCommand() *urfave.Command {
-	o := new(hashOptions)
+	o := &hashOptions{labelOptions: labelOptions{files: p.files()}}
 	return &urfave.Command{
 		Name:      "hash",
 		Usage:     "write IMA hash labels (security.ima)",

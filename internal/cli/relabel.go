@@ -40,7 +40,7 @@ func (o *relabelOptions) plan(paths []string) (labelRequest, error) {
 }
 
 func (p Program) relabelCommand() *urfave.Command {
-	o := new(relabelOptions)
+	o := &relabelOptions{labelOptions: labelOptions{files: p.files()}}
 	return &urfave.Command{
 		Name:      "relabel",
 		Usage:     "label what a policy appraises, each file by its class",

@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/internal/cmdline"
 	"imaseal/internal/plan"
+	"imaseal/internal/shard"
 )
 
 // ownerOptions say whose files a command answers for.
@@ -24,7 +29,12 @@ type selectionOptions struct {
 	filesFrom        string
 	nul              bool
 	root             string
+	shard            shard.Shard
+	getenv           func(string) string // for --shard auto
 }
+
+// files are the options of a command that selects files.
+func (p Program) files() selectionOptions { return selectionOptions{getenv: p.getenv} }
 
 func (o *selectionOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
@@ -33,6 +43,7 @@ func (o *selectionOptions) flags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "cross-filesystems", Destination: &o.crossFilesystems, Category: selecting, Usage: "enter file systems that are mounted in the tree"},
 		&urfave.StringFlag{Name: "files-from", Destination: &o.filesFrom, Category: selecting, Usage: "the files that `FILE` lists, one a line; - is standard input"},
 		&urfave.BoolFlag{Name: "0", Destination: &o.nul, Category: selecting, Usage: "names in the list end in zero bytes, as find -print0 prints them"},
+		&urfave.StringFlag{Name: "shard", Action: o.setShard, Category: selecting, Usage: "part `I/N` of all files, where other runs take the rest; auto asks the variables of Kubernetes, Slurm and others, auto/N those that do not say N"},
 		&urfave.StringFlag{Name: "root", Destination: &o.root, Category: selecting, Usage: "names in the list are of a system whose root is `DIR`, and no link leads out of it"},
 	}
 }
@@ -41,6 +52,16 @@ func (o *selectionOptions) flags() []urfave.Flag {
 func (o *selectionOptions) plan(paths []string, owner *uint32) plan.Selection {
 	return plan.Selection{
 		Paths: paths, FilesFrom: o.filesFrom, NUL: o.nul, Root: o.root, Owner: owner,
-		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems,
+		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems, Shard: o.shard,
 	}
+}
+
+// setShard is the action of --shard.
+func (o *selectionOptions) setShard(_ *urfave.Context, text string) error {
+	var err error
+	o.shard, err = shard.Parse(text, o.getenv)
+	if wrong, ok := errors.AsType[*shard.Error](err); ok {
+		return &cmdline.UsageError{Err: fmt.Errorf("--shard: %w", err), Advice: wrong.Advice}
+	}
+	return err
 }

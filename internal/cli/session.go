@@ -85,7 +85,7 @@ func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOption
 // session returns one with nothing opened.
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
-	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, Shard: request.Shard}
 	s.bar = p.bar(o)
 	if request.Output == "-" {
 		p.Stdout = p.Stderr // that is where the archive goes
@@ -125,11 +125,14 @@ func (s *session) newSink() tree.Sink {
 // where that cannot be.
 func (s *session) open(ctx context.Context) (tree.Counter, error) {
 	if c, ok := s.plan.Carrier(); ok {
-		err := s.openCarrier(ctx, c)
-		if s.source = s.carrier; err == nil && s.carrier.Countable() {
+		if err := s.openCarrier(ctx, c); err != nil {
+			return nil, err
+		}
+		s.source = tree.Sharded(s.carrier, s.plan.Shard)
+		if s.carrier.Countable() && !s.plan.Shard.Divides() {
 			return s.carrier, nil
 		}
-		return nil, err
+		return nil, nil
 	}
 	err := s.openTree()
 	if s.source = s.tree; err == nil && s.tree.Countable() {
@@ -149,6 +152,10 @@ func (s *session) openTree() error {
 		if cfg.List, err = mounted.OpenList(s.plan.FilesFrom, s.program.Stdin, s.plan.NUL); err != nil {
 			return err
 		}
+		if s.plan.Shard.IsGiven() && !cfg.List.Again() {
+			cfg.List.Close()
+			return errListOnce
+		}
 	}
 	if s.plan.UndoLog != "" {
 		if err := s.createLog(); err != nil {
@@ -166,7 +173,7 @@ func (s *session) openTree() error {
 // walking says which files of mounted trees are visited.
 func (s *session) walking() walk.Config {
 	cfg := walk.Config{
-		Workers: max(s.plan.Jobs, s.options.inFlight), CrossFilesystems: s.plan.CrossFilesystems,
+		Workers: max(s.plan.Jobs, s.options.inFlight), CrossFilesystems: s.plan.CrossFilesystems, Shard: s.plan.Shard,
 		Pseudo: func(magic uint32) bool { _, ok := host.Pseudo(magic); return ok },
 	}
 	if s.options.oneFinder {
@@ -253,6 +260,10 @@ var (
 	errImage    = &advisedError{
 		err: errors.New("is on a file system that is never written to"), code: reason.ReadOnly,
 		advice: "label the tree before the image is made of it, or use --dry-run",
+	}
+	// errListOnce: the names of one inode are brought together before it is labelled.
+	errListOnce = &advisedError{
+		err: errors.New("--shard reads the list of files twice, and a pipe can be read once"), code: "list-once", advice: "write the list to a file, and name that with --files-from",
 	}
 	errNoXattr = &advisedError{err: errors.New("file system does not hold such attributes"), code: reason.NoAttributes, advice: advice.NoAttributes}
 	// errHMACRefused: see host.HMACRefused.
@@ -361,33 +372,4 @@ func (s *session) close() {
 	if s.log != nil {
 		s.log.Close()
 	}
-}
-
-// A counted source tells a bar how much there will be, while it is walked.
-type counted struct {
-	tree.Source
-	counter tree.Counter
-	bar     *report.Bar
-}
-
-// Walk implements tree.Source. The count runs ahead, and ends with the walk.
-func (c counted) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	counting, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if c.counter.Count(counting, c.bar.Expect) == nil && counting.Err() == nil {
-			c.bar.Counted()
-		}
-	}()
-	defer func() { cancel(); <-done }()
-	return c.Source.Walk(ctx, visit)
-}
-
-// Notes implements tree.Noter, where the source does.
-func (c counted) Notes() reason.List {
-	if n, ok := c.Source.(tree.Noter); ok {
-		return n.Notes()
-	}
-	return nil
 }

@@ -45,7 +45,7 @@ func (o *signOptions) plan(paths []string) (labelRequest, error) {
 }
 
 func (p Program) signCommand() *urfave.Command {
-	o := new(signOptions)
+	o := &signOptions{labelOptions: labelOptions{files: p.files()}}
 	return &urfave.Command{
 		Name:      "sign",
 		Usage:     "write IMA signature labels, and EVM ones",

@@ -47,6 +47,7 @@ var wrong = map[string][]string{
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
 	"compress":                {"bogus", "xz"},
+	"shard":                   {"0/2", "3/2", "1", "x/2", "auto/0", "1/0"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
 	"user":                    {"no-such-user", "-1"},
 	"include":                 {"[", "{a"},

@@ -100,7 +100,7 @@ func (r *verifyRequest) demand(require []string) error {
 }
 
 func (p Program) verifyCommand() *urfave.Command {
-	o := new(verifyOptions)
+	o := &verifyOptions{files: p.files()}
 	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",

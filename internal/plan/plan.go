@@ -11,6 +11,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"imaseal/hash"
+	"imaseal/internal/shard"
 )
 
 // A Plan is what a command was asked to do.
@@ -48,6 +49,8 @@ type Selection struct {
 	// Include and Exclude are doublestar patterns relative to the tree.
 	Include, Exclude []string
 	CrossFilesystems bool
+	// Shard is the part of all that which the command answers for.
+	Shard shard.Shard
 }
 
 // Trees returns the paths, and where the list's names begin.
@@ -91,6 +94,9 @@ func (p Plan) Validate() (Plan, error) {
 	}
 	if p.Root != "" && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"--root is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input; PATHs are named as they are"}
+	}
+	if p.Shard.IsGiven() && p.FilesFrom == "-" {
+		return Plan{}, &ConflictError{"--shard reads the list of files twice, and standard input can be read once", "--files-from FILE"}
 	}
 	if err := p.checkCarrier(); err != nil {
 		return Plan{}, err

@@ -15,6 +15,7 @@ const (
 	ByRule          Code = "rule"       // a rule of --rules skips it
 	NotAppraised    Code = "not-appraised"
 	SignatureFile   Code = "detached-signature"
+	OtherShard      Code = "other-shard" // another run answers for it
 )
 
 // Why a file carries what it does, and was not written.

@@ -9,6 +9,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/reason"
+	"imaseal/internal/shard"
 )
 
 // JSON prints one object per line: one for each file, the summary last.
@@ -78,6 +79,7 @@ type jsonSummary struct {
 	Algorithm   string              `json:"algorithm,omitempty"`
 	DryRun      bool                `json:"dry_run"`
 	Interrupted bool                `json:"interrupted"`
+	Shard       *shard.Shard        `json:"shard,omitempty"`
 	Outcomes    map[Outcome]int     `json:"outcomes"`
 	HardLinks   int                 `json:"hard_links"`
 	Skipped     map[string]int      `json:"skipped"`
@@ -142,6 +144,9 @@ func (j *JSON) Finish(s Summary) error {
 	}
 	for c, n := range s.Skipped { // by their words, as ever
 		o.Skipped[c.Words()] = n
+	}
+	if s.Shard.IsGiven() {
+		o.Shard = &s.Shard
 	}
 	if s.Algo != 0 {
 		o.Algorithm = s.Algo.String()

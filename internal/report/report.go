@@ -7,6 +7,7 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
+	"imaseal/internal/shard"
 )
 
 // An Outcome is the one thing that became of a file.
@@ -100,6 +101,7 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
+	Shard   shard.Shard // that the run answers for
 }
 
 // A Summary counts what became of a run's files.

@@ -226,6 +226,9 @@ func writeSummary(w io.Writer, s Summary) {
 	fmt.Fprintf(w, "imaseal: %s\n", line)
 	rate := fmt.Sprintf("%s in %.2f s, %s", Size(s.Bytes), s.Elapsed.Seconds(), plural(s.Jobs, "job"))
 	fmt.Fprintf(w, "imaseal: %s\n", rate)
+	if s.Shard.IsGiven() {
+		fmt.Fprintf(w, "imaseal: shard %d of %d\n", s.Shard.Index, s.Shard.Count)
+	}
 	if warned := warned(s.Warned); warned != "" {
 		fmt.Fprintf(w, "imaseal: warnings: %s\n", warned)
 	}

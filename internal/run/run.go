@@ -155,7 +155,8 @@ func (r *Run) notes(sum report.Summary, err error) reason.List {
 	if noter, ok := r.Job.(tree.Noter); ok {
 		all = append(all, noter.Notes()...)
 	}
-	if err == nil && sum.Selected() == 0 {
+	// A shard may well be empty.
+	if err == nil && sum.Selected() == 0 && sum.Skipped[reason.OtherShard] == 0 {
 		why := "there are no files"
 		if skips := report.Skips(sum.Skipped); skips != "" {
 			why = skips

@@ -13,8 +13,8 @@
 // ([Placed]). That is asked for with [As], and whoever asks says what happens
 // where it is not there.
 //
-// Changes to what a sink does are decorators around it: [DryRun], [Namespace], and
-// undo.Logged. Nothing else knows of them.
+// Changes to what a source or a sink does are decorators around it: [Sharded],
+// [DryRun], [Namespace], and undo.Logged. Nothing else knows of them.
 package tree
 
 import (
@@ -69,6 +69,9 @@ type File interface {
 // The visitor closes File.
 type Found struct {
 	Path string // for messages
+	// Rel is the path within the tree of what is no File, where it is known;
+	// empty for a directory that cannot be read.
+	Rel  string
 	File File
 	Skip reason.Code // why the file is not selected
 	// Err says why a selected file could not be opened, or a directory not

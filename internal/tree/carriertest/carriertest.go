@@ -93,6 +93,7 @@ var suite = []struct {
 	run  func(*testing.T, Carrier)
 }{
 	{"finds each file once", findsEach},
+	{"shards", shards},
 	{"walk ends with its context", walkCancelled},
 	{"walk ends with the visitor's error", walkBroken},
 	{"reads", reads},

@@ -118,7 +118,7 @@ func (s *toySource) found(name string) tree.Found {
 		maps.Copy(attrs, f.attrs)
 		return tree.Found{Path: "toy:" + name, File: &toyOpen{toyFile: f, name: name, attrs: attrs}}
 	}
-	return tree.Found{Path: "toy:" + name, Skip: reason.Symlink}
+	return tree.Found{Path: "toy:" + name, Rel: name, Skip: reason.Symlink}
 }
 
 // A toyOpen is a file that a run has in hand, with its attributes as the run has

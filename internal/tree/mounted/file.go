@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -36,12 +35,7 @@ func (f *File) dev() uint64 { return walk.InodeOf(&f.entry.Stat).Dev }
 func (f *File) Name() string { return f.entry.Path }
 
 // Rel implements tree.File.
-func (f *File) Rel() string {
-	if f.entry.Named() && !f.entry.Below() {
-		return strings.TrimLeft(path.Clean(f.entry.Path), "/")
-	}
-	return f.entry.Rel
-}
+func (f *File) Rel() string { return f.entry.Within() }
 
 // Full implements tree.File.
 func (f *File) Full() string { return f.tree.full(f.entry.Path) }

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/reason"
+	"imaseal/internal/shard"
 	"imaseal/internal/tree"
 	"imaseal/walk"
 )
@@ -62,6 +63,9 @@ type Tree struct {
 	noLeases    atomic.Bool // some file system has none
 	deniedLease atomic.Bool // some file is another user's, and CAP_LEASE is missing
 	unseenMount atomic.Bool // some mount is not in /proc/self/mountinfo
+
+	numbering sync.Mutex
+	numbers   *walk.Numbers // nil while nobody has needed them
 
 	mu    sync.Mutex
 	known map[uint64]*filesystem // by device
@@ -194,6 +198,9 @@ func opening(err error) error {
 // found returns an entry of a walk as what it is to a run.
 func (t *Tree) found(e walk.Entry) tree.Found {
 	found := tree.Found{Path: e.Path, Skip: e.Skip, Err: opening(e.Err)}
+	if e.Skip != "" {
+		found.Rel = e.Within()
+	}
 	if e.File != nil {
 		found.File = &File{tree: t, entry: e}
 	}
@@ -231,7 +238,36 @@ func (t *Tree) count(ctx context.Context, each func(*walk.Entry)) error {
 // Countable reports whether the files can be found more than once.
 func (t *Tree) Countable() bool { return t.cfg.List == nil || t.cfg.List.Again() }
 
+// find visits what cfg says. Of a shard, it goes through all names before, so that
+// those of one inode stay together.
 func (t *Tree) find(ctx context.Context, cfg walk.Config, visit walk.Visitor) error {
+	if cfg.Shard.Divides() {
+		var err error
+		if cfg.Numbers, err = t.collect(ctx); err != nil {
+			return err
+		}
+	}
+	return t.visit(ctx, cfg, visit)
+}
+
+// collect returns the numbers of inodes with several names, which it finds once.
+func (t *Tree) collect(ctx context.Context) (*walk.Numbers, error) {
+	t.numbering.Lock()
+	defer t.numbering.Unlock()
+	if t.numbers != nil {
+		return t.numbers, nil
+	}
+	cfg := t.cfg.Config
+	cfg.CountOnly, cfg.Shard, cfg.Collect = true, shard.Shard{}, new(walk.Numbers)
+	err := t.visit(ctx, cfg, func(walk.Entry) error { return nil }) // what it cannot find, the walk reports
+	if err != nil {
+		return nil, err
+	}
+	t.numbers = cfg.Collect
+	return t.numbers, nil
+}
+
+func (t *Tree) visit(ctx context.Context, cfg walk.Config, visit walk.Visitor) error {
 	cfg.Links, cfg.Base = new(walk.Links), t.base
 	if t.cfg.List != nil {
 		if err := walk.Files(ctx, t.cfg.List.Names(ctx), cfg, visit); err != nil {

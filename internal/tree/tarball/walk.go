@@ -252,7 +252,7 @@ func (w *walker) work(it *item) {
 		w.fail(context.Cause(w.ctx))
 		return
 	}
-	found := tree.Found{Path: w.a.path(it.rel), Skip: it.skip, Err: it.err}
+	found := tree.Found{Path: w.a.path(it.rel), Rel: it.rel, Skip: it.skip, Err: it.err}
 	if it.err == nil && it.skip == "" {
 		found = w.file(it)
 	}
@@ -267,7 +267,7 @@ func (w *walker) work(it *item) {
 // file returns the file of an entry, or why it is none that can be labelled.
 func (w *walker) file(it *item) tree.Found {
 	f := &File{archive: w.a, entry: it.entry, rel: it.rel}
-	found := tree.Found{Path: f.Name()}
+	found := tree.Found{Path: f.Name(), Rel: f.rel}
 	var err error
 	if f.content, err = it.entry.Content(w.stored(it)); err != nil {
 		found.Err = &tarfile.FormatError{Entry: it.entry.Name, Offset: it.entry.Offset, Err: err}
