@@ -8,7 +8,10 @@ import (
 )
 
 // For the tests of this package, which see it from outside.
-const TimestampStep = timestampStep
+const (
+	TimestampStep = timestampStep
+	AheadEvery    = aheadEvery
+)
 
 var (
 	ParseLeaseTime = parseLeaseTime

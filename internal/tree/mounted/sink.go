@@ -21,10 +21,25 @@ type Sink struct {
 
 	syncfs func(fd int) error // unix.Syncfs, but in tests
 
-	last    atomic.Uint64 // the device that was written last, and one
+	last    atomic.Pointer[written] // what was written to last
 	mu      sync.Mutex
-	written map[uint64]int // a descriptor on each file system written to
+	written map[uint64]*written // by the number of the device
 }
+
+// written is a file system that was written to.
+type written struct {
+	dev   uint64
+	fd    int
+	files atomic.Int64
+	ahead sync.Mutex // held while it is synced ahead of the end
+	err   error      // of that; the kernel tells of an error once
+}
+
+// aheadEvery is after how many files a file system is synced ahead of the end. The
+// label of a signed file takes a block, which goes through the journal: the small
+// journal of an image is full after a few thousand, and who writes then waits for
+// the disk (jbd2_log_wait_for_space(), fs/jbd2/checkpoint.c).
+const aheadEvery = 512
 
 // An ImmutableError says that a file's attributes cannot be changed, even by
 // root.
@@ -49,11 +64,13 @@ func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
 	if !ok {
 		return fmt.Errorf("%T is no file of a mounted file system", file)
 	}
-	if err := s.toSync(f); err != nil {
+	on, err := s.toSync(f)
+	if err != nil {
 		return err
 	}
 	f.wrote = true
-	err := s.set(f, changes)
+	defer s.syncAhead(on)
+	err = s.set(f, changes)
 	if _, partial := errors.AsType[*tree.PartialError](err); partial || !errors.Is(err, unix.EPERM) {
 		return err
 	}
@@ -101,25 +118,48 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 
 // toSync remembers that the file's file system has to be synced, by a descriptor
 // on the first file of it.
-func (s *Sink) toSync(f *File) error {
+func (s *Sink) toSync(f *File) (*written, error) {
 	dev := f.dev()
-	if s.last.Load() == dev+1 {
-		return nil
+	if on := s.last.Load(); on != nil && on.dev == dev {
+		return on, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.written[dev]; !ok {
+	on := s.written[dev]
+	if on == nil {
 		fd, err := keep(f)
 		if err != nil {
-			return fmt.Errorf("keeping a descriptor to sync: %w", err)
+			return nil, fmt.Errorf("keeping a descriptor to sync: %w", err)
 		}
 		if s.written == nil {
-			s.written = make(map[uint64]int)
+			s.written = make(map[uint64]*written)
 		}
-		s.written[dev] = fd
+		on = &written{dev: dev, fd: fd}
+		s.written[dev] = on
 	}
-	s.last.Store(dev + 1)
-	return nil
+	s.last.Store(on)
+	return on, nil
+}
+
+// syncAhead counts a file, and begins to sync what was written when enough of them
+// were, unless that goes on already.
+func (s *Sink) syncAhead(on *written) {
+	if on.files.Add(1)%aheadEvery != 0 || !on.ahead.TryLock() {
+		return
+	}
+	go func() {
+		defer on.ahead.Unlock()
+		if err := s.syncOne(on.fd); err != nil && on.err == nil {
+			on.err = err
+		}
+	}()
+}
+
+func (s *Sink) syncOne(fd int) error {
+	if s.syncfs != nil {
+		return s.syncfs(fd)
+	}
+	return unix.Syncfs(fd)
 }
 
 // keep returns a new descriptor on the file's file system. It is that of another
@@ -146,20 +186,21 @@ func (s *Sink) Commit(context.Context) error { return s.sync() }
 func (s *Sink) Abort() error { return s.sync() }
 
 func (s *Sink) sync() error {
-	sync := s.syncfs
-	if sync == nil {
-		sync = unix.Syncfs
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	for _, fd := range s.written {
-		if syncErr := sync(fd); syncErr != nil && err == nil {
-			err = fmt.Errorf("syncing the labels to disk: %w", syncErr)
+	for _, on := range s.written {
+		on.ahead.Lock() // the one that goes on ends first
+		if on.err == nil {
+			on.err = s.syncOne(on.fd)
 		}
-		unix.Close(fd)
+		if on.err != nil && err == nil {
+			err = fmt.Errorf("syncing the labels to disk: %w", on.err)
+		}
+		unix.Close(on.fd)
+		on.ahead.Unlock()
 	}
 	s.written = nil
-	s.last.Store(0)
+	s.last.Store(nil)
 	return err
 }

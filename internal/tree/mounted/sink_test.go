@@ -284,3 +284,48 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 }
+
+// A long run syncs while it goes on, one sync at a time; what fails then fails the
+// run, although the kernel tells of an error once only.
+func TestSyncsAhead(t *testing.T) {
+	file := filepath.Join(runtest.Make(t, "file a content=1"), "a")
+	for _, fail := range []error{nil, unix.EIO} {
+		_, found := mounted.OpenFile(file)
+		if found.Err != nil {
+			t.Fatal(found.Err)
+		}
+		sink, began, goOn := new(mounted.Sink), make(chan bool), make(chan error)
+		sink.SetSyncfs(func(int) error {
+			began <- true
+			return <-goOn
+		})
+		apply := func(times int) {
+			for i := range times {
+				label := []tree.Change{{Attr: "user.ima", New: fmt.Appendf(nil, "%d", i)}}
+				if err := sink.Apply(found.File, label); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		apply(mounted.AheadEvery)
+		<-began
+		apply(2 * mounted.AheadEvery) // would block if there were another
+		ended := make(chan error)
+		go func() { ended <- sink.Commit(t.Context()) }()
+		select {
+		case <-began:
+			t.Error("two syncs at once")
+		case <-ended:
+			t.Error("did not wait for the sync under way")
+		case goOn <- fail:
+		}
+		if fail == nil {
+			<-began // the last
+			goOn <- nil
+		}
+		if err := <-ended; !errors.Is(err, fail) {
+			t.Errorf("%v, want %v", err, fail)
+		}
+		found.File.Close()
+	}
+}
