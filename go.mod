@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	filippo.io/bigmod v0.1.0
 	filippo.io/mldsa v1.0.0
+	filippo.io/nistec v0.0.4
 	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/emmansun/gmsm v0.15.5
 	github.com/foxboron/go-tpm-keyfiles v0.0.0-20260902202739-8c9c2d1005f4

@@ -102,7 +102,7 @@ func FuzzVerifyECDSA(f *testing.F) {
 	f.Add(sig)
 	f.Add([]byte{0x30, 0x80, 2, 1, 1, 2, 1, 1, 0, 0})
 	f.Fuzz(func(t *testing.T, sig []byte) {
-		taken := kernelkey.VerifyECDSA(&private.PublicKey, digest, sig) == nil
+		taken := kernelkey.NewECDSAKey(&private.PublicKey).Verify(digest, sig) == nil
 		if is := ecdsa.VerifyASN1(&private.PublicKey, digest, sig); is && !taken {
 			t.Fatalf("%x is a signature, and not taken", sig)
 		}

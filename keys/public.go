@@ -23,7 +23,8 @@ import (
 // A Public is a public key of a kind that the kernel verifies with, and its
 // id. It is a sign.Verifier, safe for concurrent use.
 type Public struct {
-	key    crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or *mldsa.PublicKey
+	key    crypto.PublicKey    // *rsa.PublicKey, *ecdsa.PublicKey or *mldsa.PublicKey
+	ecdsa  *kernelkey.ECDSAKey // of the same key; nil for others
 	scheme sign.Scheme
 	id     imaevm.KeyID
 	hasID  bool           // false if kernels find the certificate by nothing
@@ -57,6 +58,7 @@ func newPublic(key crypto.PublicKey, source string) (*Public, error) {
 		default:
 			return nil, &keyfile.UnsupportedError{Kind: keyfile.Kind(key)}
 		}
+		p.ecdsa = kernelkey.NewECDSAKey(k)
 	case *mldsa.PublicKey:
 		p.scheme = sign.MLDSA
 		p.sha1 = sha1.Sum(k.Bytes())
@@ -126,8 +128,8 @@ func (p *Public) VerifyDigest(d hash.Digest, sig []byte) error {
 	}
 	h, input := p.input(d)
 	ok := false
-	if k, isECDSA := p.key.(*ecdsa.PublicKey); isECDSA {
-		ok = kernelkey.VerifyECDSA(k, input, sig) == nil // more than DER, as kernels do
+	if p.ecdsa != nil {
+		ok = p.ecdsa.Verify(input, sig) == nil // more than DER, as kernels do
 	} else {
 		ok = verifies(p.key, input, h, sig)
 	}

@@ -52,7 +52,6 @@ package kernelkey
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"errors"
@@ -139,7 +138,7 @@ type Key struct {
 	n, e      *big.Int // RSA
 	size      int      // of RSA signatures, in bytes
 	isStrict  bool     // RSA signatures of 0, 1 and n-1 are not looked at
-	point     *ecdsa.PublicKey
+	point     *ECDSAKey
 	lattice   *mldsa.PublicKey
 }
 
@@ -155,7 +154,7 @@ func (k Kernel) Parse(a Algorithm, bits []byte) (*Key, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Key{algorithm: a, point: point}, nil
+		return &Key{algorithm: a, point: NewECDSAKey(point)}, nil
 	case a.IsMLDSA():
 		key, err := mldsa.NewPublicKey(parameters(a), bits)
 		if err != nil {
@@ -173,7 +172,7 @@ func (k *Key) Public() (crypto.PublicKey, error) {
 	case k.lattice != nil:
 		return k.lattice, nil
 	case k.point != nil:
-		return k.point, nil
+		return k.point.key, nil
 	}
 	const maxExponent = 1<<31 - 1 // that of crypto/rsa
 	switch {
@@ -198,7 +197,7 @@ func (k *Key) Verify(hash string, digest, sig []byte) error {
 		}
 		return nil
 	case k.point != nil:
-		return VerifyECDSA(k.point, digest, sig)
+		return k.point.Verify(digest, sig)
 	}
 	return k.verifyRSA(hash, digest, sig)
 }

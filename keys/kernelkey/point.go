@@ -3,7 +3,6 @@ package kernelkey
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"errors"
 	"math/big"
 	"syscall"
 )
@@ -100,34 +99,4 @@ func hex(s string) *big.Int {
 		panic("kernelkey: " + s + " is no number")
 	}
 	return n
-}
-
-// VerifyECDSA checks a signature over a digest, read as the kernel does. The error
-// is a *SignatureError.
-func VerifyECDSA(key *ecdsa.PublicKey, digest, sig []byte) error {
-	size := digits(key.Curve) * digitSize
-	var r, s *big.Int
-	number := func(n **big.Int) func([]byte) error {
-		return func(b []byte) error {
-			if len(b) == 0 || len(b) > size+1 || len(b) == size+1 && b[0] != 0 {
-				return &SignatureError{syscall.EINVAL}
-			}
-			*n = new(big.Int).SetBytes(b)
-			return nil
-		}
-	}
-	err := readPair(sig, number(&r), number(&s))
-	n := key.Curve.Params().N
-	switch {
-	case err != nil:
-		if e, ok := errors.AsType[*SignatureError](err); ok {
-			return e
-		}
-		return &SignatureError{syscall.EBADMSG}
-	case r.Sign() == 0 || s.Sign() == 0 || r.Cmp(n) >= 0 || s.Cmp(n) >= 0:
-		return &SignatureError{syscall.EBADMSG}
-	case !ecdsa.Verify(key, digest[:min(len(digest), size)], r, s):
-		return &SignatureError{syscall.EKEYREJECTED}
-	}
-	return nil
 }
