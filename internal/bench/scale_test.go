@@ -28,12 +28,11 @@ func BenchmarkScale(b *testing.B) {
 func large(b *testing.B, lab *kernellab.Lab, imaseal string) {
 	const size = 20 << 30
 	dir := lab.NewImage(b, kernellab.Ext4, 64<<20, "").Mount(b)
-	f, err := os.Create(filepath.Join(dir, "large"))
-	if err != nil {
+	name := filepath.Join(dir, "large")
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
+	if err := os.Truncate(name, size); err != nil { // whoever has it open for writing is a writer to imaseal
 		b.Fatal(err)
 	}
 	floor := command{argv: []string{build(b, "imaseal/internal/bench/floor", "floor"), dir}}
