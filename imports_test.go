@@ -37,13 +37,14 @@ var importTable = map[string]row{
 		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
 		outside: "golang.org/x/sys",
 	},
-	"internal/stream":   {outside: "golang.org/x/sys"},
-	"internal/compress": {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
-	"internal/run":      {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
-	"internal/sigfile":  {own: "internal/imaevm internal/tree"},
+	"internal/tree/dump": {own: "internal/imaevm internal/labelfile internal/reason internal/stream internal/tree"},
+	"internal/stream":    {outside: "golang.org/x/sys"},
+	"internal/compress":  {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/run":       {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile":   {own: "internal/imaevm internal/tree"},
 	"internal/label": {
-		own: "hash sign internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match internal/reason" +
-			" internal/report internal/run internal/sigfile internal/target internal/tree",
+		own: "hash sign internal/imaevm internal/labelfile internal/plan internal/policy internal/policy/inspect internal/policy/match" +
+			" internal/reason internal/report internal/run internal/sigfile internal/target internal/tree",
 	},
 	"internal/verify": {
 		own: "hash sign internal/imaevm internal/plan internal/policy/inspect internal/reason internal/report internal/run" +
@@ -60,7 +61,7 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/plan internal/policy" +
-			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/mounted" +
+			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
@@ -68,6 +69,7 @@ var importTable = map[string]row{
 	// The formats, and what they are made of.
 	"hash":                    {outside: "golang.org/x/crypto github.com/emmansun/gmsm"},
 	"internal/imaevm":         {own: "hash"},
+	"internal/labelfile":      {own: "hash internal/imaevm"},
 	"sign":                    {own: "hash internal/imaevm"},
 	"internal/tarfile":        {own: "internal/tarfile/pax internal/tarfile/sparse"},
 	"internal/tarfile/pax":    {},

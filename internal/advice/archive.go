@@ -9,6 +9,7 @@ import (
 	"imaseal/internal/reason"
 	"imaseal/internal/stream"
 	"imaseal/internal/tarfile"
+	"imaseal/internal/tree/dump"
 	"imaseal/internal/tree/tarball"
 )
 
@@ -33,6 +34,8 @@ func ofArchive(err error) (reason.Code, string) {
 		return "truncated", "it may not be complete; if it is, its program wrote no end: head -c 1024 /dev/zero >>FILE adds one"
 	case isTruncated:
 		return "truncated", "the archive is not complete: copy or make it again"
+	case is[*dump.NameError](err):
+		return "unwritable-name", "rename the file, or leave it out with --exclude; --labels-format json and setfattr write such names"
 	case is[*stream.SpoolError](err):
 		return "temporary-file", "--tmpdir names a directory with more room"
 	case is[*stream.OutputError](err) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):

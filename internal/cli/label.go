@@ -34,6 +34,7 @@ type labelOptions struct {
 	kernel  kernelOptions
 	rewrite rewriteOptions
 	writing writingOptions
+	export  exportOptions
 	output  outputOptions
 }
 
@@ -97,7 +98,7 @@ type policyRequest struct{ name, targetFS string }
 func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algorithm, rules plan.Rules) (labelRequest, error) {
 	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile}
 	w, err := o.writing.plan()
-	if err := firstError(err, o.output.check(), o.readStdinOnce(files)); err != nil {
+	if err := firstError(err, o.export.plan(&w), o.output.check(), o.readStdinOnce(files)); err != nil {
 		return r, err
 	}
 	w.Force = o.rewrite.force
@@ -116,7 +117,7 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.evm, err = o.evm.plan(); err != nil {
 		return r, err
 	}
-	if err := o.checkArchive(r); err != nil {
+	if err := firstError(o.checkArchive(r), o.export.check(r)); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {
@@ -272,7 +273,7 @@ func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
 	}
-	if _, ok := r.Carrier(); ok {
+	if _, ok := r.Carrier(); ok || r.Exports() {
 		return label.RefuseStale
 	}
 	state, _ := p.Host.EVM()
@@ -326,7 +327,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 		if m.HMAC, err = p.openHMAC(r.evm.key); err != nil {
 			return nil, err
 		}
-		if p.Host.HMACRefused() && !r.DryRun && r.Namespace == "security" {
+		if p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
 			return nil, errHMACRefused
 		}
 	}
@@ -352,12 +353,15 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	if r.classes.file != "" {
 		o.leave = l.Leave
 	}
+	if r.Exports() {
+		l.Digests, o.record = true, l.Record
+	}
 	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if (l.Key != nil || l.EVM != nil) && s.tree != nil {
+	if (l.Key != nil || l.EVM != nil) && s.tree != nil && !r.Exports() {
 		if err := s.checkSpace(ctx, l, sizes); err != nil {
 			return err
 		}

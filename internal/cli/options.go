@@ -70,17 +70,18 @@ func noted[T any](field **T) func(*urfave.Context, T) error {
 
 // enumerated are the options that take one of a few words.
 var enumerated = map[string]func() []string{
-	"immutable":   func() []string { return []string{"fail", "lift"} },
-	"compress":    compressions,
-	"namespace":   func() []string { return []string{"security", "user"} },
-	"progress":    func() []string { return []string{"auto", "never"} },
-	"label":       func() []string { return []string{"all", "ima", "evm"} },
-	"type":        cert.Kinds,
-	"format":      func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
-	"algo":        hash.Names,
-	"secure-boot": func() []string { return []string{"on", "off"} },
-	"operation":   operationNames,
-	"target-arch": target.Arches,
+	"labels-format": func() []string { return []string{"json", "setfattr", "squashfs"} },
+	"immutable":     func() []string { return []string{"fail", "lift"} },
+	"compress":      compressions,
+	"namespace":     func() []string { return []string{"security", "user"} },
+	"progress":      func() []string { return []string{"auto", "never"} },
+	"label":         func() []string { return []string{"all", "ima", "evm"} },
+	"type":          cert.Kinds,
+	"format":        func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
+	"algo":          hash.Names,
+	"secure-boot":   func() []string { return []string{"on", "off"} },
+	"operation":     operationNames,
+	"target-arch":   target.Arches,
 }
 
 // checkWord refuses a value that is none of the words of an enumerated option.

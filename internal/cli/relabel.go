@@ -19,7 +19,7 @@ type relabelOptions struct {
 func (o *relabelOptions) flags() []urfave.Flag {
 	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, DefaultText: "sha256, or another that the policy allows", Usage: "digest `ALGORITHM`"}
 	return slices.Concat(o.policy.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{o.trustFlag(), algo}, o.classFlags(), o.rewrite.flags("where the class is hash, and those that --trust verifies"), []urfave.Flag{o.writersFlag()},
-		o.evmFlags(), o.kernelFlags(), []urfave.Flag{o.kernel.secureBootFlag()}, o.writing.flags(), o.output.flags())
+		o.evmFlags(), o.kernelFlags(), []urfave.Flag{o.kernel.secureBootFlag()}, o.writing.flags(), o.export.flags(), o.output.flags())
 }
 
 func (o *relabelOptions) plan(paths []string) (labelRequest, error) {

@@ -17,11 +17,13 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/labelfile"
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/run"
 	"imaseal/internal/tree"
+	"imaseal/internal/tree/dump"
 	"imaseal/internal/tree/mounted"
 	"imaseal/internal/undo"
 	"imaseal/walk"
@@ -45,6 +47,8 @@ type sessionOptions struct {
 	perFile int64
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
+	// record returns the labels of a file, for runs that write them to a file.
+	record func(tree.File, report.Result) (labelfile.Record, error)
 }
 
 // A session is a plan with everything opened that it needs.
@@ -58,6 +62,7 @@ type session struct {
 	tree    *mounted.Tree // nil for a run on another carrier
 	carrier carrier       // nil for mounted file systems
 	written tree.Sink     // of the carrier, nil for none
+	dump    *dump.Sink    // of labels that go to a file, nil for none
 	log     *undo.Log     // nil for none
 	source  tree.Source
 	sink    tree.Sink // nil for a command that writes nothing
@@ -78,17 +83,22 @@ func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOption
 	if s.isRenamed() {
 		s.source = userNamespace.Source(s.source)
 	}
-	s.sink = s.newSink()
+	if s.sink = s.newSink(); request.Exports() {
+		if err := s.openDump(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
 // session returns one with nothing opened.
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
-	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, Shard: request.Shard}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, Shard: request.Shard, LabelsTo: request.LabelsTo}
 	s.bar = p.bar(o)
-	if request.Output == "-" {
-		p.Stdout = p.Stderr // that is where the archive goes
+	if request.Output == "-" || request.LabelsTo == "-" {
+		p.Stdout = p.Stderr // that is where the archive or the labels go
 	}
 	s.report = p.reporter(o.output, s.bar)
 	return s
@@ -180,7 +190,7 @@ func (s *session) walking() walk.Config {
 		cfg.Workers = 1
 	}
 	if owner := s.plan.Owner; owner != nil {
-		cfg.Owner = func(uid uint32) bool { return uid == *owner }
+		cfg.Owner = func(uid uint32) bool { return s.ownerOf(uid) == *owner }
 	}
 	if len(s.plan.Include) > 0 {
 		cfg.Include = s.plan.Included
@@ -225,6 +235,9 @@ func (s *session) ownFiles() []walk.Inode {
 	files := []any{s.program.Stdout, s.program.Stderr}
 	if s.log != nil {
 		files = append(files, s.log)
+	}
+	if s.plan.Exports() {
+		files = append(files, named(s.plan.LabelsTo))
 	}
 	for _, f := range files {
 		statter, ok := f.(interface{ Stat() (os.FileInfo, error) })
@@ -310,7 +323,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 		}
 		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, named)
 	}
-	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare {
+	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare && !s.plan.Exports() {
 		return errNoXattr
 	}
 	return nil
@@ -336,6 +349,9 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
 	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes}
+	if s.dump != nil {
+		r.Keep = s.keep
+	}
 	if s.bar != nil {
 		r.Progress = s.bar
 	}
@@ -368,6 +384,9 @@ func (s *session) close() {
 	}
 	if s.carrier != nil {
 		s.carrier.Close()
+	}
+	if s.dump != nil {
+		s.dump.Abort() // after Commit, nothing
 	}
 	if s.log != nil {
 		s.log.Close()

@@ -46,6 +46,7 @@ var wrong = map[string][]string{
 	"tpm":      {"bogus", "swtpm:x=1"},
 	"key-jobs": {"0", "-1", "x"}, "key-timeout": {"0s", "-1s", "x"},
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
+	"labels-format": {"bogus", "json"}, "as": {"0:0", "root", "0", "0:0:0", "-1:0"},
 	"compress":                {"bogus", "xz"},
 	"shard":                   {"0/2", "3/2", "1", "x/2", "auto/0", "1/0"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},
@@ -110,7 +111,7 @@ var wrong = map[string][]string{
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "labels-to": true, "keyring": true, "out": true, "new-ca": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

@@ -56,6 +56,9 @@ type Labeller struct {
 	Stale Stale
 	// SigFiles also writes signatures to a file beside each file.
 	SigFiles bool
+	// Digests has the digest of the content in the result of every file, also of
+	// one whose label is kept whatever the content is.
+	Digests bool
 }
 
 // Stale says what becomes of files whose EVM label would be made wrong.
@@ -186,6 +189,9 @@ func (j *labelling) wantIMA() ([]byte, error) {
 	res, old := &j.res, j.res.IMA
 	if keep, err := j.keeps(j.class, old); keep || err != nil {
 		j.keep(reason.Signature)
+		if err == nil && j.Digests {
+			res.Digest, err = j.digest(j.Algo)
+		}
 		return old, err
 	}
 	kind, key, digest := imaevm.TypeSignature, j.Key, j.verity

@@ -32,7 +32,7 @@ type Plan struct {
 }
 
 // Writes reports whether a run of the plan may change attributes.
-func (p Plan) Writes() bool { return !p.ReadOnly && !p.DryRun }
+func (p Plan) Writes() bool { return !p.ReadOnly && !p.DryRun && !p.Exports() }
 
 // A Selection says which files the command answers for.
 type Selection struct {
@@ -71,6 +71,7 @@ type Writing struct {
 	// Namespace of the attributes: "security" or "user".
 	Namespace string
 	Archiving
+	Exporting
 }
 
 // A ConflictError says that parts of a request do not go together.
@@ -98,7 +99,7 @@ func (p Plan) Validate() (Plan, error) {
 	if p.Shard.IsGiven() && p.FilesFrom == "-" {
 		return Plan{}, &ConflictError{"--shard reads the list of files twice, and standard input can be read once", "--files-from FILE"}
 	}
-	if err := p.checkCarrier(); err != nil {
+	if err := firstOf(p.checkExport(), p.checkCarrier()); err != nil {
 		return Plan{}, err
 	}
 	if p.DryRun && p.UndoLog != "" {
@@ -112,6 +113,15 @@ func (p Plan) Validate() (Plan, error) {
 		return Plan{}, err
 	}
 	return p, nil
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // patterns checks patterns and makes them relative to the tree.

@@ -78,6 +78,7 @@ type jsonSummary struct {
 	Command     string              `json:"command"`
 	Algorithm   string              `json:"algorithm,omitempty"`
 	DryRun      bool                `json:"dry_run"`
+	LabelsTo    string              `json:"labels_to,omitempty"`
 	Interrupted bool                `json:"interrupted"`
 	Shard       *shard.Shard        `json:"shard,omitempty"`
 	Outcomes    map[Outcome]int     `json:"outcomes"`
@@ -138,7 +139,7 @@ func (j *JSON) Result(r Result) error {
 func (j *JSON) Finish(s Summary) error {
 	j.Bar.Finish(s.Interrupted)
 	o := jsonSummary{
-		Command: s.Command, DryRun: s.DryRun, Interrupted: s.Interrupted,
+		Command: s.Command, DryRun: s.DryRun, LabelsTo: s.LabelsTo, Interrupted: s.Interrupted,
 		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
 		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs,
 	}

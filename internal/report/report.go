@@ -102,6 +102,9 @@ type Header struct {
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
 	Shard   shard.Shard // that the run answers for
+	// LabelsTo is the file that labels were written to instead of the tree, ""
+	// for none.
+	LabelsTo string
 }
 
 // A Summary counts what became of a run's files.

@@ -235,6 +235,9 @@ func writeSummary(w io.Writer, s Summary) {
 	if s.DryRun {
 		fmt.Fprintln(w, "imaseal: dry run: nothing was written")
 	}
+	if s.LabelsTo != "" && !s.Interrupted {
+		fmt.Fprintf(w, "imaseal: the labels are in %s; nothing was written to the tree\n", labelsIn(s.LabelsTo))
+	}
 	if s.Interrupted {
 		fmt.Fprintln(w, "imaseal: interrupted: run the same command again to complete the job")
 	}
@@ -312,4 +315,12 @@ func Quote(path string) string {
 		return strconv.Quote(path)
 	}
 	return path
+}
+
+// labelsIn says where labels were written to.
+func labelsIn(file string) string {
+	if file == "-" {
+		return "standard output"
+	}
+	return Quote(file)
 }

@@ -76,6 +76,10 @@ type Run struct {
 	// Said returns what the user was told of the run by others than the report,
 	// which then has it in its summary; nil for nothing.
 	Said func() reason.List
+	// Keep is given each file that came out as asked, labelled, unchanged or kept,
+	// with its result, before it is closed; nil for nobody. It is called from
+	// several goroutines at once. An error fails the file.
+	Keep func(tree.File, report.Result) error
 	// Progress is told how far the run is; nil for nobody.
 	Progress Progress
 }
@@ -255,9 +259,18 @@ func (r *Run) one(ctx context.Context, w *worker, found tree.Found) (report.Resu
 	}
 	a := attempts{run: r, file: found.File}
 	res = a.do(ctx, w.reader)
+	if r.Keep != nil && isAsAsked(res.Outcome) {
+		if err := r.Keep(found.File, res); err != nil {
+			res.Outcome, res.Err = report.Failed, err
+		}
+	}
 	res.Path, res.Size = found.Path, found.File.Meta().Size
 	abandoned := ctx.Err() != nil && errors.Is(res.Err, context.Cause(ctx))
 	return res, res.Outcome != "" && !abandoned
+}
+
+func isAsAsked(o report.Outcome) bool {
+	return o == report.Labelled || o == report.Unchanged || o == report.Kept
 }
 
 // A pool holds the workers of a run, of which each works on one file at a time.

@@ -19,25 +19,45 @@ func (e *NotBoundError) Error() string {
 // ErrMapped says that a file's owner is not the one that EVM covers.
 var ErrMapped = errors.New("the mount shows other owners than the file system has, which are those that EVM covers")
 
-// Input returns what an EVM label of the kind covers of the file, if its
-// security.ima is ima. The error is a *NotBoundError for a label that needs the
-// inode of a file without one, ErrMapped, or about reading the file.
+// A Coverage is what an EVM label of a kind covers of a file.
+type Coverage struct {
+	Kind   imaevm.Type
+	Attrs  []imaevm.Attr // those that count and are there, in the kernel's order
+	Meta   imaevm.Meta
+	Layout imaevm.Target
+}
+
+// Input returns the bytes that are covered. The errors are those of imaevm.Input.
+func (c Coverage) Input() ([]byte, error) { return imaevm.Input(c.Kind, c.Attrs, c.Meta, c.Layout) }
+
+// Input returns what an EVM label of the kind covers of the file, as bytes. The
+// errors are those of Cover and of Coverage.Input.
 func (e EVM) Input(f tree.File, kind imaevm.Type, ima []byte) ([]byte, error) {
-	if err := CheckOwner(f); err != nil {
-		return nil, err
-	}
-	attrs, err := e.attrs(f, kind, ima)
+	c, err := e.Cover(f, kind, ima)
 	if err != nil {
 		return nil, err
 	}
-	m := f.Meta()
-	meta := imaevm.Meta{UID: m.UID, GID: m.GID, Mode: m.Mode}
-	if kind != imaevm.TypePortable {
-		if err := e.bind(f, kind, &meta); err != nil {
-			return nil, err
-		}
+	return c.Input()
+}
+
+// Cover returns what an EVM label of the kind covers of the file, if its
+// security.ima is ima. The error is a *NotBoundError for a label that needs the
+// inode of a file without one, ErrMapped, or about reading the file.
+func (e EVM) Cover(f tree.File, kind imaevm.Type, ima []byte) (Coverage, error) {
+	c := Coverage{Kind: kind, Layout: e.Layout}
+	if err := CheckOwner(f); err != nil {
+		return c, err
 	}
-	return imaevm.Input(kind, attrs, meta, e.Layout)
+	var err error
+	if c.Attrs, err = Protected(f, e.Covered(kind), ima); err != nil {
+		return c, err
+	}
+	m := f.Meta()
+	c.Meta = imaevm.Meta{UID: m.UID, GID: m.GID, Mode: m.Mode}
+	if kind != imaevm.TypePortable {
+		err = e.bind(f, kind, &c.Meta)
+	}
+	return c, err
 }
 
 // CheckOwner returns ErrMapped if the file's owner is not to be seen as EVM has it.
@@ -75,13 +95,14 @@ func (e EVM) bind(f tree.File, kind imaevm.Type, meta *imaevm.Meta) error {
 	return err
 }
 
-// attrs returns the file's attributes that count, in the kernel's order.
-func (e EVM) attrs(f tree.File, kind imaevm.Type, ima []byte) ([]imaevm.Attr, error) {
+// Covered returns the names of the attributes that a kind of label covers where a
+// file has them, in the kernel's order.
+func (e EVM) Covered(kind imaevm.Type) []string {
 	names := e.Counted()
 	if kind == imaevm.TypePortable {
 		names = e.Names()
 	}
-	return Protected(f, slices.Concat(names, e.Added), ima)
+	return slices.Concat(names, e.Added)
 }
 
 // Names returns the attributes that portable signatures cover, without those
