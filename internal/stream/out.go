@@ -38,14 +38,12 @@ type Out struct {
 	isPipe bool
 	isOurs bool // opened here
 
-	written, started int64 // bytes: all, and those whose way to the disk has begun
+	written, told int64    // bytes: all, and those that the flusher was told of
+	flusher       *flusher // nil before the first startEvery bytes
 }
 
 const (
 	newMode = 0o666 // less what umask(2) takes
-	// startEvery is how many bytes are written before their way to the disk
-	// begins: else Commit waits as long again as all before it took.
-	startEvery = 8 << 20
 	// openEvery is how long one waits to see whether a pipe has got a reader.
 	openEvery = 100 * time.Millisecond
 	// copySize is how much is copied before one looks for an interruption.
@@ -179,10 +177,32 @@ func (o *Out) Write(b []byte) (int, error) {
 // start counts bytes, and begins to bring them to the disk.
 func (o *Out) start(n int64) {
 	o.written += n
-	if !o.isPipe && o.written-o.started >= startEvery {
-		unix.SyncFileRange(int(o.f.Fd()), o.started, o.written-o.started, unix.SYNC_FILE_RANGE_WRITE) // Commit does it for certain
-		o.started = o.written
+	if o.isPipe || o.written-o.told < startEvery {
+		return
 	}
+	if o.flusher == nil {
+		o.flusher = newFlusher(o.f)
+	}
+	o.flusher.tell(o.written)
+	o.told = o.written
+}
+
+// flush waits until all that was written is on the disk.
+func (o *Out) flush() error {
+	err := o.endFlusher()
+	if syncErr := o.f.Sync(); err == nil {
+		err = syncErr
+	}
+	return err
+}
+
+func (o *Out) endFlusher() error {
+	if o.flusher == nil {
+		return nil
+	}
+	fl := o.flusher
+	o.flusher = nil
+	return fl.end()
 }
 
 // error says that an error is one of writing, and not the end of the context.
@@ -230,7 +250,7 @@ func (o *Out) Commit() error {
 	case o.isPipe:
 		return o.close(nil)
 	case !o.isOurs:
-		return o.close(o.f.Sync())
+		return o.close(o.flush())
 	}
 	return o.close(o.publish())
 }
@@ -244,7 +264,7 @@ func (o *Out) publish() error {
 			return err
 		}
 	}
-	if err := o.f.Sync(); err != nil {
+	if err := o.flush(); err != nil {
 		return err
 	}
 	if o.temp == "" {
@@ -271,6 +291,7 @@ func (o *Out) Abort() { o.close(nil) }
 
 // close closes the file, and removes what has a name that it should not keep.
 func (o *Out) close(err error) error {
+	o.endFlusher() // of a file that is dropped, its errors are nobody's
 	if o.isOurs && o.f != nil {
 		if closeErr := o.f.Close(); err == nil && o.isPipe {
 			err = closeErr

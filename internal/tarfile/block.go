@@ -184,10 +184,11 @@ var zeroBlock [BlockSize]byte
 
 func isZero(block []byte) bool { return bytes.Equal(block, zeroBlock[:]) }
 
-// newHeader returns the block of a new PAX header for an entry of this name. Tar
+// appendHeader appends the block of a new PAX header for an entry of this name. Tar
 // programs without PAX make a file of its name; the same bytes come each time.
-func newHeader(entry string) []byte {
-	b := make([]byte, BlockSize)
+func appendHeader(head []byte, entry string) []byte {
+	head = append(head, zeroBlock[:]...)
+	b := head[len(head)-BlockSize:]
 	copy(fieldName.of(b)[:fieldName.size-1], "PaxHeaders"+path.Clean("/"+path.Base(entry)))
 	copy(fieldMode.of(b), "0000644")
 	copy(fieldUID.of(b), "0000000")
@@ -197,5 +198,5 @@ func newHeader(entry string) []byte {
 	copy(fieldChecksum.of(b), "000000\x00 ")
 	b[typeAt] = 'x'
 	copy(fieldMagic.of(b), magicUSTAR+"00")
-	return b
+	return head
 }

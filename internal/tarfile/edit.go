@@ -1,7 +1,6 @@
 package tarfile
 
 import (
-	"bytes"
 	"slices"
 
 	"imaseal/internal/tarfile/pax"
@@ -61,17 +60,25 @@ func (e *Entry) Edit(changes []pax.Change) ([]byte, error) {
 	if size > maxMeta {
 		return nil, &LimitError{What: "a PAX header", Size: size, Max: maxMeta}
 	}
-	before, header, after := e.head[:e.main], newHeader(e.Name), e.head[e.main:]
-	signed := false
+	before, after := e.head[:e.main], e.head[e.main:]
 	if e.pax >= 0 {
-		before, header = e.head[:e.pax], bytes.Clone(e.head[e.pax:e.pax+BlockSize])
-		after = e.head[e.pax+BlockSize+int(pad(int64(len(e.records)))):]
-		signed = isSigned(header)
+		before, after = e.head[:e.pax], e.head[e.pax+BlockSize+int(pad(int64(len(e.records)))):]
 	}
 	if size == 0 {
 		return slices.Concat(before, after), nil
 	}
+	head := append(make([]byte, 0, int64(len(before)+BlockSize+len(after))+pad(size)), before...)
+	signed := false
+	if e.pax >= 0 {
+		head = append(head, e.head[e.pax:e.pax+BlockSize]...)
+		signed = isSigned(head[len(before):])
+	} else {
+		head = appendHeader(head, e.Name)
+	}
+	header := head[len(before):]
 	fieldSize.setNumber(header, size)
 	setSum(header, signed)
-	return slices.Concat(before, header, records, zeroBlock[:pad(size)-size], after), nil
+	head = append(head, records...)
+	head = append(head, zeroBlock[:pad(size)-size]...)
+	return append(head, after...), nil
 }

@@ -1,7 +1,6 @@
 package tarfile
 
 import (
-	"bytes"
 	"errors"
 	"io"
 
@@ -91,7 +90,7 @@ func (r *Reader) Next() (*Entry, error) {
 	case err != nil:
 		return nil, err
 	case n < BlockSize && r.ended && n > 0:
-		e.Kind, e.head = Rest, r.take()
+		e.Kind, e.head = Rest, r.take(nil)
 		return e, nil
 	case n == 0 && r.ended:
 		return nil, io.EOF
@@ -138,9 +137,9 @@ func (r *Reader) fill() (int, error) {
 	return n, err
 }
 
-// take returns the bytes that fill has read, and moves on.
-func (r *Reader) take() []byte {
-	b := bytes.Clone(r.block[:r.have])
+// take appends the bytes that fill has read, and moves on.
+func (r *Reader) take(b []byte) []byte {
+	b = append(b, r.block[:r.have]...)
 	r.off += int64(r.have)
 	r.have = 0
 	return b
@@ -179,7 +178,7 @@ func (r *Reader) rest(e *Entry) error {
 		if n == 0 || n == BlockSize && (isZero(r.block[:]) || checkSum(r.block[:]) == nil) {
 			return nil
 		}
-		e.head = append(e.head, r.take()...)
+		e.head = r.take(e.head)
 	}
 	return nil
 }
@@ -255,7 +254,7 @@ func (r *Reader) meta(e *Entry) ([]byte, error) {
 		return nil, &LimitError{What: "a header of type " + string(rune(r.block[typeAt])), Size: size, Max: maxMeta}
 	}
 	at := len(e.head) + BlockSize
-	e.head = append(e.head, r.take()...)
+	e.head = r.take(e.head)
 	e.head = append(e.head, make([]byte, pad(size))...)
 	n, err := io.ReadFull(r.in, e.head[at:])
 	r.off += int64(n)
@@ -287,7 +286,7 @@ func (r *Reader) globalHeader(e *Entry, at int, body pax.Records) error {
 // old sparse files, and says what the entry is.
 func (r *Reader) ownHeader(e *Entry, longName, longLink []byte) error {
 	e.main = len(e.head)
-	e.head = append(e.head, r.take()...)
+	e.head = r.take(e.head)
 	block := e.head[e.main:]
 	isOld := block[typeAt] == 'S' && string(fieldMagic.of(block)) == magicGNU
 	for more := isOld && fieldExtended.of(block)[0] != 0; more; {
@@ -300,7 +299,7 @@ func (r *Reader) ownHeader(e *Entry, longName, longLink []byte) error {
 		case len(e.head)-e.main > maxExtension:
 			return e.fail(&LimitError{What: "a sparse map", Size: int64(len(e.head) - e.main), Max: maxExtension})
 		}
-		e.head = append(e.head, r.take()...)
+		e.head = r.take(e.head)
 		more = extendedGoingOn.of(e.head[len(e.head)-BlockSize:])[0] != 0
 	}
 	if err := e.setNames(longName, longLink); err != nil {

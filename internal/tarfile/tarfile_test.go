@@ -250,7 +250,7 @@ func TestDamaged(t *testing.T) {
 
 // header makes the header block of an entry, and sum adds it up.
 func header(typ byte, set func(b []byte)) []byte {
-	b := newHeader("x")
+	b := appendHeader(nil, "x")
 	b[typeAt] = typ
 	copy(fieldName.of(b), "name\x00")
 	clear(b[5:100])

@@ -21,6 +21,9 @@ func newBudget(max int) *budget {
 }
 
 func (b *budget) take(ctx context.Context, n int) error {
+	if b.takes(n) {
+		return nil
+	}
 	stop := context.AfterFunc(ctx, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -37,6 +40,17 @@ func (b *budget) take(ctx context.Context, n int) error {
 	}
 	b.used += n
 	return nil
+}
+
+// takes takes what is there without waiting.
+func (b *budget) takes(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fits := b.used == 0 || b.used+n <= b.max
+	if fits {
+		b.used += n
+	}
+	return fits
 }
 
 func (b *budget) give(n int) {

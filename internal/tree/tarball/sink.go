@@ -149,8 +149,7 @@ func (s *Sink) start() error {
 		return err
 	}
 	defer in.Close()
-	_, err = io.CopyN(s.buf, in, s.pos)
-	return err
+	return s.fill(in, s.pos)
 }
 
 // write writes an entry.
@@ -184,8 +183,26 @@ func (s *Sink) write(w *walker, it *item) error {
 		}
 		return s.out.Copy(s.a.f, it.at, size)
 	}
-	_, err := io.CopyN(s.buf, w.bytes(it), size)
-	return err
+	return s.fill(w.bytes(it), size)
+}
+
+// fill writes size bytes of what in reads, which go right into the buffer.
+func (s *Sink) fill(in io.Reader, size int64) error {
+	for size > 0 {
+		if s.buf.Available() == 0 {
+			if err := s.buf.Flush(); err != nil {
+				return err
+			}
+		}
+		b := s.buf.AvailableBuffer()
+		b = b[:min(int64(cap(b)), size)]
+		if _, err := io.ReadFull(in, b); err != nil {
+			return err
+		}
+		s.buf.Write(b) // there is room
+		size -= int64(len(b))
+	}
+	return nil
 }
 
 // finish writes the rest, when all entries are written.
