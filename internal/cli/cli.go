@@ -104,6 +104,11 @@ func (p Program) grammar() cmdline.Grammar {
 
 func (p Program) print(text string) error {
 	_, err := io.WriteString(p.Stdout, text)
+	return unwritten(err)
+}
+
+// unwritten says that standard output could not be written to.
+func unwritten(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -144,7 +149,7 @@ all.`,
 		OnUsageError:              func(_ *urfave.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*urfave.Command{
 			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.showCommand(),
-			p.clearCommand(), p.undoCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

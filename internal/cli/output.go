@@ -32,8 +32,7 @@ func (o *outputOptions) reportFlags() []urfave.Flag {
 	o.jobs = 1
 	return []urfave.Flag{
 		jsonFlag(&o.json, "print one JSON object per file, then a summary object"),
-		&urfave.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Destination: &o.verbose, Category: output, Usage: "print a line per file"},
-		&urfave.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: &o.quiet, Category: output, Usage: "print no summary, only what fails"},
+		verboseFlag(&o.verbose), quietFlag(&o.quiet),
 		&urfave.StringFlag{Name: "progress", Destination: &o.progress, Category: output, Value: "auto", Usage: "show a progress bar: auto on a terminal only, or never"},
 	}
 }
@@ -41,6 +40,14 @@ func (o *outputOptions) reportFlags() []urfave.Flag {
 func (o *outputOptions) noteOrder(_ *urfave.Context, jobs int) error {
 	o.inOrder = jobs == 1
 	return nil
+}
+
+func verboseFlag(field *bool) urfave.Flag {
+	return &urfave.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Destination: field, Category: output, Usage: "print a line per file"}
+}
+
+func quietFlag(field *bool) urfave.Flag {
+	return &urfave.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: field, Category: output, Usage: "print no summary, only what fails"}
 }
 
 func jsonFlag(field *bool, usage string) urfave.Flag {

@@ -28,6 +28,7 @@ var needed = map[string]string{
 	"show":           "DIR/tree/f",
 	"clear":          "DIR/tree",
 	"undo":           "DIR/log",
+	"report merge":   "DIR/log",
 	"policy show":    "DIR/policy",
 	"policy lint":    "DIR/policy",
 	"policy explain": "--policy DIR/policy DIR/tree/f",

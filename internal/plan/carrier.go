@@ -86,7 +86,7 @@ func (p Plan) checkCarrier() error {
 	case p.UndoLog != "":
 		return &ConflictError{"an archive needs no undo log: the old one is the way back", "leave out --undo-log, and write a new one with --output"}
 	case p.Shard.IsGiven() && p.Writes():
-		return &ConflictError{"an archive is written whole, and --shard takes a part of it", "leave out --shard; verify and check take it"}
+		return &ConflictError{"an archive is written whole, and --shard takes a part of it", "leave out --shard; verify, check and --labels-to take it"}
 	case p.LiftImmutable:
 		return &ConflictError{"--immutable is of no use with an archive", "leave it out"}
 	case p.Output != "" && p.InPlace:

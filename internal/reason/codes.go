@@ -1,5 +1,7 @@
 package reason
 
+import "strings"
+
 // Why a path is not selected. Directories that are read are not reported at all.
 const (
 	OtherOwner      Code = "other-owner"
@@ -104,8 +106,10 @@ const (
 	EVMActive       Code = "evm-active" // on the running kernel
 	NothingSelected Code = "nothing-selected"
 	TornLog         Code = "torn-log"
-	Archive         Code = "archive"  // that is labelled itself
-	SomeEVM         Code = "some-evm" // labels, but not on all files
+	OtherLines      Code = "other-lines" // in a report, which are none of it
+	NoReport        Code = "no-report"   // that is whole
+	Archive         Code = "archive"     // that is labelled itself
+	SomeEVM         Code = "some-evm"    // labels, but not on all files
 )
 
 // words are what people read where it is not the code with blanks.
@@ -152,6 +156,16 @@ func (c Code) Words() string {
 		}
 	}
 	return string(b)
+}
+
+// Of returns the code that has the words.
+func Of(text string) Code {
+	for c, w := range words {
+		if w == text {
+			return c
+		}
+	}
+	return Code(strings.ReplaceAll(text, " ", "-"))
 }
 
 // Plural returns the words for several files, such as in "3 symbolic links".

@@ -125,6 +125,21 @@ type Summary struct {
 	// Interrupted says that the run was ended before all files had their
 	// turn.
 	Interrupted bool
+	// Merged says what the summary was put together from; nil for that of one
+	// run.
+	Merged *Merged
+}
+
+// A Merged says which runs a summary is of. Elapsed then is the time of the run that
+// took longest.
+type Merged struct {
+	Reports int `json:"reports"`
+	// Shards is how many there should be, 0 for runs without; Missing are those
+	// that there are not, such as 3,5-7.
+	Shards  int    `json:"shards,omitempty"`
+	Missing string `json:"missing,omitempty"`
+	// Seconds is the time of all runs together.
+	Seconds float64 `json:"seconds"`
 }
 
 // NewSummary returns the summary of nothing yet.

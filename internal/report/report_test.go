@@ -3,7 +3,6 @@ package report
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"imaseal/hash"
-	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
 )
 
@@ -138,13 +136,8 @@ func TestReplay(t *testing.T) {
 	var wantOut, wantErr, recorded, out, errs bytes.Buffer
 	play(t, &Text{Out: &wantOut, Err: &wantErr, Verbose: true, Hint: hint}, results, sum)
 	play(t, &JSON{Out: &recorded, Verbose: true, Hint: hint}, results, sum)
-	replayed, replayedSum, hints := replay(t, recorded.Bytes())
-	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: func(r Result) (reason.Code, string) {
-		if r.Err == nil {
-			return r.Code, ""
-		}
-		return r.Code, hints[r.Err.Error()]
-	}}
+	replayed, replayedSum := replay(t, recorded.Bytes())
+	text := &Text{Out: &out, Err: &errs, Verbose: true, Hint: RecordedHint}
 	play(t, text, replayed, replayedSum)
 	if out.String() != wantOut.String() {
 		t.Errorf("output:\n%s\nwant:\n%s", &out, &wantOut)
@@ -154,64 +147,21 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// replay reads recorded JSON lines, with no field that it does not know.
-func replay(t *testing.T, recorded []byte) (results []Result, sum Summary, hints map[string]string) {
+// replay reads recorded JSON lines.
+func replay(t *testing.T, recorded []byte) (results []Result, sum Summary) {
 	t.Helper()
-	hints = make(map[string]string)
-	lines := bytes.Split(bytes.TrimSuffix(recorded, []byte("\n")), []byte("\n"))
-	for _, line := range lines[:len(lines)-1] {
-		var r jsonResult
-		strict(t, line, &r)
-		res := Result{Path: r.Path, Outcome: r.Outcome, Class: r.Class, Reason: r.Reason, Code: r.Code, Warnings: r.Warnings}
-		if res.Warning() != r.Warning {
-			t.Errorf("%s: warning %q of %v", r.Path, r.Warning, r.Warnings)
+	for line := range bytes.Lines(recorded) {
+		l, err := Decode(line)
+		switch {
+		case err != nil:
+			t.Fatalf("%s: %v", line, err)
+		case l.Result != nil:
+			results = append(results, *l.Result)
+		default:
+			sum = *l.Summary
 		}
-		if r.PathBase64 != nil {
-			res.Path = string(r.PathBase64)
-		}
-		if r.Outcome == Failed {
-			res.Err, res.Reason = errors.New(r.Reason), ""
-			hints[r.Reason] = r.Hint
-		}
-		if r.Digest != nil {
-			res.Digest = *r.Digest
-		}
-		if r.KeyID != "" {
-			id, err := imaevm.ParseKeyID(r.KeyID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			res.KeyID, res.HasKeyID = id, true
-		}
-		results = append(results, res)
 	}
-	var last struct {
-		Summary jsonSummary `json:"summary"`
-	}
-	strict(t, lines[len(lines)-1], &last)
-	s := last.Summary
-	algo, err := hash.Parse(s.Algorithm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	skipped := make(map[reason.Code]int)
-	for words, n := range s.Skipped {
-		skipped[reason.Code(strings.ReplaceAll(words, " ", "-"))] = n
-	}
-	return results, Summary{
-		Header: Header{Command: s.Command, Jobs: s.Jobs, Algo: algo, DryRun: s.DryRun},
-		Count:  s.Outcomes, Skipped: skipped, Notes: s.Notes, Warned: s.Warned, HardLinks: s.HardLinks, Warnings: s.Warnings,
-		Bytes: s.Bytes, Elapsed: time.Duration(s.Seconds * float64(time.Second)), Interrupted: s.Interrupted,
-	}, hints
-}
-
-func strict(t *testing.T, line []byte, v any) {
-	t.Helper()
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		t.Fatalf("%s: %v", line, err)
-	}
+	return results, sum
 }
 
 func TestJSONLeavesOutWhatIsSkipped(t *testing.T) {

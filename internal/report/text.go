@@ -225,6 +225,10 @@ func writeSummary(w io.Writer, s Summary) {
 	}
 	fmt.Fprintf(w, "imaseal: %s\n", line)
 	rate := fmt.Sprintf("%s in %.2f s, %s", Size(s.Bytes), s.Elapsed.Seconds(), plural(s.Jobs, "job"))
+	if m := s.Merged; m != nil {
+		rate = fmt.Sprintf("%s, %s; %s took %.2f s in all, the longest %.2f s",
+			Size(s.Bytes), plural(s.Jobs, "job"), plural(m.Reports, "run"), m.Seconds, s.Elapsed.Seconds())
+	}
 	fmt.Fprintf(w, "imaseal: %s\n", rate)
 	if s.Shard.IsGiven() {
 		fmt.Fprintf(w, "imaseal: shard %d of %d\n", s.Shard.Index, s.Shard.Count)
