@@ -11,7 +11,10 @@ import (
 	"imaseal/internal/cli"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	collectSeldom()
+	os.Exit(run())
+}
 
 func run() int {
 	// A closed report pipe is an error like any other, not the end.
