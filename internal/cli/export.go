@@ -28,7 +28,7 @@ type exportOptions struct {
 func (o *exportOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.StringFlag{Name: "labels-to", Destination: &o.to, Category: writing, Usage: "write labels to `FILE` and nothing to the tree, which need not be yours; - is standard output"},
-		&urfave.StringFlag{Name: "labels-format", Destination: &o.format, Category: writing, DefaultText: "json", Usage: "of that file: json, for imaseal apply; setfattr, for its --restore; squashfs, for mksquashfs -pf"},
+		&urfave.StringFlag{Name: "labels-format", Destination: &o.format, Category: writing, DefaultText: "json", Usage: "of that file: json, for imaseal apply FILE PATH; setfattr, for its --restore; squashfs, for mksquashfs -pf"},
 		o.as.flag(),
 	}
 }

@@ -8,7 +8,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/hash"
-	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
@@ -47,13 +46,13 @@ func (o *labelOptions) classFlags() []urfave.Flag {
 }
 
 // trustFlag is for commands that may find signatures of other keys.
-func (o *labelOptions) trustFlag() urfave.Flag {
-	return &urfave.StringSliceFlag{Name: "trust", Action: into(&o.trust), Category: labels, Usage: "keep signatures that these certificates or public keys verify: a `FILE`, or a directory of them"}
+func trustFlag(to *[]string) urfave.Flag {
+	return &urfave.StringSliceFlag{Name: "trust", Action: into(to), Category: labels, Usage: "keep signatures that these certificates or public keys verify: a `FILE`, or a directory of them"}
 }
 
 // writersFlag is for commands that label contents.
-func (o *labelOptions) writersFlag() urfave.Flag {
-	return &urfave.BoolFlag{Name: "allow-writers", Destination: &o.writers, Category: writing, Usage: "label files that somebody has open for writing, too"}
+func writersFlag(to *bool) urfave.Flag {
+	return &urfave.BoolFlag{Name: "allow-writers", Destination: to, Category: writing, Usage: "label files that somebody has open for writing, too"}
 }
 
 // kernelFlags are those about the target's kernel.
@@ -273,14 +272,7 @@ func (p Program) stale(r labelRequest) label.Stale {
 	if r.evm.refused {
 		return label.LeaveStale
 	}
-	if _, ok := r.Carrier(); ok || r.Exports() {
-		return label.RefuseStale
-	}
-	state, _ := p.Host.EVM()
-	if state&host.EVMHMAC != 0 && r.Namespace == "security" {
-		return label.RenewedByKernel
-	}
-	return label.RefuseStale
+	return p.staleEVM(r.Plan)
 }
 
 // openInputs opens what labels depend on besides files, policy and private key.
@@ -362,7 +354,7 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	}
 	defer s.close()
 	if (l.Key != nil || l.EVM != nil) && s.tree != nil && !r.Exports() {
-		if err := s.checkSpace(ctx, l, sizes); err != nil {
+		if err := s.checkLabels(ctx, l, sizes); err != nil {
 			return err
 		}
 	}

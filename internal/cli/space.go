@@ -29,19 +29,26 @@ func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.
 	}
 }
 
-// checkSpace refuses a run whose labels do not fit on the file system.
-func (s *session) checkSpace(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
+// checkLabels refuses a run whose labels do not fit on the file system, if they have
+// the sizes.
+func (s *session) checkLabels(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	largest := tree.Labels{Sidecar: l.SigFiles}
 	for _, labels := range sizes {
 		largest.IMA, largest.EVM = max(largest.IMA, labels.IMA), max(largest.EVM, labels.EVM)
 	}
+	return s.checkSpace(ctx, largest, func(f tree.File) (has, want tree.Labels) { return l.Sizes(f, sizes) })
+}
+
+// checkSpace refuses a run whose labels do not fit on the file system: sizes returns
+// those that a file has, and would have, of which largest is the largest.
+func (s *session) checkSpace(ctx context.Context, largest tree.Labels, sizes func(tree.File) (has, want tree.Labels)) error {
 	err := s.tree.CheckSpace(ctx, mounted.Space{
 		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
 		Labels: func(f tree.File) (has, want tree.Labels) {
 			if s.isRenamed() {
 				f = userNamespace.File(f)
 			}
-			return l.Sizes(f, sizes)
+			return sizes(f)
 		},
 	})
 	if err != nil && s.plan.DryRun {

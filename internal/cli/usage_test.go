@@ -26,6 +26,7 @@ var needed = map[string]string{
 	"verify":         "--key DIR/key DIR/tree",
 	"check":          "--policy DIR/policy --key DIR/key DIR/tree",
 	"show":           "DIR/tree/f",
+	"apply":          "DIR/log DIR/tree",
 	"clear":          "DIR/tree",
 	"undo":           "DIR/log",
 	"report merge":   "DIR/log",

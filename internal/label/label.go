@@ -24,9 +24,9 @@ import (
 	"imaseal/sign"
 )
 
-// finishSize is the size up to which a file in hand is read to its end when the
+// FinishSize is the size up to which a file in hand is read to its end when the
 // run is interrupted: about a second's reading. Larger ones are left as they were.
-const finishSize = 1 << 30
+const FinishSize = 1 << 30
 
 // A Labeller is a run.Job that gives files the labels they should carry. It is
 // not changed once it is used, and safe for concurrent use.
@@ -110,7 +110,7 @@ func (l *Labeller) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 		return run.Skip(reason.SignatureFile), nil
 	}
 	j := &labelling{Labeller: l, ctx: ctx, reading: ctx, reader: r, file: f, choice: chosen}
-	if f.Meta().Size < finishSize {
+	if f.Meta().Size < FinishSize {
 		j.reading = context.WithoutCancel(ctx)
 	}
 	j.res.Class = string(j.class)
@@ -187,7 +187,7 @@ func (j *labelling) warnReplaced(what string, old, label []byte) {
 // that will not be written.
 func (j *labelling) wantIMA() ([]byte, error) {
 	res, old := &j.res, j.res.IMA
-	if keep, err := j.keeps(j.class, old); keep || err != nil {
+	if keep, err := j.Keeps(j.class, old); keep || err != nil {
 		j.keep(reason.Signature)
 		if err == nil && j.Digests {
 			res.Digest, err = j.digest(j.Algo)
@@ -234,11 +234,11 @@ func (j *labelling) keep(c reason.Code) {
 func (j *labelling) digest(a hash.Algorithm) (hash.Digest, error) {
 	d, n, err := j.reader.Content(j.reading, a, j.file, j.file.Meta().Size)
 	j.res.Bytes += n
-	return d, readError(j.reading, err)
+	return d, ReadError(j.reading, err)
 }
 
-// readError says that an error is one of reading.
-func readError(ctx context.Context, err error) error {
+// ReadError says that an error is one of reading.
+func ReadError(ctx context.Context, err error) error {
 	_, short := errors.AsType[*hash.ShortError](err)
 	_, cannot := errors.AsType[*hash.NotComputableError](err)
 	switch {
@@ -316,9 +316,9 @@ func (k *Key) made(kind imaevm.Type, d hash.Digest, label []byte) bool {
 		s.KeyID == k.Signer.KeyID() && sign.Verify(s, d, k.Own) == nil
 }
 
-// keeps reports whether the label in place is one that a file of the class
+// Keeps reports whether the label in place is one that a file of the class
 // keeps. What the program does not know it neither keeps nor replaces.
-func (l *Labeller) keeps(class plan.Class, old []byte) (bool, error) {
+func (l *Labeller) Keeps(class plan.Class, old []byte) (bool, error) {
 	if len(old) == 0 {
 		return false, nil
 	}

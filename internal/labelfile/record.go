@@ -28,6 +28,7 @@
 package labelfile
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,17 @@ func (e *EVM) Input(ima []byte) ([]byte, error) {
 		}
 	}
 	return imaevm.Input(e.Kind, attrs, e.Meta, imaevm.Target{Word32: e.Word32, BigEndian: e.BigEndian})
+}
+
+// Values returns the values that are to be written, in this order.
+func (r *Record) Values() []imaevm.Attr {
+	var values []imaevm.Attr
+	for _, a := range []imaevm.Attr{{Name: imaevm.AttrSELinux, Value: r.SELinux}, {Name: imaevm.AttrIMA, Value: r.IMA}, {Name: imaevm.AttrEVM, Value: r.EVMLabel}} {
+		if a.Value != nil {
+			values = append(values, a)
+		}
+	}
+	return values
 }
 
 // NeedsIMA reports whether security.ima has to be made, and signed.
@@ -324,6 +336,10 @@ var errIncomplete = errors.New("labels that do not belong together")
 func (r *Record) check(k Kind) error {
 	switch {
 	case r.IMA == nil && r.Class != "sign", r.EVMLabel != nil && r.EVM == nil, k == Labels && !r.Full():
+		return errIncomplete
+	case r.EVM != nil && r.SELinux != nil && !slices.ContainsFunc(r.EVM.Attrs, func(a imaevm.Attr) bool {
+		return a.Name == imaevm.AttrSELinux && bytes.Equal(a.Value, r.SELinux)
+	}) && slices.Contains(r.EVM.Covered(), imaevm.AttrSELinux):
 		return errIncomplete
 	case r.EVM != nil:
 		if _, err := r.EVM.Input([]byte{0}); err != nil {

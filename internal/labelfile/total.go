@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/bits"
 )
 
 // A Sum is the SHA-256 of a line.
@@ -71,7 +70,7 @@ func (t *Total) Plus(other Total) {
 	}
 }
 
-// lines is the difference of two counts in words.
+// lines is a count in words.
 func lines(n uint64) string {
 	if n == 1 {
 		return "1 line"
@@ -95,12 +94,8 @@ func (e *PartError) Error() string {
 	} else {
 		what = "the " + what
 	}
-	missing, _ := bits.Sub64(e.Want.Files, e.Have.Files, 0)
-	switch {
-	case e.Want.Files > e.Have.Files:
-		return fmt.Sprintf("%s are not whole: %s are missing", what, lines(missing))
-	case e.Want.Files < e.Have.Files:
-		return fmt.Sprintf("%s are not whole: the ends tell of %s less", what, lines(e.Have.Files-e.Want.Files))
+	if e.Want.Files != e.Have.Files {
+		return fmt.Sprintf("%s are not whole: %s, and ends that tell of %d", what, lines(e.Have.Files), e.Want.Files)
 	}
 	return what + " are not those that were written: their digest does not match"
 }

@@ -17,7 +17,8 @@ const (
 	ByRule          Code = "rule"       // a rule of --rules skips it
 	NotAppraised    Code = "not-appraised"
 	SignatureFile   Code = "detached-signature"
-	OtherShard      Code = "other-shard" // another run answers for it
+	NotNamed        Code = "not-in-labels" // a file of labels has none for it
+	OtherShard      Code = "other-shard"   // another run answers for it
 )
 
 // Why a file carries what it does, and was not written.
@@ -117,6 +118,7 @@ var words = map[Code]string{
 	PseudoFS:          "pseudo-filesystem",
 	OwnOutput:         "written by this run",
 	OwnPath:           "given as a path of its own",
+	NotNamed:          "not in the file of labels",
 	NoLabel:           "no label",
 	EVMSignature:      "EVM signature",
 	TrustedKey:        "signature of a trusted key",

@@ -197,6 +197,7 @@ var always = map[string][]Outcome{
 	"hash":    {Labelled, Unchanged, Failed},
 	"sign":    {Labelled, Unchanged, Failed},
 	"relabel": {Labelled, Unchanged, Failed},
+	"apply":   {Labelled, Unchanged, Failed},
 	"clear":   {Cleared, Unchanged, Failed},
 	"undo":    {Restored, Kept, Failed},
 	"check":   {Allowed, Denied, Undecided, Failed},

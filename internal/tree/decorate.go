@@ -22,12 +22,32 @@ func (DryRun) Commit(context.Context) error { return nil }
 // Abort does nothing.
 func (DryRun) Abort() error { return nil }
 
+// Like is what decorators of sources embed: a Counter and a Noter as the source in
+// it is.
+type Like struct{ Source }
+
+// Count implements Counter, where the source does.
+func (s Like) Count(ctx context.Context, each func(size int64)) error {
+	if c, ok := s.Source.(Counter); ok {
+		return c.Count(ctx, each)
+	}
+	return nil
+}
+
+// Notes implements Noter, where the source does.
+func (s Like) Notes() reason.List {
+	if n, ok := s.Source.(Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}
+
 // WithFiles returns a source with the files of another, each in what wrap puts
 // around it. It is a Counter and a Noter as the other is.
-func WithFiles(s Source, wrap func(File) File) Source { return wrapped{s, wrap} }
+func WithFiles(s Source, wrap func(File) File) Source { return wrapped{Like{s}, wrap} }
 
 type wrapped struct {
-	Source
+	Like
 	wrap func(File) File
 }
 
@@ -40,20 +60,22 @@ func (s wrapped) Walk(ctx context.Context, visit func(Found) error) error {
 	})
 }
 
-// Count implements Counter, where the source does.
-func (s wrapped) Count(ctx context.Context, each func(size int64)) error {
-	if c, ok := s.Source.(Counter); ok {
-		return c.Count(ctx, each)
-	}
-	return nil
+// Then returns a source that finds what another one does, and then what rest finds.
+// It is a Counter and a Noter as the other is.
+func Then(s Source, rest func(context.Context, func(Found) error) error) Source {
+	return then{Like{s}, rest}
 }
 
-// Notes implements Noter, where the source does.
-func (s wrapped) Notes() reason.List {
-	if n, ok := s.Source.(Noter); ok {
-		return n.Notes()
+type then struct {
+	Like
+	rest func(context.Context, func(Found) error) error
+}
+
+func (s then) Walk(ctx context.Context, visit func(Found) error) error {
+	if err := s.Source.Walk(ctx, visit); err != nil {
+		return err
 	}
-	return nil
+	return s.rest(ctx, visit)
 }
 
 // A Namespace keeps attributes of one namespace in another: with "security." and

@@ -96,11 +96,11 @@ func (s locked) Write(b []byte) (int, error) {
 // Source returns a source of the files of another, to which Write refers. Its walk
 // ends when nothing can be written any more.
 func (s *Sink) Source(source tree.Source) tree.Source {
-	return until{s.Overlay.Source(source), s}
+	return until{tree.Like{Source: s.Overlay.Source(source)}, s}
 }
 
 type until struct {
-	tree.Source
+	tree.Like
 	sink *Sink
 }
 
@@ -115,20 +115,9 @@ func (u until) Walk(ctx context.Context, visit func(tree.Found) error) error {
 	})
 }
 
-// Count implements tree.Counter, where the source does.
-func (u until) Count(ctx context.Context, each func(size int64)) error {
-	if c, ok := u.Source.(tree.Counter); ok {
-		return c.Count(ctx, each)
-	}
-	return nil
-}
-
 // Notes implements tree.Noter, for runs that were broken off, too.
 func (u until) Notes() reason.List {
-	var notes reason.List
-	if n, ok := u.Source.(tree.Noter); ok {
-		notes = n.Notes()
-	}
+	notes := u.Like.Notes()
 	if !u.sink.done {
 		notes = notes.With(reason.New(reason.NothingWritten, "the run was broken off, and no file of labels written"))
 	}

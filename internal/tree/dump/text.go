@@ -5,22 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"imaseal/internal/imaevm"
 	"imaseal/internal/labelfile"
 )
-
-// each calls do with each label of a record, in the order in which they are
-// written.
-func each(r labelfile.Record, do func(attr string, value []byte)) {
-	for _, l := range []struct {
-		attr  string
-		value []byte
-	}{{imaevm.AttrSELinux, r.SELinux}, {imaevm.AttrIMA, r.IMA}, {imaevm.AttrEVM, r.EVMLabel}} {
-		if l.value != nil {
-			do(l.attr, l.value)
-		}
-	}
-}
 
 // setfattr writes a record as getfattr --dump does. In names a backslash, and what
 // would end the line, are three octal digits behind a backslash: quote() in
@@ -36,10 +22,10 @@ func setfattr(b []byte, r labelfile.Record) ([]byte, error) {
 		}
 	}
 	b = append(b, '\n')
-	each(r, func(attr string, value []byte) {
-		b = append(append(b, attr...), "=0s"...)
-		b = append(base64.StdEncoding.AppendEncode(b, value), '\n')
-	})
+	for _, l := range r.Values() {
+		b = append(append(b, l.Name...), "=0s"...)
+		b = append(base64.StdEncoding.AppendEncode(b, l.Value), '\n')
+	}
 	return append(b, '\n'), nil
 }
 
@@ -51,7 +37,7 @@ func squashfs(b []byte, r labelfile.Record) ([]byte, error) {
 	if strings.Contains(r.Path, "\n") {
 		return nil, &NameError{Squashfs}
 	}
-	each(r, func(attr string, value []byte) {
+	for _, l := range r.Values() {
 		b = append(b, '"')
 		for i := range len(r.Path) {
 			if c := r.Path[i]; c == '"' || c == '\\' {
@@ -60,8 +46,8 @@ func squashfs(b []byte, r labelfile.Record) ([]byte, error) {
 			b = append(b, r.Path[i])
 		}
 		b = append(b, `" x `...)
-		b = append(append(b, attr...), "=0s"...)
-		b = append(base64.StdEncoding.AppendEncode(b, value), '\n')
-	})
+		b = append(append(b, l.Name...), "=0s"...)
+		b = append(base64.StdEncoding.AppendEncode(b, l.Value), '\n')
+	}
 	return b, nil
 }
