@@ -121,6 +121,9 @@ var importTable = map[string]row{
 
 	"internal/selinux/pcre": {},
 
+	// What a kernel has said.
+	"internal/audit": {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
+
 	// For tests and benchmarks.
 	"internal/bench":           {},
 	"internal/bench/floor":     {outside: "golang.org/x/sys"},
