@@ -122,7 +122,8 @@ var importTable = map[string]row{
 	"internal/selinux/pcre": {},
 
 	// What a kernel has said.
-	"internal/audit": {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
+	"internal/audit":   {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
+	"internal/denials": {own: "internal/audit"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

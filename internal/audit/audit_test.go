@@ -298,3 +298,23 @@ func TestRecordForms(t *testing.T) {
 		})
 	}
 }
+
+func TestBoots(t *testing.T) {
+	for line, want := range map[string]Boot{
+		"[    0.000000] Linux version 6.12.9-amd64 (x@y) #1 SMP":                                                  {Release: "6.12.9-amd64"},
+		"[    0.000000] Command line: root=/dev/vda1 ima_appraise=log":                                            {CommandLine: "root=/dev/vda1 ima_appraise=log"},
+		"Nov 26 08:00:00 host kernel: Command line: quiet":                                                        {CommandLine: "quiet"},
+		`{"_TRANSPORT":"kernel","_BOOT_ID":"b","MESSAGE":"Command line: \"a b\""}`:                                {ID: "b", CommandLine: `"a b"`},
+		"[    1.000000] ima: Secure boot enabled: ignoring ima_appraise=log option":                               {SecureBoot: true},
+		"Nov 26 08:00:00 host kernel: [    1.000000] ima: Secure boot enabled: ignoring ima_appraise=log option.": {SecureBoot: true},
+	} {
+		entries, damaged := all(t, line)
+		if len(entries) != 1 || entries[0].Boot == nil || *entries[0].Boot != want || damaged != 0 {
+			t.Errorf("%s: %+v", line, entries)
+		}
+	}
+	// The same again, with what the kernel has added to it.
+	if entries, _ := all(t, "[    0.000000] Kernel command line: BOOT_IMAGE=x quiet"); len(entries) > 0 {
+		t.Errorf("%+v", entries)
+	}
+}

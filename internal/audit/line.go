@@ -180,7 +180,7 @@ func kernelMessage(b []byte) ([]byte, bool) {
 // isBare reports whether a line is a message without anything before it, as
 // dmesg --notime prints them.
 func isBare(b []byte) bool {
-	for _, prefix := range []string{"audit: ", "kauditd_printk_skb: ", "audit_printk_skb: ", "Linux version ", "Command line: ", "Kernel command line: "} {
+	for _, prefix := range []string{"audit: ", "kauditd_printk_skb: ", "audit_printk_skb: ", "Linux version ", "Command line: ", "ima: "} {
 		if bytes.HasPrefix(b, []byte(prefix)) {
 			return true
 		}

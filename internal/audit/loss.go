@@ -67,5 +67,10 @@ func (p *parser) booting(b []byte) bool {
 		p.emit(Entry{Boot: &Boot{CommandLine: string(rest)}})
 		return true
 	}
+	// ima_appraise_parse_cmdline(), security/integrity/ima/ima_appraise.c.
+	if bytes.HasPrefix(b, []byte("ima: Secure boot enabled: ignoring ima_appraise=")) {
+		p.emit(Entry{Boot: &Boot{SecureBoot: true}})
+		return true
+	}
 	return false
 }

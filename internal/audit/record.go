@@ -126,9 +126,10 @@ const (
 // A Boot is what the kernel says of itself when it starts.
 type Boot struct {
 	ID string // as in Record
-	// Release and CommandLine are those of the kernel; one of the two is
-	// empty.
+	// Of these one is set. Release and CommandLine are those of the kernel;
+	// SecureBoot says that it ignores ima_appraise= on its command line.
 	Release, CommandLine string
+	SecureBoot           bool
 }
 
 // An Entry is what one line of a log says. One field is set.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/audit"
+	refusals "imaseal/internal/denials"
 	"imaseal/internal/vectors"
 )
 
@@ -55,6 +56,7 @@ func TestRecords(t *testing.T) {
 					t.Errorf("no record has the cause %s", cause)
 				}
 			}
+			checkDenials(t, c.Probes, res.Verdicts)
 			if *keepRecords != "" {
 				keep(t, filepath.Join(*keepRecords, "kernel-"+series+".log"), res)
 			}
@@ -147,6 +149,38 @@ func checkRecords(t *testing.T, p Probe, v Verdict, inodes map[string]uint64, se
 	}
 	if !v.Allowed() && v.Cause != cause && p.Path != "" {
 		t.Errorf("%s: the cause is %q, want %q", p.Path, cause, v.Cause)
+	}
+}
+
+// checkDenials has package denials count what was refused, each file by its cause.
+func checkDenials(t *testing.T, probes []Probe, verdicts []Verdict) {
+	t.Helper()
+	c := refusals.New(refusals.Options{})
+	l, want := c.Log(), make(map[string]uint64)
+	for i, v := range verdicts {
+		log := audit.NewReader(strings.NewReader("audit: " + strings.Join(v.Records, "\naudit: ") + "\n"))
+		for e, err := log.Next(); err != io.EOF; e, err = log.Next() {
+			check(t, err)
+			l.Add(e)
+		}
+		if probes[i].Path != "" && !v.Allowed() && v.Cause != "" {
+			want[v.Cause]++
+		}
+	}
+	got := make(map[string]uint64)
+	for _, g := range c.Report().Groups {
+		if g.Kind == refusals.Refused && g.Program == "init" {
+			got[g.Cause] += g.Count
+		}
+	}
+	// A use of a file can be refused by several records, of which one is the cause.
+	for cause, n := range want {
+		if got[cause] < n {
+			t.Errorf("%d were refused because of %s, want %d", got[cause], cause, n)
+		}
+	}
+	if len(want) < 10 {
+		t.Errorf("only %d causes", len(want))
 	}
 }
 
