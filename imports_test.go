@@ -124,6 +124,8 @@ var importTable = map[string]row{
 	// What a kernel has said.
 	"internal/audit":   {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
 	"internal/denials": {own: "internal/audit"},
+	"internal/locate":  {outside: "golang.org/x/sys"},
+	"internal/logs":    {own: "internal/audit", outside: "golang.org/x/sys"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},

@@ -21,6 +21,7 @@ import (
 
 // Categories of options in the help. Commands define theirs in this order.
 const (
+	logCategory     = "Logs"
 	policyCategory  = "Policy"
 	selecting       = "Selecting files"
 	labels          = "Labels"

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -162,7 +163,10 @@ func TestCommandsInTexts(t *testing.T) {
 			}
 			var out, errs bytes.Buffer
 			p := Program{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }, Host: host.Host{Root: t.TempDir()}}
-			if status := Main(context.Background(), p); status == exitUsage {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // denials --follow never ends
+			status := Main(ctx, p)
+			cancel()
+			if status == exitUsage {
 				t.Errorf("%s: imaseal %q: %s", at, args, &errs)
 			}
 		}

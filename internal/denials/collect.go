@@ -1,6 +1,7 @@
 package denials
 
 import (
+	"cmp"
 	"hash/maphash"
 	"path"
 	"time"
@@ -13,9 +14,11 @@ type Options struct {
 	// Since leaves out what is older, and what has no time; zero leaves out
 	// nothing.
 	Since time.Time
-	// Boot leaves out what the journal has of other boots than that of this id;
-	// "" leaves out nothing.
-	Boot string
+	// Boot leaves out what is of other boots than that of this id, which began at
+	// Booted: of records that do not tell theirs the time does. "" leaves out
+	// nothing.
+	Boot   string
+	Booted time.Time
 	// Mode is that of records from boots whose command line their log does not
 	// have, by their time, which is zero where they have none. Nil stands for
 	// ModeUnknown.
@@ -100,14 +103,15 @@ func New(o Options) *Collector {
 // A Log is a log that is being added to a Collector.
 type Log struct {
 	to       *Collector
+	of       string // the boot of all of it
 	boot     string
 	mode     Mode   // ModeUnknown until the boot has told
 	reported uint64 // losses of the boot
 }
 
-// Log begins a log. Logs of one Collector can be added in any order, also by
-// turns.
-func (c *Collector) Log() *Log { return &Log{to: c} }
+// Log begins a log, of the boot of this id if all of it is of one, else of "". Logs
+// of one Collector can be added in any order, also by turns.
+func (c *Collector) Log(boot string) *Log { return &Log{to: c, of: boot} }
 
 // Add adds what a log says next. For a record that counts it returns what it
 // means, and true.
@@ -176,15 +180,24 @@ func (l *Log) lost(loss *audit.Loss) {
 }
 
 func (l *Log) isOtherBoot(boot string) bool {
-	wanted := l.to.options.Boot
+	wanted, boot := l.to.options.Boot, cmp.Or(boot, l.of)
 	return wanted != "" && boot != "" && boot != wanted
+}
+
+// since returns the time from which on records count, zero for all times.
+func (l *Log) since(r *audit.Record) time.Time {
+	o := l.to.options
+	if o.Boot != "" && r.Boot == "" && l.of == "" && o.Booted.After(o.Since) {
+		return o.Booted
+	}
+	return o.Since
 }
 
 func (l *Log) record(r *audit.Record) (Kind, Mode, bool) {
 	c := l.to
 	l.switchTo(r.Boot)
 	c.report.Records++
-	since := c.options.Since
+	since := l.since(r)
 	kind, ok := KindOf(r)
 	switch {
 	case l.isOtherBoot(r.Boot), !since.IsZero() && !r.Time.IsZero() && r.Time.Before(since):

@@ -27,7 +27,7 @@ func logOf(t testing.TB, name string) string {
 // add adds a whole log.
 func add(t testing.TB, c *Collector, log string) {
 	t.Helper()
-	r, l := audit.NewReader(strings.NewReader(log)), c.Log()
+	r, l := audit.NewReader(strings.NewReader(log)), c.Log("")
 	for {
 		e, err := r.Next()
 		if err == io.EOF {
@@ -293,7 +293,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestAddTells(t *testing.T) {
-	l := New(Options{}).Log()
+	l := New(Options{}).Log("")
 	record := &audit.Record{Type: audit.Data, Op: "appraise_data", Serial: 1, Time: time.Unix(1, 0), Result: audit.Failure}
 	if _, _, ok := l.Add(audit.Entry{Boot: &audit.Boot{CommandLine: "ima_appraise=log"}}); ok {
 		t.Error("a boot counts")
@@ -333,7 +333,7 @@ func TestMemory(t *testing.T) {
 	const n = 300_000
 	before := heap()
 	c := New(Options{})
-	l := c.Log()
+	l := c.Log("")
 	hostile(n, func(e audit.Entry) { l.Add(e) })
 	if grown := heap() - before; grown > 64<<20 {
 		t.Errorf("%d MiB", grown>>20)
@@ -358,7 +358,7 @@ func BenchmarkCollector(b *testing.B) {
 	var entries []audit.Entry
 	hostile(500, func(e audit.Entry) { entries = append(entries, e) })
 	for b.Loop() {
-		l := New(Options{}).Log()
+		l := New(Options{}).Log("")
 		for _, e := range entries {
 			l.Add(e)
 		}

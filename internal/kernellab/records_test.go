@@ -156,7 +156,7 @@ func checkRecords(t *testing.T, p Probe, v Verdict, inodes map[string]uint64, se
 func checkDenials(t *testing.T, probes []Probe, verdicts []Verdict) {
 	t.Helper()
 	c := refusals.New(refusals.Options{})
-	l, want := c.Log(), make(map[string]uint64)
+	l, want := c.Log(""), make(map[string]uint64)
 	for i, v := range verdicts {
 		log := audit.NewReader(strings.NewReader("audit: " + strings.Join(v.Records, "\naudit: ") + "\n"))
 		for e, err := log.Next(); err != io.EOF; e, err = log.Next() {

@@ -111,6 +111,13 @@ const (
 	NoReport        Code = "no-report"   // that is whole
 	Archive         Code = "archive"     // that is labelled itself
 	SomeEVM         Code = "some-evm"    // labels, but not on all files
+	PartialLogs     Code = "partial-logs"
+	BinaryJournal   Code = "binary-journal"
+	EmptyLogs       Code = "empty-logs"
+	LostRecords     Code = "lost-records"    // by the kernel
+	DamagedRecords  Code = "damaged-records" // in logs
+	UndatedRecords  Code = "undated-records"
+	GuessedPolicy   Code = "guessed-policy" // which the kernel does not show
 )
 
 // words are what people read where it is not the code with blanks.

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"imaseal/internal/audit"
+	"imaseal/internal/denials"
+	"imaseal/internal/logs"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+)
+
+// A source is a log, and how it is opened.
+type source struct {
+	name    string
+	open    func(context.Context, logs.Options) (io.ReadCloser, error)
+	boot    string // the id of the boot that all of it is of; "" where it is of several
+	besides bool   // it only adds to another one
+}
+
+func fileSource(name string) source {
+	return source{name: report.Quote(name), open: func(ctx context.Context, o logs.Options) (io.ReadCloser, error) {
+		f, err := logs.File(ctx, name, o)
+		if errors.Is(err, logs.ErrBinary) {
+			return nil, &advisedError{err: pathless(err), code: reason.BinaryJournal, advice: "journalctl --file FILE -o json | imaseal denials -"}
+		}
+		return f, pathless(err)
+	}}
+}
+
+// A logReader reads logs into a Collector.
+type logReader struct {
+	program   Program
+	request   denialsRequest
+	looker    *looker
+	collector *denials.Collector
+	hinted    map[string]bool
+	failed    bool // a log could not be read, or not to its end
+	read      int  // logs
+	lines     int64
+	damaged   int64 // records
+}
+
+func (p Program) newLogReader(r denialsRequest, l *looker) *logReader {
+	o := denials.Options{Since: r.read.Since, Mode: l.modeAt}
+	if r.boot {
+		o.Boot, o.Booted = p.Host.BootID(), p.Host.Booted()
+	}
+	return &logReader{program: p, request: r, looker: l, collector: denials.New(o), hinted: make(map[string]bool)}
+}
+
+// stdin is the log on standard input. It ends with ctx, though who writes to it may
+// never write again.
+func (r *logReader) stdin(ctx context.Context, o logs.Options) (io.ReadCloser, error) {
+	in, to := io.Pipe()
+	go func() {
+		_, err := io.Copy(to, r.program.Stdin)
+		to.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { to.Close() })
+	if o.Follow {
+		return in, nil
+	}
+	plain, err := logs.Stream(in)
+	return struct {
+		io.Reader
+		io.Closer
+	}{plain, in}, err
+}
+
+// readAll reads all logs. What is wrong with one of them is printed, and ends only
+// that one.
+func (r *logReader) readAll(ctx context.Context) error {
+	if r.fromHere() && os.Geteuid() != 0 {
+		r.program.warn(reason.PartialLogs, "not run as root: logs that are not shown to everybody are not read")
+	}
+	for _, s := range r.sources() {
+		err := r.each(ctx, s, func(l *denials.Log, e audit.Entry) error { l.Add(e); return nil })
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && s.besides:
+		case err != nil:
+			r.failed = true
+			r.program.complain(fmt.Errorf("%s: %w", s.name, err), r.hinted)
+		}
+	}
+	switch {
+	case r.read == 0:
+		return errNoLogs
+	case r.lines == 0:
+		r.program.warn(reason.EmptyLogs, "there is nothing in the logs")
+	}
+	return nil
+}
+
+// each calls do with all that a log says.
+func (r *logReader) each(ctx context.Context, s source, do func(*denials.Log, audit.Entry) error) error {
+	in, err := s.open(ctx, r.request.read)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	entries, log := audit.NewReader(in), r.collector.Log(s.boot)
+	defer func() { r.lines += entries.Lines(); r.damaged += entries.Damaged() }()
+	r.read++
+	for n := 0; ; n++ {
+		e, err := entries.Next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := do(log, e); err != nil {
+			return err
+		}
+		if n%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// follow prints each denial of a log as it comes, until ctx ends.
+func (r *logReader) follow(ctx context.Context) error {
+	s := r.sources()[0]
+	if !r.request.output.silent() {
+		fmt.Fprintf(r.program.Stderr, "imaseal: following %s\n", s.name)
+	}
+	err := r.each(ctx, s, func(_ *denials.Log, e audit.Entry) error { return r.tell(ctx, e) })
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && !errors.Is(err, errUnread):
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return err
+}
+
+// tell prints what a log says if it is a denial, with what the file is like now.
+func (r *logReader) tell(ctx context.Context, e audit.Entry) error {
+	if e.Loss != nil {
+		r.program.warn(reason.LostRecords, "records are lost: %s", printableText(e.Loss.Message))
+		return nil
+	}
+	one := denials.New(denials.Options{Mode: r.looker.modeAt})
+	if _, _, ok := one.Log("").Add(e); !ok {
+		return nil
+	}
+	found := one.Report()
+	looks, err := r.looker.look(ctx, found)
+	if err != nil {
+		return err
+	}
+	t := &denialTeller{program: r.program, request: r.request, looker: r.looker, looks: looks, found: found, hinted: r.hinted}
+	return t.printOne(cmp.Or(e.Record.Time, time.Now()))
+}

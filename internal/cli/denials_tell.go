@@ -1,0 +1,433 @@
+package cli
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"imaseal/internal/advice"
+	"imaseal/internal/denials"
+	"imaseal/internal/locate"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+)
+
+// A denialTeller prints what was found in logs.
+type denialTeller struct {
+	program Program
+	request denialsRequest
+	looker  *looker
+	looks   map[fileKey]look
+	found   denials.Report
+	damaged int64
+	hinted  map[string]bool // lines of advice that were printed
+
+	files    map[string]int // by their words of now
+	unmended uint64         // denials that are not known to be mended
+}
+
+const (
+	// shownGroups and shownFiles are printed unless users want all.
+	shownGroups, shownFiles = 25, 8
+	// namedFiles are named in a command; with more it is about their directory.
+	namedFiles = 8
+)
+
+// print prints a report of logs that were read to their end.
+func (t *denialTeller) print() error {
+	t.hinted, t.files = make(map[string]bool), make(map[string]int)
+	o := t.request.output
+	t.warnLost()
+	for i := range t.found.Groups {
+		g := &t.found.Groups[i]
+		told := t.group(g)
+		var err error
+		switch {
+		case o.json:
+			err = t.program.printJSON(showGroup(g, told))
+		case o.quiet, i >= shownGroups && !o.verbose:
+		default:
+			err = t.program.print(t.text(g, told))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.json:
+		return t.program.printJSON(t.summary())
+	case o.quiet:
+		return nil
+	}
+	return t.program.print(t.summaryText())
+}
+
+// A toldGroup is a group with what its files are like now.
+type toldGroup struct {
+	looks []look // one for each file
+	now   []string
+	lines []string // of advice
+	open  uint64   // of its denials, how many are not known to be mended
+}
+
+// group finds out what is to be said of a group.
+func (t *denialTeller) group(g *denials.Group) toldGroup {
+	told := toldGroup{open: g.Unnamed}
+	count := make(map[string]uint64)
+	var order []string
+	for _, f := range g.Files {
+		l := t.looks[keyOf(f)]
+		told.looks = append(told.looks, l)
+		if !l.mends() {
+			told.open += f.Count
+		}
+		word := l.word()
+		if word == "" {
+			continue
+		}
+		if count[word] == 0 {
+			order = append(order, word)
+		}
+		count[word]++
+		t.files[word]++
+	}
+	if len(g.Files) == 0 {
+		told.open = g.Count
+	}
+	for _, word := range order {
+		told.now = append(told.now, fmt.Sprintf("%d %s", count[word], word))
+	}
+	if g.Kind == denials.Violation || g.Kind == denials.Unmeasured {
+		told.open = 0
+	}
+	t.unmended += told.open
+	told.lines = t.advice(g, told)
+	return told
+}
+
+// mends reports whether a denial would not happen again.
+func (l look) mends() bool {
+	return l.outcome == report.Allowed || l.outcome == report.Skipped || l.state == locate.Gone
+}
+
+// word says what a file is like now.
+func (l look) word() string {
+	switch l.outcome {
+	case report.Denied:
+		return "would still be denied"
+	case report.Allowed:
+		return "would be let through now"
+	case report.Skipped:
+		return "not appraised any more"
+	case report.Undecided:
+		return "undecided"
+	}
+	switch l.state {
+	case locate.Gone:
+		return "gone"
+	case locate.Elsewhere:
+		return "not of this host's file systems, as of a container"
+	case locate.Pathless:
+		return "without a path"
+	case locate.Unreachable:
+		return "not to be looked at"
+	}
+	return ""
+}
+
+// advice says what to do about a group, once for each that needs the same.
+func (t *denialTeller) advice(g *denials.Group, told toldGroup) []string {
+	if g.Rest {
+		return nil
+	}
+	if text := advice.OfRecord(g.Op, g.Cause); text != "" {
+		return []string{text}
+	}
+	if g.Kind != denials.Refused && g.Kind != denials.Advised {
+		return nil
+	}
+	var groups []*report.Group
+	for i, f := range g.Files {
+		l := told.looks[i]
+		if l.mends() {
+			continue
+		}
+		next := report.Group{Outcome: l.outcome, Why: l.why}
+		if l.outcome == "" || l.asRecorded {
+			next.Outcome, next.Why = report.Denied, report.Why{Causes: []string{g.Cause}}
+		}
+		at := slices.IndexFunc(groups, func(o *report.Group) bool {
+			return o.Outcome == next.Outcome && slices.Equal(o.Causes, next.Causes) && o.Reasons.String() == next.Reasons.String()
+		})
+		if at < 0 {
+			groups = append(groups, &next)
+			at = len(groups) - 1
+		}
+		groups[at].Files++
+		groups[at].Places = append(groups[at].Places, l.place(f))
+	}
+	var lines []string
+	for _, of := range groups {
+		if slices.Contains(of.Places, "") || of.Files > namedFiles {
+			of.Places = directories(of.Places)
+		}
+		if len(of.Places) == 0 {
+			of.Places = []string{"PATH"}
+		}
+		lines = append(lines, t.looker.remedy.Lines(*of)...)
+	}
+	return lines
+}
+
+// place is the path to name in a command, "" where there is none.
+func (l look) place(f denials.File) string {
+	switch {
+	case l.path != "":
+		return l.path
+	case path.IsAbs(f.Path):
+		return f.Path
+	}
+	return ""
+}
+
+// directories are those of the files that have a path.
+func directories(files []string) []string {
+	var dirs []string
+	for _, name := range files {
+		if name != "" {
+			dirs = append(dirs, path.Dir(name))
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// titles are what a group is called.
+var titles = map[denials.Kind]string{
+	denials.Refused: "denied", denials.Advised: "advised against", denials.Metadata: "change refused", denials.Policy: "policy refused",
+	denials.Violation: "measured in vain", denials.Unmeasured: "not measured",
+}
+
+// title is what happened, as far as it is known.
+func title(g *denials.Group) string {
+	if g.Kind == denials.Refused {
+		switch g.Mode {
+		case denials.LogOnly, denials.Off:
+			return "let through, since the mode is " + g.Mode.String()
+		case denials.Fix:
+			return "labelled anew, since the mode is fix"
+		case denials.ModeUnknown:
+			return "denied, if the mode was enforce"
+		}
+	}
+	return titles[g.Kind]
+}
+
+// text prints a group for people.
+func (t *denialTeller) text(g *denials.Group, told toldGroup) string {
+	what := []string{cause(g)}
+	if g.Program != "" {
+		what = append(what, report.Quote(g.Program))
+	}
+	if g.Directory != "" {
+		what = append(what, "in "+report.Quote(g.Directory))
+	}
+	if g.Rest {
+		what = []string{"of further causes, programs and directories"}
+	}
+	text := fmt.Sprintf("%s: %s: %s\n", title(g), strings.Join(what, ", "), times(g.Count))
+	if g.Node != "" && !t.looker.isHere(g.Node) {
+		text += "  on " + report.Quote(g.Node) + "\n"
+	}
+	if when := span(g.First, g.Last); when != "" {
+		text += "  " + when + "\n"
+	}
+	shown := len(g.Files)
+	if !t.request.output.verbose {
+		shown = min(shown, shownFiles)
+	}
+	hidden := g.Unnamed
+	for _, f := range g.Files[shown:] {
+		hidden += f.Count
+	}
+	for i, f := range g.Files[:shown] {
+		text += fmt.Sprintf("  %7d  %s\n", f.Count, shownFileName(f, g, told.looks[i]))
+	}
+	if hidden > 0 {
+		text += fmt.Sprintf("  %7d  of other files\n", hidden)
+	}
+	if told.now != nil {
+		text += "  now: " + strings.Join(told.now, ", ") + "\n"
+	}
+	return t.program.fit(text) + t.adviceText(told.lines)
+}
+
+// adviceText prints lines of advice, unless they were.
+func (t *denialTeller) adviceText(lines []string) string {
+	all := strings.Join(lines, "\n")
+	if all == "" {
+		return ""
+	}
+	if t.hinted[all] {
+		return "  what to do: as above\n"
+	}
+	t.hinted[all] = true
+	text := ""
+	for _, line := range t.program.fitProse(lines) {
+		text += "  " + line + "\n"
+	}
+	return text
+}
+
+func cause(g *denials.Group) string {
+	if g.Cause == "" {
+		return printableText(g.Op)
+	}
+	return printableText(g.Cause)
+}
+
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// span prints when something happened, "" if that is not known.
+func span(first, last time.Time) string {
+	if first.IsZero() {
+		return ""
+	}
+	from, to := first.Local().Format(time.DateTime), last.Local().Format(time.DateTime)
+	switch {
+	case from == to:
+		return from
+	case from[:len(time.DateOnly)] == to[:len(time.DateOnly)]:
+		to = to[len(time.DateOnly)+1:]
+	}
+	return from + " to " + to
+}
+
+// shownFileName is the name of a file, and what became of it.
+func shownFileName(f denials.File, g *denials.Group, l look) string {
+	name := f.Path
+	if g.Directory != "" && path.Dir(f.Path) == g.Directory {
+		name = path.Base(f.Path)
+	}
+	text := report.Quote(name)
+	if name == "" {
+		text = "a file without a name"
+	}
+	switch {
+	case l.state == locate.Renamed:
+		text += ", now " + report.Quote(path.Base(l.path))
+	case l.state == locate.Replaced:
+		text += ", replaced since"
+	case l.state == locate.Pathless && f.Inode != 0:
+		text += fmt.Sprintf(" (inode %d on %s)", f.Inode, report.Quote(f.Dev))
+	}
+	if word := l.word(); word != "" {
+		text += ": " + word
+	}
+	return text
+}
+
+// printOne prints what the one record says that was just made.
+func (t *denialTeller) printOne(at time.Time) error {
+	t.files = make(map[string]int)
+	for i := range t.found.Groups {
+		g := &t.found.Groups[i]
+		told := t.group(g)
+		if t.request.output.json {
+			return t.program.printJSON(showGroup(g, told))
+		}
+		name := g.Directory
+		var l look
+		if len(g.Files) > 0 {
+			name, l = g.Files[0].Path, told.looks[0]
+		}
+		line := fmt.Sprintf("%s  %s: %s, %s, %s", at.Local().Format(time.DateTime), title(g), cause(g), report.Quote(g.Program), report.Quote(name))
+		if word := l.word(); word != "" {
+			line += ": " + word
+		}
+		if err := t.program.print(line + "\n" + t.adviceText(told.lines)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnLost says what is missing in the logs.
+func (t *denialTeller) warnLost() {
+	p, lost := t.program, t.found.Lost
+	if lost.Dropped > 0 || lost.More {
+		number := "some"
+		if lost.Dropped > 0 {
+			number = fmt.Sprint(lost.Dropped)
+		}
+		p.warn(reason.LostRecords, "%s records are lost: the kernel's queue was full, or a rate limit was passed (audit_backlog_limit=8192 on its command line helps, and auditctl -r 0)", number)
+	}
+	if lost.Suppressed > 0 {
+		p.warn(reason.LostRecords, "%d records are not among the kernel's messages, since there were too many at once; auditd has them, if it runs", lost.Suppressed)
+	}
+	if lost.Missed > 0 {
+		p.warn(reason.LostRecords, "%d messages of the kernel were overwritten before they were read, of which some may be records (log_buf_len=16M on its command line keeps more)", lost.Missed)
+	}
+	if t.damaged > 0 {
+		p.warn(reason.DamagedRecords, "%d records are damaged, and not counted", t.damaged)
+	}
+	if n := t.found.Undated; n > 0 {
+		p.warn(reason.UndatedRecords, "%d records have no time, and are not counted: journalctl -o json has it", n)
+	}
+}
+
+// summaryText is the last lines for people.
+func (t *denialTeller) summaryText() string {
+	var text strings.Builder
+	if n := len(t.found.Groups) - shownGroups; n > 0 && !t.request.output.verbose {
+		var count uint64
+		for _, g := range t.found.Groups[shownGroups:] {
+			count += g.Count
+		}
+		fmt.Fprintf(&text, "imaseal: %d more groups (%d records), which --verbose and --json have\n", n, count)
+	}
+	kinds := make(map[string]uint64)
+	var order []string
+	for i := range t.found.Groups {
+		g := &t.found.Groups[i]
+		if kinds[title(g)] == 0 {
+			order = append(order, title(g))
+		}
+		kinds[title(g)] += g.Count
+	}
+	parts := []string{"nothing was denied"}
+	if order != nil {
+		parts = nil
+		for _, word := range order {
+			parts = append(parts, fmt.Sprintf("%d %s", kinds[word], word))
+		}
+	}
+	fmt.Fprintf(&text, "imaseal: %s\n", strings.Join(parts, "; "))
+	if len(t.files) > 0 {
+		var now []string
+		for word, n := range t.files {
+			now = append(now, fmt.Sprintf("%d %s", n, word))
+		}
+		slices.SortFunc(now, compareCounts)
+		fmt.Fprintf(&text, "imaseal: files now: %s\n", strings.Join(now, ", "))
+	}
+	return text.String()
+}
+
+// compareCounts puts the largest number first.
+func compareCounts(a, b string) int {
+	var m, n int
+	fmt.Sscan(a, &m)
+	fmt.Sscan(b, &n)
+	if m != n {
+		return n - m
+	}
+	return strings.Compare(a, b)
+}
