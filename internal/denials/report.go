@@ -28,9 +28,9 @@ func (c *Collector) told(k key, g *group) Group {
 		Node: k.node, Kind: k.kind, Mode: k.mode, Op: k.op, Cause: k.cause, Program: k.program, Directory: k.directory,
 		Count: g.count, First: g.first, Last: g.last, Unnamed: g.unnamed,
 	}
-	for f, n := range g.files {
+	for _, f := range g.files {
 		told.Files = append(told.Files, File{
-			Path: c.pathOf(f), Dev: f.dev, Inode: f.number, Count: n.count, First: n.first, Last: n.last,
+			Path: c.pathOf(f.file), Dev: f.dev, Inode: f.number, Count: f.count, First: f.first, Last: f.last,
 		})
 	}
 	slices.SortFunc(told.Files, func(a, b File) int {
