@@ -177,23 +177,6 @@ func (f *failing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// unnamed opens a file that nobody else finds.
-func unnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC|unix.O_EXCL, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir), nil
-	}
-	f, err := os.CreateTemp(dir, "imaseal-")
-	if err != nil {
-		return nil, pathless(err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, pathless(err)
-	}
-	return f, nil
-}
-
 var errOffset = errors.New("negative offset")
 
 // ReadAt implements io.ReaderAt.

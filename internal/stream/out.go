@@ -157,6 +157,13 @@ func (o *Out) Replaces(f *os.File) bool {
 	return err == nil && was != nil && os.SameFile(is, was)
 }
 
+// Name gives a file that is made another name than Create was told, in the same
+// directory: one that is not known before all is written.
+func (o *Out) Name(base string) {
+	o.path = filepath.Join(filepath.Dir(o.path), base)
+	o.real = filepath.Join(filepath.Dir(o.real), base)
+}
+
 // Write implements io.Writer. The error is an *OutputError, or the cause of the
 // context, if that has ended.
 func (o *Out) Write(b []byte) (int, error) {
