@@ -10,6 +10,7 @@ const (
 	Filtered        Code = "filtered"
 	Symlink         Code = "symbolic-link"
 	Special         Code = "special-file"
+	Whiteout        Code = "whiteout" // of a layer of an image: it says that a file is gone
 	Directory       Code = "directory"
 	HardLink        Code = "hard-link"  // the inode is handled under another name
 	OwnOutput       Code = "own-output" // written by this run
@@ -86,6 +87,8 @@ const (
 	AfterEnd          Code = "after-end"          // of an archive, where most programs do not look
 	GlobalHeader      Code = "global-header"      // of an archive, which some programs do not read
 	NothingWritten    Code = "nothing-written"    // of a new archive
+	Artifacts         Code = "kept-artifacts"     // about an image that is another now
+	LayerTable        Code = "layer-table"        // of contents, of which a new layer has none
 )
 
 // What is to be known of the kernel that a run is for.

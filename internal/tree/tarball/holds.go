@@ -2,6 +2,7 @@ package tarball
 
 import (
 	"context"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -62,9 +63,34 @@ func (a *Archive) each(ctx context.Context, do func(*tarfile.Entry) bool) {
 	if !a.Countable() {
 		return
 	}
-	for r := tarfile.NewReader(newSeeker(ctx, a.f, a.stat.Size)); ; {
+	for r := tarfile.NewReader(newSeeker(ctx, a.all(), a.size)); ; {
 		if e, err := r.Next(); err != nil || !do(e) {
 			return
+		}
+	}
+}
+
+// Each calls do with the entries, by their numbers, until that returns an error, which
+// is returned, too. The archive is read from its beginning to its end: one that is no
+// file cannot be walked any more. The error is an *ArchiveError where the archive is
+// damaged.
+func (a *Archive) Each(ctx context.Context, do func(number int, e *tarfile.Entry) error) error {
+	w := &walker{a: a, ctx: ctx}
+	end, _, err := w.open()
+	if err != nil {
+		return a.error(ctx, err)
+	}
+	defer end()
+	for n := 0; ; n++ {
+		e, err := w.in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = do(n, e)
+		}
+		if err != nil {
+			return a.error(ctx, err)
 		}
 	}
 }

@@ -68,14 +68,19 @@ type streamer struct {
 	raw *compress.Reader
 }
 
-// newStreamer unpacks what in gives, where that is necessary. The caller closes
-// raw. The error may be a *NestedError.
-func newStreamer(ctx context.Context, in io.Reader) (*streamer, error) {
+// newStreamer unpacks what in gives, where that is necessary, and gives it to
+// unpacked, if that is not nil. The caller closes raw. The error may be a
+// *NestedError.
+func newStreamer(ctx context.Context, in io.Reader, unpacked io.Writer) (*streamer, error) {
 	raw, err := compress.NewReader(in)
 	if err != nil {
 		return nil, err
 	}
-	s := &streamer{ctx: ctx, in: bufio.NewReaderSize(raw, 64<<10), raw: raw}
+	plain := io.Reader(raw)
+	if unpacked != nil {
+		plain = io.TeeReader(raw, unpacked)
+	}
+	s := &streamer{ctx: ctx, in: bufio.NewReaderSize(plain, 64<<10), raw: raw}
 	first, err := s.in.Peek(8)
 	if err != nil && err != io.EOF {
 		raw.Close()

@@ -44,14 +44,21 @@ func clean(name string) string {
 	return rel
 }
 
-// found says what becomes of an entry, but for Leave.
-func (s *selection) found(e *tarfile.Entry) finding {
+// found says what becomes of an entry, by its number, but for Leave.
+func (s *selection) found(number int, e *tarfile.Entry) finding {
 	switch e.Kind {
 	case tarfile.Directory, tarfile.Other, tarfile.Zeros, tarfile.Rest:
 		return finding{}
 	}
 	f := finding{wants: true, rel: clean(e.Name)}
+	if s.cfg.At != nil && (e.Kind == tarfile.File || e.Kind == tarfile.HardLink) {
+		if f.rel, f.wants = s.cfg.At(number, f.rel); !f.wants {
+			return finding{}
+		}
+	}
 	switch {
+	case s.cfg.Whiteout != nil && s.cfg.Whiteout(f.rel):
+		f.skip = reason.Whiteout
 	case s.isFiltered(f.rel):
 		f.skip = reason.Filtered
 	case e.Kind == tarfile.Symlink:

@@ -45,12 +45,21 @@ const (
 	copySize = 64 << 10
 )
 
+// A Target is what a new archive is written to.
+type Target interface {
+	io.Writer
+	// Copy writes a part of a file.
+	Copy(f *os.File, at, n int64) error
+}
+
 // A Sink writes a new archive behind the walk of the old one. Its Apply is safe
 // for concurrent use.
 type Sink struct {
-	a   *Archive
-	o   Output
-	out *stream.Out
+	a     *Archive
+	o     Output
+	out   Target
+	file  *stream.Out // that is out; nil where another one ends what is written
+	plain io.Writer   // is given what is compressed before it is; nil for nobody
 
 	labelled atomic.Bool // an entry has other attributes than in the old archive
 
@@ -87,22 +96,39 @@ func (a *Archive) NewSink(ctx context.Context, o Output) (*Sink, error) {
 	case o.InPlace && !(a.ours && a.isFile()):
 		return nil, ErrNoFile
 	case o.InPlace:
-		s.out, err = stream.Create(ctx, a.name)
+		s.file, err = stream.Create(ctx, a.name)
 	case o.Path == "-":
-		s.out, err = stream.Stdout(ctx, o.Stdout)
+		s.file, err = stream.Stdout(ctx, o.Stdout)
 	default:
-		s.out, err = stream.Create(ctx, o.Path)
+		s.file, err = stream.Create(ctx, o.Path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !o.InPlace && a.f != nil && s.out.Replaces(a.f) {
-		s.out.Abort()
+	if !o.InPlace && a.f != nil && s.file.Replaces(a.f) {
+		s.file.Abort()
 		return nil, ErrSameFile
 	}
+	s.out = s.file
 	a.sink = s
 	return s, nil
 }
+
+// NewPartSink has Walk write to out what is to be put in the place of an archive
+// of OpenPart, if a label in it changes, and else nothing: see Changed. What is
+// compressed is given to plain before it is. There is nothing to commit; a run that
+// was broken off ends with Abort.
+func (a *Archive) NewPartSink(out Target, plain io.Writer) *Sink {
+	a.sink = &Sink{a: a, o: Output{InPlace: true}, out: out, plain: plain}
+	return a.sink
+}
+
+// Changed reports whether another archive was written, or is being written, than
+// the old one.
+func (s *Sink) Changed() bool { return s.buf != nil }
+
+// IsCompressed reports whether the archive that was written is compressed.
+func (s *Sink) IsCompressed() bool { return s.header.Format != compress.None }
 
 // Apply implements tree.Sink, for files of the archive that are visited.
 func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
@@ -137,14 +163,18 @@ func (s *Sink) start() error {
 	if s.zip, err = compress.NewWriter(s.gate, s.header); err != nil {
 		return err
 	}
-	s.buf = bufio.NewWriterSize(s.zip, writeSize)
+	to := io.Writer(s.zip)
+	if s.plain != nil && s.header.Format != compress.None {
+		to = io.MultiWriter(s.zip, s.plain)
+	}
+	s.buf = bufio.NewWriterSize(to, writeSize)
 	if s.pos == 0 {
 		return nil
 	}
 	if s.header.Format == compress.None {
-		return s.out.Copy(s.a.f, 0, s.pos)
+		return s.out.Copy(s.a.f, s.a.base, s.pos)
 	}
-	in, err := compress.NewReader(io.NewSectionReader(s.a.f, 0, s.a.stat.Size))
+	in, err := compress.NewReader(s.a.all())
 	if err != nil {
 		return err
 	}
@@ -163,7 +193,7 @@ func (s *Sink) write(w *walker, it *item) error {
 			}
 		}
 		if e.IsRHT() {
-			s.a.rht.Add(1)
+			s.a.tally.rht.Add(1)
 		}
 		head = it.file.head
 	}
@@ -181,7 +211,7 @@ func (s *Sink) write(w *walker, it *item) error {
 		if err := s.buf.Flush(); err != nil {
 			return err
 		}
-		return s.out.Copy(s.a.f, it.at, size)
+		return s.out.Copy(s.a.f, s.a.base+it.at, size)
 	}
 	return s.fill(w.bytes(it), size)
 }
@@ -218,7 +248,7 @@ func (s *Sink) finish() error {
 		s.zip = nil
 	case s.o.InPlace:
 	default:
-		if err := s.out.Copy(s.a.f, 0, s.a.stat.Size); err != nil {
+		if err := s.out.Copy(s.a.f, s.a.base, s.a.size); err != nil {
 			return err
 		}
 	}
@@ -232,11 +262,14 @@ func (s *Sink) Commit(context.Context) error {
 		s.Abort()
 		return ErrUnread
 	}
-	if s.o.InPlace && s.buf == nil { // nothing has changed
-		s.out.Abort()
+	if s.file == nil {
 		return nil
 	}
-	err := s.out.Commit()
+	if s.o.InPlace && !s.Changed() {
+		s.file.Abort()
+		return nil
+	}
+	err := s.file.Commit()
 	s.done = err == nil
 	return err
 }
@@ -249,6 +282,8 @@ func (s *Sink) Abort() error {
 		s.zip.Close() // ends its goroutines, and fails
 		s.zip = nil
 	}
-	s.out.Abort()
+	if s.file != nil {
+		s.file.Abort()
+	}
 	return nil
 }

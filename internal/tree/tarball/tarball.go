@@ -59,7 +59,21 @@ type Config struct {
 	// TempDir is where content is kept that does not fit in memory, empty for
 	// where os.TempDir says.
 	TempDir string
+	// At says where an entry of a regular file, or of a hard link, is once all is
+	// unpacked, by its number and its path, and false if it is not there then; nil
+	// for where its path says. It is called in the order of the archive.
+	At func(number int, rel string) (string, bool)
+	// Whiteout reports whether a path is a sign, and no file; nil for none.
+	Whiteout func(rel string) bool
+	// Unpacked is given all that is read of a compressed archive, unpacked; nil
+	// for nobody.
+	Unpacked io.Writer
+	// Tally is where Notes is gathered; nil for a tally of its own.
+	Tally *Tally
 }
+
+// A Tally counts what Notes says, of one archive or of several.
+type Tally struct{ after, rht, global atomic.Int64 }
 
 // An Archive is a tree.Source of a tar archive, a tree.Counter and a tree.Noter.
 // It is walked once, with a Sink or without.
@@ -69,18 +83,18 @@ type Archive struct {
 	f    *os.File  // nil for a reader that is none
 	in   io.Reader // instead of f
 	ours bool      // f was opened here
-	stat unix.Stat_t
-	sink *Sink // nil if nothing is written
+	part bool      // it is a part of f, which begins at base
+	base int64
+	size int64       // of an archive that is a file, or a part of one
+	stat unix.Stat_t // of f
+	sink *Sink       // nil if nothing is written
 
-	after, rht, global atomic.Int64 // for Notes
+	tally *Tally
 }
 
 // Open opens an archive, or takes stdin for the name "-". The caller closes it.
 func Open(name string, stdin io.Reader, cfg Config) (*Archive, error) {
-	a := &Archive{name: name, cfg: cfg}
-	if a.cfg.Jobs == 0 {
-		a.cfg.Jobs = runtime.GOMAXPROCS(0)
-	}
+	a := newArchive(name, cfg)
 	if name == "-" {
 		a.in = stdin
 		a.f, _ = stdin.(*os.File)
@@ -104,7 +118,30 @@ func Open(name string, stdin io.Reader, cfg Config) (*Archive, error) {
 		a.Close()
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
+	a.size = a.stat.Size
 	return a, nil
+}
+
+// OpenPart opens an archive that is a part of a regular file, which stays the
+// caller's.
+func OpenPart(name string, f *os.File, at, size int64, cfg Config) (*Archive, error) {
+	a := newArchive(name, cfg)
+	a.f, a.part, a.base, a.size = f, true, at, size
+	if err := unix.Fstat(int(f.Fd()), &a.stat); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return a, nil
+}
+
+func newArchive(name string, cfg Config) *Archive {
+	a := &Archive{name: name, cfg: cfg, tally: cfg.Tally}
+	if a.cfg.Jobs == 0 {
+		a.cfg.Jobs = runtime.GOMAXPROCS(0)
+	}
+	if a.tally == nil {
+		a.tally = new(Tally)
+	}
+	return a
 }
 
 // Close closes the archive, if Open has opened it.
@@ -117,8 +154,16 @@ func (a *Archive) Close() error {
 
 // isFile reports whether the archive can be read at any offset.
 func (a *Archive) isFile() bool {
-	return a.f != nil && a.stat.Mode&unix.S_IFMT == unix.S_IFREG && a.start() == 0
+	return a.part || a.f != nil && a.stat.Mode&unix.S_IFMT == unix.S_IFREG && a.start() == 0
 }
+
+// section reads a part of an archive that is a file.
+func (a *Archive) section(at, n int64) *io.SectionReader {
+	return io.NewSectionReader(a.f, a.base+at, n)
+}
+
+// all reads an archive that is a file.
+func (a *Archive) all() *io.SectionReader { return a.section(0, a.size) }
 
 // start is where in the file the archive begins: standard input may have been
 // read before.
@@ -142,7 +187,11 @@ const (
 
 // guard asks the kernel to let nobody write to the archive: see
 // mounted.File.Begin. It returns ErrWritten if somebody has it open for writing.
+// What is open for writing here is the caller's own.
 func (a *Archive) guard() error {
+	if flags, err := unix.FcntlInt(a.f.Fd(), unix.F_GETFL, 0); err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY {
+		return nil
+	}
 	for range guards {
 		_, err := unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 		if err != unix.EAGAIN {
@@ -179,15 +228,21 @@ func (a *Archive) Notes() reason.List {
 		}
 		return append(notes, reason.New(reason.NothingWritten, "%s", words))
 	}
-	if n := a.rht.Load(); n > 0 {
+	return append(notes, a.tally.Notes()...)
+}
+
+// Notes says what there is to be known.
+func (t *Tally) Notes() reason.List {
+	var notes reason.List
+	if n := t.rht.Load(); n > 0 {
 		notes = append(notes, reason.New(reason.SELinuxRecord,
 			"%d files had their SELinux label in a record that GNU tar alone reads (RHT.security.selinux), and have it now where tools that make images look (SCHILY.xattr.security.selinux): EVM covers it", n))
 	}
-	if n := a.after.Load(); n > 0 {
+	if n := t.after.Load(); n > 0 {
 		notes = append(notes, reason.New(reason.AfterEnd,
 			"%d files are behind the end of the archive, where only tar --ignore-zeros and the like look", n))
 	}
-	if a.global.Load() > 0 {
+	if t.global.Load() > 0 {
 		notes = append(notes, reason.New(reason.GlobalHeader,
 			"a global header gives all files an owner or attributes, which labels cover here as GNU tar reads it, and which bsdtar does not read"))
 	}
@@ -246,15 +301,16 @@ func (a *Archive) Countable() bool {
 	if !a.isFile() {
 		return false
 	}
-	format, err := newSeeker(context.Background(), a.f, a.stat.Size).format()
+	format, err := newSeeker(context.Background(), a.all(), a.size).format()
 	return format == compress.None && err == nil // what cannot be read, the walk reports
 }
 
 // Count implements tree.Counter.
 func (a *Archive) Count(ctx context.Context, each func(size int64)) error {
-	s := selection{cfg: &a.cfg}
+	s, n := selection{cfg: &a.cfg}, -1
 	a.each(ctx, func(e *tarfile.Entry) bool {
-		if found := s.found(e); found.wants && found.skip == "" && found.err == nil {
+		n++
+		if found := s.found(n, e); found.wants && found.skip == "" && found.err == nil {
 			each(e.Size)
 		}
 		return true

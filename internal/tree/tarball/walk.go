@@ -104,7 +104,7 @@ func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error 
 func (w *walker) open() (end func(), h compress.Header, err error) {
 	a := w.a
 	if a.isFile() {
-		in := newSeeker(w.ctx, a.f, a.stat.Size)
+		in := newSeeker(w.ctx, a.all(), a.size)
 		format, err := in.format()
 		if err != nil {
 			return nil, h, err
@@ -114,7 +114,7 @@ func (w *walker) open() (end func(), h compress.Header, err error) {
 			return func() {}, h, nil
 		}
 	}
-	in, err := newStreamer(w.ctx, a.reader(w.ctx))
+	in, err := newStreamer(w.ctx, a.reader(w.ctx), a.cfg.Unpacked)
 	if err != nil {
 		return nil, h, err
 	}
@@ -135,7 +135,7 @@ func (a *Archive) reader(ctx context.Context) io.Reader {
 	case a.f == nil:
 		return a.in
 	case a.isFile():
-		return io.NewSectionReader(a.f, 0, a.stat.Size)
+		return a.all()
 	}
 	return stream.NewReader(ctx, a.f)
 }
@@ -168,7 +168,7 @@ func (w *walker) run() {
 
 // read hands every entry on.
 func (w *walker) read() error {
-	for {
+	for n := 0; ; n++ {
 		if w.ctx.Err() != nil {
 			return context.Cause(w.ctx)
 		}
@@ -179,8 +179,8 @@ func (w *walker) read() error {
 		if err != nil {
 			return err
 		}
-		it := &item{entry: e, finding: w.sel.found(e), at: w.in.Offset()}
-		if !w.stream && e.Kind != tarfile.Zeros && e.Padded() > w.a.stat.Size-it.at {
+		it := &item{entry: e, finding: w.sel.found(n, e), at: w.in.Offset()}
+		if !w.stream && e.Kind != tarfile.Zeros && e.Padded() > w.a.size-it.at {
 			return &tarfile.FormatError{Entry: e.Name, Offset: e.Offset, Err: &tarfile.TruncatedError{What: "in the content"}}
 		}
 		if err := w.heads.take(w.ctx, len(e.Head())); err != nil {
@@ -197,7 +197,7 @@ func (w *walker) read() error {
 			return err
 		}
 		if e.HasGlobal() {
-			w.a.global.Store(1)
+			w.a.tally.global.Store(1)
 		}
 	}
 }
@@ -257,7 +257,7 @@ func (w *walker) work(it *item) {
 		found = w.file(it)
 	}
 	if found.File != nil && it.entry.AfterEnd {
-		w.a.after.Add(1)
+		w.a.tally.after.Add(1)
 	}
 	if err := w.visit(found); err != nil {
 		w.fail(err)
@@ -287,7 +287,7 @@ func (w *walker) stored(it *item) io.ReaderAt {
 	if it.held != nil {
 		return it.held
 	}
-	return io.NewSectionReader(w.a.f, it.at, it.entry.Stored)
+	return w.a.section(it.at, it.entry.Stored)
 }
 
 // isInFile reports whether what stands behind an entry's headers can be read from
@@ -307,7 +307,7 @@ func (w *walker) bytes(it *item) io.Reader {
 	case it.held != nil:
 		return io.NewSectionReader(it.held, 0, size)
 	}
-	return io.NewSectionReader(w.a.f, it.at, size)
+	return w.a.section(it.at, size)
 }
 
 // zeros reads zero bytes without an end.
