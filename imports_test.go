@@ -38,10 +38,17 @@ var importTable = map[string]row{
 		outside: "golang.org/x/sys",
 	},
 	"internal/tree/dump": {own: "internal/imaevm internal/labelfile internal/reason internal/stream internal/tree"},
-	"internal/stream":    {outside: "golang.org/x/sys"},
-	"internal/compress":  {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
-	"internal/run":       {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
-	"internal/sigfile":   {own: "internal/imaevm internal/tree"},
+	"internal/tree/oci": {
+		own: "internal/compress internal/reason internal/stream internal/tarfile internal/tree internal/tree/oci/document internal/tree/oci/flat" +
+			" internal/tree/tarball",
+		outside: "github.com/google/go-containerregistry golang.org/x/sys",
+	},
+	"internal/tree/oci/document": {},
+	"internal/tree/oci/flat":     {},
+	"internal/stream":            {outside: "golang.org/x/sys"},
+	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/run":               {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
+	"internal/sigfile":           {own: "internal/imaevm internal/tree"},
 	"internal/label": {
 		own: "hash sign internal/imaevm internal/labelfile internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/sigfile internal/target internal/tree",
@@ -67,7 +74,7 @@ var importTable = map[string]row{
 	"internal/advice": {
 		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
 			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
-			" internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
+			" internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 

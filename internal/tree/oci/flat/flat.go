@@ -1,0 +1,280 @@
+// Package flat finds out which entries of an image's layers are there when all of
+// them are unpacked, one over the other.
+//
+// A layer is a tar archive. Its entries replace those of the same path in the layers
+// below; an entry .wh.NAME says that NAME is gone, with all below it, and
+// .wh..wh..opq that nothing is left of what lower layers have in its directory: both
+// hold for lower layers only, wherever in the layer they stand (layer.md of the OCI
+// image specification, 1.1, "Whiteouts"). Directories of a path that are symbolic
+// links are followed, within the root, as umoci, containerd and docker unpack.
+//
+// Paths are not kept: a tree of a million files would take more memory than the rest
+// of the program. A node is found by a hash of its parent's number and its name,
+// whose seed nobody knows.
+package flat
+
+import (
+	"hash/maphash"
+	"path"
+	"strings"
+)
+
+// Prefixes of whiteouts.
+const (
+	prefix = ".wh."
+	opaque = ".wh..wh..opq"
+	// meta is that of names by which aufs kept its own files.
+	meta = ".wh..wh."
+)
+
+// IsWhiteout reports whether a path, which is clean, is a sign and no file.
+func IsWhiteout(rel string) bool {
+	return strings.HasPrefix(rel[strings.LastIndexByte(rel, '/')+1:], prefix) || strings.HasPrefix(rel, meta)
+}
+
+// A Kind says what an entry is.
+type Kind uint8
+
+// The kinds.
+const (
+	none Kind = iota // only there because something is below it
+	Directory
+	File
+	HardLink
+	Symlink
+	Special
+)
+
+const (
+	maxLayers = 1 << 15
+	// maxLinks bounds the bytes of targets of symbolic links, and of names of hard
+	// links, that are kept.
+	maxLinks = 16 << 20
+	// maxFollowed is how many links one behind the other the kernel follows.
+	maxFollowed = 40
+	// maxPath is PATH_MAX: no link is longer.
+	maxPath = 4096
+)
+
+// A LimitError says that an image has more of something than is kept in mind.
+type LimitError struct{ What string }
+
+func (e *LimitError) Error() string { return "it has more " + e.What + " than any image" }
+
+// A place is an entry of a layer.
+type place struct {
+	layer  uint16
+	number uint32
+}
+
+// A node is a path. Layers count from 1, so that 0 is none.
+type node struct {
+	parent  uint32
+	kind    Kind
+	set     uint16 // the layer of the entry that it is
+	cleared uint16 // the last layer that says that it is gone, as it was below
+	closed  uint16 // the last layer that says that of all in it
+	content place  // the entry that has the content, of files and hard links
+	own     uint32 // the number of the entry itself
+}
+
+// root is the number of the root directory's node.
+const root = 0
+
+// A Tree is what there is when all layers are unpacked.
+type Tree struct {
+	seed   maphash.Seed
+	nodes  []node
+	ids    map[uint64]uint32
+	text   map[uint32]string // targets of symbolic links, and paths of hard links
+	kept   int               // bytes of text
+	layers []layer
+	rename map[place]string
+}
+
+// A layer has a bit for each entry that is there in the end.
+type layer []uint64
+
+func (l *layer) put(number uint32, is bool) {
+	for int(number/64) >= len(*l) {
+		*l = append(*l, 0)
+	}
+	if bit := uint64(1) << (number % 64); is {
+		(*l)[number/64] |= bit
+	} else {
+		(*l)[number/64] &^= bit
+	}
+}
+
+func (l layer) has(number uint32) bool {
+	return int(number/64) < len(l) && l[number/64]&(1<<(number%64)) != 0
+}
+
+// New returns a tree with nothing in it.
+func New() *Tree {
+	return &Tree{
+		seed: maphash.MakeSeed(), nodes: []node{{kind: Directory}}, ids: make(map[uint64]uint32), text: make(map[uint32]string),
+		rename: make(map[place]string),
+	}
+}
+
+// Next begins the next layer, from the lowest on. The error is a *LimitError.
+func (t *Tree) Next() error {
+	if len(t.layers) == maxLayers {
+		return &LimitError{"layers"}
+	}
+	t.layers = append(t.layers, nil)
+	return nil
+}
+
+// Add adds an entry of the layer, by its number there. Link is what a link leads to,
+// as it stands in the archive. The error is a *LimitError.
+func (t *Tree) Add(number int, kind Kind, name, link string) error {
+	rel := path.Clean("/" + name)[1:]
+	dir, base := path.Split(rel)
+	if rel == "" || strings.HasPrefix(rel, meta) && base != opaque {
+		return nil
+	}
+	parent, ok := t.walk(dir, true)
+	if !ok {
+		return nil // in a circle of links: no program unpacks it
+	}
+	now := uint16(len(t.layers))
+	switch {
+	case base == opaque:
+		t.nodes[parent].closed = now
+		return nil
+	case strings.HasPrefix(base, prefix):
+		t.nodes[t.child(parent, base[len(prefix):], true)].cleared = now
+		return nil
+	}
+	id := t.child(parent, base, true)
+	own := place{now, uint32(number)}
+	content := own
+	if kind == HardLink {
+		content = place{}
+		if to, ok := t.walk(link, false); ok && to != root && t.has(to) {
+			content = t.nodes[to].content
+		}
+	}
+	n := &t.nodes[id]
+	n.kind, n.set, n.own, n.content = kind, now, own.number, content
+	if kind != Directory {
+		n.closed = now
+	}
+	switch {
+	case kind == Symlink && len(link) < maxPath:
+		return t.keep(id, link)
+	case kind == HardLink:
+		return t.keep(id, rel)
+	}
+	return nil
+}
+
+func (t *Tree) keep(id uint32, text string) error {
+	if t.kept += len(text) + 16; t.kept > maxLinks {
+		return &LimitError{"links"}
+	}
+	t.text[id] = text
+	return nil
+}
+
+// child returns the node of a name in a directory. It is made where make says so;
+// else there may be none, which is said by root.
+func (t *Tree) child(parent uint32, name string, make bool) uint32 {
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	h.Write([]byte{byte(parent), byte(parent >> 8), byte(parent >> 16), byte(parent >> 24)})
+	h.WriteString(name)
+	key := h.Sum64()
+	id, ok := t.ids[key]
+	if !ok && make {
+		id = uint32(len(t.nodes))
+		t.nodes = append(t.nodes, node{parent: parent})
+		t.ids[key] = id
+	}
+	return id
+}
+
+// walk follows a path from the root, with all links but, unless make says that it is
+// a directory, the last. It reports whether there is a node, which then is made.
+func (t *Tree) walk(rest string, make bool) (uint32, bool) {
+	at := uint32(root)
+	for followed := 0; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = t.nodes[at].parent
+			continue
+		}
+		id := t.child(at, name, make)
+		if id == root {
+			return root, false
+		}
+		if t.nodes[id].kind != Symlink || !t.has(id) || rest == "" && !make {
+			at = id
+			continue
+		}
+		to := t.text[id]
+		if followed++; followed > maxFollowed || to == "" {
+			return root, false
+		}
+		if rest = to + "/" + rest; len(rest) > maxFollowed*maxPath {
+			return root, false
+		}
+		if path.IsAbs(to) {
+			at = root
+		}
+	}
+	return at, true
+}
+
+// has reports whether a node is there, as of now.
+func (t *Tree) has(id uint32) bool {
+	n := &t.nodes[id]
+	if n.set == 0 || n.set < n.cleared {
+		return false
+	}
+	for at := n.parent; at != root; at = t.nodes[at].parent {
+		if n.set < t.nodes[at].cleared || n.set < t.nodes[at].closed {
+			return false
+		}
+	}
+	return n.set >= t.nodes[root].closed
+}
+
+// Done is called when all layers are added, before At.
+func (t *Tree) Done() {
+	for id := range t.nodes {
+		if n := &t.nodes[id]; (n.kind == File || n.kind == HardLink && n.content.layer > 0) && t.has(uint32(id)) {
+			t.layers[n.set-1].put(n.own, true)
+		}
+	}
+	// Content whose own name is gone is there by the name of a link.
+	for id := range t.nodes {
+		n := &t.nodes[id]
+		if n.kind != HardLink || n.content.layer == 0 || !t.has(uint32(id)) || t.layers[n.content.layer-1].has(n.content.number) {
+			continue
+		}
+		t.layers[n.content.layer-1].put(n.content.number, true)
+		t.layers[n.set-1].put(n.own, false)
+		t.rename[n.content] = t.text[uint32(id)]
+	}
+	t.nodes, t.ids, t.text = nil, nil, nil
+}
+
+// At returns the path of an entry of a regular file, or of a hard link, by the
+// number of its layer and its own, and its path in the archive; and whether it is
+// there.
+func (t *Tree) At(layer, number int, rel string) (string, bool) {
+	if !t.layers[layer].has(uint32(number)) {
+		return "", false
+	}
+	if name, ok := t.rename[place{uint16(layer + 1), uint32(number)}]; ok {
+		rel = name
+	}
+	return rel, true
+}
