@@ -24,6 +24,7 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_ARCHIVES = tar=tar bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
+NEED_IMAGES = umoci=umoci skopeo=skopeo
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
@@ -82,7 +83,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
@@ -94,7 +95,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES)
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) buildah=buildah
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

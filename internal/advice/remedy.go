@@ -217,10 +217,17 @@ func (r Remedy) relabel(g report.Group, why string, options ...string) []string 
 }
 
 // archive are the words by which a command takes the archive and writes another.
-func (r Remedy) archive() []string { return []string{shellWord(r.Archive), "--output", "NEWFILE"} }
+func (r Remedy) archive() []string {
+	output := "NEWFILE"
+	if c, _ := plan.CarrierOf(r.Archive); c.Kind.IsImage() {
+		output = string(c.Kind) + ":NEWIMAGE"
+	}
+	return []string{shellWord(r.Archive), "--output", output}
+}
 
 // includes are the options that select the places of a group in the archive; none
-// where one of them is all of it, which has no name in there.
+// where one of them is all of it, which has no name in there, or where it is in one of
+// several images.
 func (r Remedy) includes(g report.Group) []string {
 	c, _ := plan.CarrierOf(r.Archive)
 	var words []string

@@ -12,6 +12,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/internal/tree"
+	"imaseal/internal/tree/oci"
 	"imaseal/internal/tree/tarball"
 )
 
@@ -21,8 +22,8 @@ type archiveOptions struct{ plan.Archiving }
 // flags are for commands that write.
 func (o *archiveOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive to `FILE`; - is standard output"},
-		&urfave.BoolFlag{Name: "in-place", Destination: &o.InPlace, Category: archiveCategory, Usage: "replace the archive, in one step when all is done"},
+		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive to `FILE`, - is standard output; a new image to oci:DIR, oci-archive:FILE or docker-archive:FILE"},
+		&urfave.BoolFlag{Name: "in-place", Destination: &o.InPlace, Category: archiveCategory, Usage: "replace the archive or image, in one step when all is done"},
 		&urfave.StringFlag{Name: "compress", Destination: &o.Compression, Category: archiveCategory, DefaultText: "as the old archive", Usage: "the new archive: none, gzip or zstd"},
 		o.tempDirFlag(),
 	}
@@ -59,7 +60,7 @@ func refuseForArchive(s plan.Selection, o ...given) error {
 
 // checkArchiveOutput refuses a report where the archive goes.
 func checkArchiveOutput(r plan.Plan, o outputOptions) error {
-	if r.Output == "-" && o.json {
+	if r.ToStd() && o.json {
 		return conflict("--json and the archive both go to standard output", "--output FILE")
 	}
 	return nil
@@ -77,23 +78,34 @@ type carrier interface {
 }
 
 // A carrierConfig says which files of a carrier are visited, and how: see
-// tarball.Config.
-type carrierConfig = tarball.Config
+// tarball.Config, and oci.Config for what others do not have.
+type carrierConfig = oci.Config
+
+// imageKinds are the kinds of images.
+var imageKinds = map[plan.Kind]oci.Kind{plan.OCI: oci.Layout, plan.OCIArchive: oci.Archive, plan.DockerArchive: oci.Docker}
+
+func imageRef(c plan.Carrier) oci.Ref {
+	return oci.Ref{Kind: imageKinds[c.Kind], Path: c.Name, Tag: c.Tag}
+}
 
 // openCarrier opens what a PATH names. The caller closes it.
-func (p Program) openCarrier(c plan.Carrier, cfg carrierConfig) (carrier, error) {
-	return tarball.Open(c.Name, p.Stdin, cfg)
+func (p Program) openCarrier(ctx context.Context, c plan.Carrier, cfg carrierConfig) (carrier, error) {
+	if c.Kind.IsImage() {
+		return oci.Open(ctx, imageRef(c), p.Stdin, cfg)
+	}
+	return tarball.Open(c.Name, p.Stdin, cfg.Config)
 }
 
 // openCarrier opens what holds the files of the run, and what is written.
 func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
-	cfg := carrierConfig{Jobs: max(s.plan.Jobs, s.options.inFlight), Leave: s.options.leave, TempDir: s.plan.TempDir}
+	cfg := carrierConfig{Flat: s.options.flat || s.plan.Exports()}
+	cfg.Jobs, cfg.Leave, cfg.TempDir = max(s.plan.Jobs, s.options.inFlight), s.options.leave, s.plan.TempDir
 	w := s.walking()
 	cfg.Owner, cfg.Include, cfg.Exclude = w.Owner, w.Include, w.Exclude
 	if s.options.oneFinder {
 		cfg.Jobs = 1
 	}
-	c, err := s.program.openCarrier(named, cfg)
+	c, err := s.program.openCarrier(ctx, named, cfg)
 	if err != nil {
 		return err
 	}
@@ -103,8 +115,38 @@ func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
 	switch c := c.(type) {
 	case *tarball.Archive:
 		s.written, err = s.newArchive(ctx, c)
+	case *oci.Image:
+		s.written, err = s.newImage(ctx, c)
 	}
 	return err
+}
+
+// newImage opens the image that is written.
+func (s *session) newImage(ctx context.Context, old *oci.Image) (tree.Sink, error) {
+	o := oci.Output{InPlace: s.plan.InPlace}
+	if to, ok := plan.CarrierOf(s.plan.Output); ok {
+		o.Ref = imageRef(to)
+	}
+	var err error
+	if s.plan.ToStd() {
+		if o.Stdout, err = s.stdout(); err != nil {
+			return nil, err
+		}
+	}
+	sink, err := old.NewSink(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
+}
+
+// stdout returns standard output, if an archive may go there.
+func (s *session) stdout() (*os.File, error) {
+	stdout, ok := s.program.Stdout.(*os.File)
+	if !ok || isTerminal(stdout) {
+		return nil, errTerminal
+	}
+	return stdout, nil
 }
 
 // newArchive opens the archive that is written.
@@ -118,11 +160,10 @@ func (s *session) newArchive(ctx context.Context, old *tarball.Archive) (tree.Si
 		o.Compression = &f
 	}
 	if o.Path == "-" {
-		stdout, ok := s.program.Stdout.(*os.File)
-		if !ok || isTerminal(stdout) {
-			return nil, errTerminal
+		var err error
+		if o.Stdout, err = s.stdout(); err != nil {
+			return nil, err
 		}
-		o.Stdout = stdout
 	}
 	sink, err := old.NewSink(ctx, o)
 	if err != nil {
@@ -184,7 +225,7 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 }
 
 func (p Program) eachEntry(ctx context.Context, named plan.Carrier, visit func(tree.Found) error) error {
-	c, err := p.openCarrier(named, carrierConfig{Jobs: 1})
+	c, err := p.openCarrier(ctx, named, carrierConfig{Config: tarball.Config{Jobs: 1}})
 	if err != nil {
 		return err
 	}

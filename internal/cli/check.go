@@ -183,7 +183,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if !r.judgesFiles() {
 		return unready
 	}
-	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true, flat: true})
 	if err != nil {
 		return err
 	}

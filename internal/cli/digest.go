@@ -53,10 +53,11 @@ func (p Program) isRoot(ctx context.Context, s plan.Selection) bool {
 	if !ok {
 		return slices.ContainsFunc(s.Trees(), isRootTree)
 	}
-	if info, err := os.Stat(named.Name); named.Name != "-" && err == nil && !info.Mode().IsRegular() {
-		return true // to open and close a fifo would end who writes to it
+	isImage := named.Kind == plan.OCIArchive || named.Kind == plan.DockerArchive
+	if info, err := os.Stat(named.Name); isImage || !named.IsStd() && err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return true // to open and close a fifo would end who writes to it, and an archive of images may have to be unpacked
 	}
-	c, err := p.openCarrier(named, carrierConfig{})
+	c, err := p.openCarrier(ctx, named, carrierConfig{})
 	if err != nil {
 		return false // the run will report it
 	}

@@ -40,6 +40,8 @@ type sessionOptions struct {
 	bare bool
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
+	// flat visits the files of an image as they are when it is unpacked.
+	flat bool
 	// inFlight is how many files are worked on at once if that is more than there
 	// are workers: while a key is slow, others are read.
 	inFlight int
@@ -97,7 +99,7 @@ func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
 	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, Shard: request.Shard, LabelsTo: request.LabelsTo}
 	s.bar = p.bar(o)
-	if request.Output == "-" || request.LabelsTo == "-" {
+	if request.ToStd() || request.LabelsTo == "-" {
 		p.Stdout = p.Stderr // that is where the archive or the labels go
 	}
 	s.report = p.reporter(o.output, s.bar)

@@ -27,7 +27,7 @@ func archivesReading(paths []string) []given {
 	var readers []given
 	for _, path := range paths {
 		if c, ok := plan.CarrierOf(path); ok {
-			readers = append(readers, given{path, c.Name == "-"})
+			readers = append(readers, given{path, c.IsStd()})
 		}
 	}
 	return readers
