@@ -26,9 +26,12 @@ type Remedy struct {
 	EVM      []Option // for commands that make EVM labels
 	NoUUID   bool     // for those that make HMACs
 	TargetFS string   // "" if the files stay where they are
-	Archive  string   // the PATH of the archive that the files are in, "" for none
-	Policy   policy.Policy
-	HasHMAC  bool // the kernel has an HMAC key
+	// Hides is the option without which the kernel was built, and shows no labels of
+	// TargetFS; "" for none.
+	Hides   string
+	Archive string // the PATH of the archive that the files are in, "" for none
+	Policy  policy.Policy
+	HasHMAC bool // the kernel has an HMAC key
 	// Magic returns the superblock magic of the file system that a path is on.
 	Magic func(path string) (uint32, error)
 }
@@ -79,6 +82,8 @@ func (r Remedy) Lines(g report.Group) []string {
 // silent is about denials that the kernel gives no cause of.
 func (r Remedy) silent(g report.Group) []string {
 	switch {
+	case g.Reasons.Has(appraise.NoXattrs) && r.Hides != "":
+		return []string{"boot a kernel that was built with " + r.Hides}
 	case g.Reasons.Has(appraise.NoXattrs):
 		lines := []string{"nothing can be labelled there; mount it with uid= of another user, or put in front of a policy of your own:"}
 		return append(lines, r.exclusions(g)...)

@@ -79,7 +79,7 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	r.mend, r.mendEVM = o.mendOptions()
 	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
 	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
-	err := firstError(o.namespace.check(), o.output.check(), o.policy.check())
+	err := firstError(o.namespace.check(), o.output.check(), o.policy.check(), o.policy.checkUUID(o.view.uuid))
 	if err != nil {
 		return r, err
 	}
@@ -191,7 +191,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if text, ok := s.report.(*report.Text); ok {
 		remedy := advice.Remedy{
 			Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: pol.Policy, HasHMAC: t.State().HMAC,
-			Magic: magicOf,
+			Hides: job.HidingOption(), Magic: magicOf,
 		}
 		if _, ok := r.Carrier(); ok {
 			remedy.Archive = r.Paths[0]
@@ -240,6 +240,9 @@ func (p Program) openJudge(ctx context.Context, r checkRequest, t *target.Target
 			Kernel: t.Loads(r.loads...), Keys: keys.IMA, KeysV1: keys.IMAV1, Platform: keys.Platform,
 			EVM: appraise.EVM{HMAC: state.HMAC, X509: state.X509, SigV3: state.SigV3, Keys: keys.EVM, KeysV1: keys.EVMV1, Target: t.Layout()},
 		},
+	}
+	if t.Configuration != nil {
+		j.Lacks = func(option string) bool { return !t.Configuration.Enabled(option) }
 	}
 	if r.evmKey != "" {
 		var err error

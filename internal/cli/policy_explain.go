@@ -56,7 +56,7 @@ func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
 	}
-	if err := o.policy.check(); err != nil {
+	if err := firstError(o.policy.check(), o.policy.checkUUID(o.view.uuid)); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {

@@ -48,6 +48,17 @@ func (o *policyOptions) check() error {
 	}
 }
 
+// checkUUID refuses a UUID for a type of file system that has none.
+func (o *policyOptions) checkUUID(uuid string) error {
+	if fs, _ := policy.ByName(o.targetFS); !fs.NoUUID || uuid == "" {
+		return nil
+	}
+	return &cmdline.UsageError{
+		Err:    fmt.Errorf("--evm-uuid is given, and file systems of type %s have no UUID", o.targetFS),
+		Advice: "leave it out: the kernel takes zeros for it",
+	}
+}
+
 // placeOf returns the file system that files of the target will be on.
 func placeOf(targetFS string, t target.Options) inspect.Place {
 	return inspect.Place{Type: targetFS, UUID: t.UUID}

@@ -36,7 +36,7 @@ func (o *relabelOptions) plan(paths []string) (labelRequest, error) {
 		return r, err
 	}
 	r.policy = &policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
-	return r, firstError(o.policy.check(), o.checkView(r.evm, true))
+	return r, firstError(o.policy.check(), o.policy.checkUUID(o.view.uuid), o.checkView(r.evm, true))
 }
 
 func (p Program) relabelCommand() *urfave.Command {

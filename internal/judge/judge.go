@@ -40,6 +40,10 @@ type Judge struct {
 	Covers target.EVM
 	// Moves says that the files will be copied: their inodes will be others.
 	Moves bool
+	// Lacks reports whether the kernel is known to be built without an option of
+	// its configuration; nil for one of which nothing is known. That counts for
+	// the type of Place only: where files lie now is not where they will be.
+	Lacks func(option string) bool
 	// IsRoot says that they are those of a root file system, of which some are
 	// used before the kernel can load modules from it.
 	IsRoot bool
@@ -111,6 +115,10 @@ func (j *Judge) file(f tree.File, facts match.File, content *content, modSig boo
 		}
 		a.NoXattrs = isBare(facts.Magic.Value)
 	}
+	if j.HidingOption() != "" {
+		a.NoXattrs = true
+		return a, nil
+	}
 	switch {
 	case !modSig: // nobody looks
 	case inspect.HasModSig(f):
@@ -145,6 +153,25 @@ func (j *Judge) file(f tree.File, facts match.File, content *content, modSig boo
 // kernel_read_file() with READING_MODULE_COMPRESSED, since 7.2.
 func (j *Judge) unpacks(f tree.File) bool {
 	return j.Kernel.AtLeast(7, 2) && plan.IsModule(f.Rel()) && !strings.HasSuffix(f.Rel(), ".ko")
+}
+
+// HidingOption returns the option without which the kernel was built and shows no
+// labels of the file system that the files will be on; "" for none.
+func (j *Judge) HidingOption() string {
+	fs, _ := policy.ByName(j.Place.Type)
+	if fs.Option == "" || j.Lacks == nil || !j.Lacks(fs.Option) {
+		return ""
+	}
+	return fs.Option
+}
+
+// Notes implements tree.Noter.
+func (j *Judge) Notes() reason.List {
+	option := j.HidingOption()
+	if option == "" {
+		return nil
+	}
+	return reason.List{reason.New(reason.HiddenLabels, "the kernel shows no labels of %s: it was built without %s", j.Place.Type, option)}
 }
 
 func isBare(magic uint32) bool {

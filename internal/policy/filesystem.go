@@ -11,6 +11,11 @@ type Filesystem struct {
 	// Bare says that its inodes have no extended attributes at all: an
 	// appraised file is denied whatever is done, without an audit record.
 	Bare bool
+	// NoUUID says that none of them has a UUID: the kernel takes zeros for it.
+	NoUUID bool
+	// Option of its configuration has the kernel show security attributes; empty
+	// where it always does, or never.
+	Option string
 }
 
 // filesystems holds appraise_tcb's exclusions first and in its order
@@ -41,7 +46,7 @@ var filesystems = []Filesystem{
 	{Name: "fusectl", Magic: 0x65735543, Bare: true},
 	{Name: "vfat", Magic: 0x4d44, Bare: true},
 	{Name: "exfat", Magic: 0x2011bab0, Bare: true},
-	{Name: "iso9660", Magic: 0x9660, Bare: true},
+	{Name: "iso9660", Magic: 0x9660, Bare: true, NoUUID: true},
 	{Name: "udf", Magic: 0x15013346, Bare: true},
 	{Name: "nfsd", Magic: 0x6e667364, Bare: true}, // /proc/fs/nfsd
 
@@ -51,16 +56,21 @@ var filesystems = []Filesystem{
 	{Name: "cifs", Magic: 0xff534d42},
 	{Name: "9p", Magic: 0x01021997},
 	{Name: "ceph", Magic: 0x00c36400},
-	{Name: "squashfs", Magic: 0x73717368},
-	{Name: "erofs", Magic: 0xe0f5e1e2},
-	{Name: "ext4", Magic: 0xef53}, // ext2 and ext3 too
+	{Name: "squashfs", Magic: 0x73717368, NoUUID: true, Option: "CONFIG_SQUASHFS_XATTR"},
+	{Name: "erofs", Magic: 0xe0f5e1e2, Option: "CONFIG_EROFS_FS_SECURITY"},
+	{Name: "ext4", Magic: magicExt, Option: "CONFIG_EXT4_FS_SECURITY"},
+	{Name: "ext3", Magic: magicExt, Option: "CONFIG_EXT4_FS_SECURITY"},
+	{Name: "ext2", Magic: magicExt, Option: "CONFIG_EXT2_FS_SECURITY"},
 	{Name: "xfs", Magic: 0x58465342},
 	{Name: "btrfs", Magic: 0x9123683e},
-	{Name: "f2fs", Magic: 0xf2f52010},
-	{Name: "jffs2", Magic: 0x72b6},
-	{Name: "ubifs", Magic: 0x24051905},
+	{Name: "f2fs", Magic: 0xf2f52010, Option: "CONFIG_F2FS_FS_SECURITY"},
+	{Name: "jffs2", Magic: 0x72b6, Option: "CONFIG_JFFS2_FS_SECURITY"},
+	{Name: "ubifs", Magic: 0x24051905, Option: "CONFIG_UBIFS_FS_SECURITY"},
 	{Name: "zfs", Magic: 0x2fc12fc1},
 }
+
+// magicExt is that of ext2, ext3 and ext4.
+const magicExt = 0xef53
 
 // Magic numbers that appraisal itself looks for.
 const (
@@ -78,14 +88,20 @@ func Excluded() []Filesystem {
 	return slices.DeleteFunc(Filesystems(), func(f Filesystem) bool { return !f.Excluded })
 }
 
-// MagicOf returns the magic number of the type.
-func MagicOf(name string) (uint32, bool) {
+// ByName returns the type of the name.
+func ByName(name string) (Filesystem, bool) {
 	for _, f := range filesystems {
 		if f.Name == name {
-			return f.Magic, true
+			return f, true
 		}
 	}
-	return 0, false
+	return Filesystem{}, false
+}
+
+// MagicOf returns the magic number of the type.
+func MagicOf(name string) (uint32, bool) {
+	f, ok := ByName(name)
+	return f.Magic, ok
 }
 
 // NameOf returns a type with the magic number, the commonest one if several

@@ -1,6 +1,9 @@
 package policy
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // excluded is the number of appraise_tcb's exclusions.
 const excluded = 14
@@ -15,8 +18,11 @@ func TestFilesystems(t *testing.T) {
 		if magic, ok := MagicOf(fs.Name); !ok || magic != fs.Magic {
 			t.Errorf("%s: %#x", fs.Name, magic)
 		}
-		if name, ok := NameOf(fs.Magic); !ok || name != fs.Name {
+		if name, ok := NameOf(fs.Magic); !ok || name != strings.NewReplacer("ext2", "ext4", "ext3", "ext4").Replace(fs.Name) {
 			t.Errorf("%#x: %s", fs.Magic, name)
+		}
+		if fs.Option != "" && (fs.Bare || !strings.HasPrefix(fs.Option, "CONFIG_")) {
+			t.Errorf("%s: option %s", fs.Name, fs.Option)
 		}
 		if fs.Excluded != (i < excluded) {
 			t.Errorf("%s: excluded %v", fs.Name, fs.Excluded)

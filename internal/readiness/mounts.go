@@ -37,14 +37,6 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// securityOptions build support for security attributes into file systems that
-// can be built without.
-var securityOptions = map[string]string{
-	"ext4": "CONFIG_EXT4_FS_SECURITY", "ext2": "CONFIG_EXT2_FS_SECURITY", "ext3": "CONFIG_EXT4_FS_SECURITY",
-	"f2fs": "CONFIG_F2FS_FS_SECURITY", "squashfs": "CONFIG_SQUASHFS_XATTR", "erofs": "CONFIG_EROFS_FS_SECURITY",
-	"jffs2": "CONFIG_JFFS2_FS_SECURITY", "ubifs": "CONFIG_UBIFS_FS_SECURITY",
-}
-
 // remote are file systems that do not hold labels, or not for certain.
 var remote = map[string]string{
 	"nfs": "carries no security.ima", "nfs4": "carries no security.ima", "cifs": "carries no security.ima", "smb3": "carries no security.ima",
@@ -95,8 +87,6 @@ func (t *table) mounts() {
 func alias(fstype string) string {
 	base, _, _ := strings.Cut(fstype, ".")
 	switch base {
-	case "ext2", "ext3":
-		return "ext4"
 	case "nfs4":
 		return "nfs"
 	case "smb3":
@@ -110,7 +100,8 @@ func alias(fstype string) string {
 }
 
 func isBare(fstype string) bool {
-	return slices.ContainsFunc(policy.Filesystems(), func(fs policy.Filesystem) bool { return fs.Name == alias(fstype) && fs.Bare })
+	fs, _ := policy.ByName(alias(fstype))
+	return fs.Bare
 }
 
 // otherOwner reports whether a mount gives its files to another user than
@@ -124,11 +115,17 @@ func otherOwner(options string) bool {
 
 // holds reports whether files on the mount can be labelled and stay so.
 func (t *table) holds(m mount) bool {
-	option := securityOptions[m.fstype]
-	if option != "" && t.Config != nil && !t.Config.Enabled(option) {
-		return false
+	return t.lacks(m.fstype) == "" && !isBare(m.fstype) && remote[alias(m.fstype)] == "" && alias(m.fstype) != "overlay" && !m.readOnly && !t.refuses(m)
+}
+
+// lacks returns the option without which the kernel shows no labels of a type, if it
+// was built so.
+func (t *table) lacks(fstype string) string {
+	fs, _ := policy.ByName(fstype)
+	if fs.Option == "" || t.Config == nil || t.Config.Enabled(fs.Option) {
+		return ""
 	}
-	return !isBare(m.fstype) && remote[alias(m.fstype)] == "" && alias(m.fstype) != "overlay" && !m.readOnly && !t.refuses(m)
+	return fs.Option
 }
 
 // refuses asks a mount of a type that is not known here whether it takes
@@ -152,8 +149,8 @@ func (t *table) unlabelled(fstype string, points []string) {
 		t.add(Fail, topic, exclude, "%s: %s", where, remote[alias(fstype)])
 	case alias(fstype) == "overlay":
 		t.add(Warn, topic, "label the layers, or "+exclude, "%s: files need labels in the layers, and containers' images have none", where)
-	case securityOptions[fstype] != "" && t.Config != nil && !t.Config.Enabled(securityOptions[fstype]):
-		t.add(Fail, topic, "boot a kernel that has it", "%s: the kernel was built without %s and denies every file of root", where, securityOptions[fstype])
+	case t.lacks(fstype) != "":
+		t.add(Fail, topic, "boot a kernel that has it", "%s: the kernel was built without %s and denies every file of root", where, t.lacks(fstype))
 	case t.refuses(mount{point: points[0], fstype: fstype}):
 		t.add(Warn, topic, exclude, "%s: takes no security attributes, and opens of files of root are denied", where)
 	default:

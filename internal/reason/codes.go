@@ -89,6 +89,7 @@ const (
 	NothingWritten    Code = "nothing-written"    // of a new archive
 	Artifacts         Code = "kept-artifacts"     // about an image that is another now
 	LayerTable        Code = "layer-table"        // of contents, of which a new layer has none
+	HiddenLabels      Code = "hidden-labels"      // that the kernel does not show
 )
 
 // What is to be known of the kernel that a run is for.

@@ -28,8 +28,11 @@ func (p Place) Facts(f tree.File) (match.File, error) {
 	}
 	if p.Type != "" {
 		m.FSName, m.Subtype = match.Is(p.Type), match.Is("")
-		if magic, ok := policy.MagicOf(p.Type); ok {
-			m.Magic = match.Is(magic)
+		if fs, ok := policy.ByName(p.Type); ok {
+			m.Magic = match.Is(fs.Magic)
+			if p.UUID == nil && fs.NoUUID {
+				m.UUID = match.Is(policy.UUID{})
+			}
 		}
 		return m, nil
 	}
