@@ -30,7 +30,6 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -178,44 +177,26 @@ func (a *Archive) start() int64 {
 // ErrWritten says that an archive was written to while it was read, or still is.
 var ErrWritten = errors.New("somebody writes to the archive while it is read")
 
-// A writer is given a moment to be done: a program that starts another one leaves
-// it its descriptors until that one runs.
-const (
-	guards    = 10
-	guardWait = 20 * time.Millisecond
-)
-
-// guard asks the kernel to let nobody write to the archive: see
-// mounted.File.Begin. It returns ErrWritten if somebody has it open for writing.
-// What is open for writing here is the caller's own.
+// guard returns ErrWritten if somebody has the archive open for writing, and lets
+// nobody open it so. What is open for writing here is the caller's own.
 func (a *Archive) guard() error {
 	if flags, err := unix.FcntlInt(a.f.Fd(), unix.F_GETFL, 0); err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY {
 		return nil
 	}
-	for range guards {
-		_, err := unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-		if err != unix.EAGAIN {
-			return nil // or there are no leases, or not for this user: unchanged looks at the times
-		}
-		time.Sleep(guardWait)
+	if !stream.Guard(a.f) {
+		return ErrWritten
 	}
-	return ErrWritten
+	return nil
 }
-
-// unguard lets others write again: standard input may stay open elsewhere.
-func (a *Archive) unguard() { unix.FcntlInt(a.f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) }
 
 // unchanged returns ErrWritten if the archive is not what it was when it was
 // opened.
 func (a *Archive) unchanged() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(a.f.Fd()), &st); err != nil {
-		return err
+	same, err := stream.Unchanged(a.f, &a.stat)
+	if err == nil && !same {
+		err = ErrWritten
 	}
-	if st.Size != a.stat.Size || st.Mtim != a.stat.Mtim || st.Ctim != a.stat.Ctim {
-		return ErrWritten
-	}
-	return nil
+	return err
 }
 
 // Notes implements tree.Noter.

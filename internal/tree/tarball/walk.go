@@ -77,7 +77,7 @@ func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error 
 		if err := a.guard(); err != nil {
 			return a.error(ctx, err)
 		}
-		defer a.unguard()
+		defer stream.Unguard(a.f) // standard input may stay open elsewhere
 	}
 	end, format, err := w.open()
 	if err != nil {
