@@ -49,6 +49,8 @@ var importTable = map[string]row{
 	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
 	"internal/run":               {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
 	"internal/sigfile":           {own: "internal/imaevm internal/tree"},
+	"internal/extfs":             {},
+	"internal/partition":         {},
 	"internal/label": {
 		own: "hash sign internal/imaevm internal/labelfile internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/sigfile internal/target internal/tree",
