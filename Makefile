@@ -24,7 +24,7 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_ARCHIVES = tar=tar bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
-NEED_IMAGES = umoci=umoci skopeo=skopeo
+NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of

@@ -38,6 +38,10 @@ var importTable = map[string]row{
 		outside: "golang.org/x/sys",
 	},
 	"internal/tree/dump": {own: "internal/imaevm internal/labelfile internal/reason internal/stream internal/tree"},
+	"internal/tree/ext4": {
+		own:     "internal/extfs internal/partition internal/reason internal/stream internal/tree",
+		outside: "golang.org/x/sys",
+	},
 	"internal/tree/oci": {
 		own: "internal/compress internal/reason internal/stream internal/tarfile internal/tree internal/tree/oci/document internal/tree/oci/flat" +
 			" internal/tree/tarball",
@@ -76,7 +80,7 @@ var importTable = map[string]row{
 	"internal/advice": {
 		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
 			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
-			" internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
+			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 

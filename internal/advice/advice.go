@@ -32,7 +32,7 @@ import (
 // Of returns the code of an error, and what the user can do about it in a line.
 // Either is empty if there is none.
 func Of(err error) (reason.Code, string) {
-	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofImage, ofArchive, ofLabels, ofKey, ofEVM, ofPolicy, ofSystem} {
+	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofImage, ofArchive, ofExt4, ofLabels, ofKey, ofEVM, ofPolicy, ofSystem} {
 		if code, text := find(err); code != "" {
 			return code, text
 		}
@@ -108,10 +108,10 @@ func ofTree(err error) (reason.Code, string) {
 		return "no-such-path", ""
 	case is[*undo.LineError](err):
 		return "damaged-log", "the log was changed or damaged; what its other lines tell is undone"
-	case is[*mounted.SpaceError](err):
+	case is[*tree.SpaceError](err):
 		return reason.NoSpace, "free some space, make the file system larger, or sign fewer files with --rules"
-	case is[*mounted.BlockError](err):
-		return "no-room", "a P-256 or RSA-2048 key makes shorter signatures; or make the file system with larger blocks (mkfs.ext4 -b 4096)"
+	case is[*tree.BlockError](err):
+		return NoRoom, Shorter
 	case is[*selinux.OutsideError](err):
 		return "outside-root", "--contexts-root names a directory that every PATH lies in"
 	case errors.Is(err, selinux.ErrCompiled):

@@ -128,7 +128,7 @@ func (r Remedy) special(g report.Group, cause appraise.Cause) []string {
 // relabelVerity is the command that signs the group's fs-verity digests, which
 // files in an archive have not.
 func (r Remedy) relabelVerity(g report.Group, why string) []string {
-	if r.Archive != "" {
+	if !r.hasInodes() {
 		return []string{"the policy compares fs-verity digests, which files get where they are unpacked: label them there"}
 	}
 	return r.relabel(g, why, "--key KEY", "--cert CERT")
@@ -143,7 +143,7 @@ func (r Remedy) relabelEVM(g report.Group, why, from string, options ...string) 
 	if from != "" && r.Archive == "" {
 		why += "; " + from
 	}
-	if !r.HasHMAC || r.Archive != "" {
+	if !r.HasHMAC || !r.hasInodes() {
 		signed := "RULES is a file with the line sign @any; what is signed cannot be written to any more:"
 		return append([]string{why + ";"}, r.relabel(g, signed, "--key KEY", "--cert CERT", "--evm portable", "--rules RULES")...)
 	}
@@ -187,7 +187,7 @@ func (r Remedy) exclusions(g report.Group) []string {
 // learn says how what is undecided can be decided.
 func (r Remedy) learn(g report.Group) []string {
 	switch {
-	case r.Archive != "" && r.TargetFS == "" && g.Reasons.Has(appraise.Conditional):
+	case !r.hasInodes() && r.TargetFS == "" && g.Reasons.Has(appraise.Conditional):
 		return []string{"--target-fs TYPE names the file system that the files will be on, which the policy asks for"}
 	case g.Reasons.Has(appraise.NoKeys, appraise.NoEVMKeys, appraise.Unchecked, appraise.UncheckedEVM):
 		return []string{"--key CERT names the certificates that the kernel will have"}
@@ -222,12 +222,23 @@ func (r Remedy) relabel(g report.Group, why string, options ...string) []string 
 }
 
 // archive are the words by which a command takes the archive and writes another.
+// The image of a file system is changed where it is.
 func (r Remedy) archive() []string {
+	if r.hasInodes() {
+		return []string{shellWord(r.Archive)}
+	}
 	output := "NEWFILE"
 	if c, _ := plan.CarrierOf(r.Archive); c.Kind.IsImage() {
 		output = string(c.Kind) + ":NEWIMAGE"
 	}
 	return []string{shellWord(r.Archive), "--output", output}
+}
+
+// hasInodes reports whether the files have the inodes that they will have on the
+// target, which those in an archive get where they are unpacked.
+func (r Remedy) hasInodes() bool {
+	c, ok := plan.CarrierOf(r.Archive)
+	return !ok || c.Kind.HasInodes()
 }
 
 // includes are the options that select the places of a group in the archive; none

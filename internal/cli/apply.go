@@ -130,7 +130,7 @@ func (p Program) apply(ctx context.Context, r applyRequest) error {
 	if a.Index, err = labelfile.NewIndex(ctx, file, r.partial); err != nil {
 		return &labelsError{name: r.labels, err: err}
 	}
-	if a.Index.HasHMAC && p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
+	if _, ok := r.Carrier(); !ok && a.Index.HasHMAC && p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
 		return errHMACRefused
 	}
 	return p.runApplier(ctx, r, a)
@@ -146,7 +146,7 @@ func (p Program) runApplier(ctx context.Context, r applyRequest, a *apply.Applie
 		return err
 	}
 	defer s.close()
-	if s.tree != nil && a.Index.Len() > 0 {
+	if a.Index.Len() > 0 {
 		largest := tree.Labels{IMA: a.Index.LargestIMA, EVM: a.Index.LargestEVM}
 		if err := s.checkSpace(ctx, largest, a.Sizes); err != nil {
 			return err

@@ -21,9 +21,9 @@ var archiveKinds = []archiveKind{
 	{"a " + tarKind, "ustar", 257},
 	{"a squashfs image", "hsqs", 0},
 	{"an erofs image", "\xe2\xe1\xf5\xe0", 1024},
-	{"an ext4 image", "\x53\xef", 1080},
+	{ext4Kind, "\x53\xef", 1080},
 	{"an xfs image", "XFSB", 0},
-	{"a disk image", "EFI PART", 512},
+	{diskKind, "EFI PART", 512},
 	{"an ISO 9660 image", "CD001", 0x8001},
 	{"a cpio archive", "070701", 0},
 	{"an RPM package", "\xed\xab\xee\xdb", 0},
@@ -31,8 +31,12 @@ var archiveKinds = []archiveKind{
 	{"a zip archive", "PK\x03\x04", 0},
 }
 
-// tarKind is what can be labelled without unpacking it.
-const tarKind = "tar archive"
+// What can be labelled without being unpacked or mounted.
+const (
+	tarKind  = "tar archive"
+	ext4Kind = "an ext4 image"
+	diskKind = "a disk image"
+)
 
 // packedNames are how archives end that are compressed as a whole: of what is in
 // them the first bytes tell nothing.
@@ -50,6 +54,19 @@ func archive(name string, content io.ReaderAt) string {
 		if n, _ := content.ReadAt(b, k.at); n == len(b) && string(b) == k.magic {
 			return k.name
 		}
+	}
+	return ""
+}
+
+// spelling says how the files in such a thing are named, where they can be.
+func spelling(what string) string {
+	switch {
+	case strings.HasSuffix(what, tarKind):
+		return ", which tar:FILE names"
+	case what == ext4Kind:
+		return ", which ext4:FILE names"
+	case what == diskKind:
+		return "; ext4:FILE@pNUMBER names a partition"
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/internal/tree"
+	"imaseal/internal/tree/ext4"
 	"imaseal/internal/tree/oci"
 	"imaseal/internal/tree/tarball"
 )
@@ -22,7 +23,7 @@ type archiveOptions struct{ plan.Archiving }
 // flags are for commands that write.
 func (o *archiveOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive to `FILE`, - is standard output; a new image to oci:DIR, oci-archive:FILE or docker-archive:FILE"},
+		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive or ext4 image to `FILE`, - is standard output; a new image to oci:DIR, oci-archive:FILE or docker-archive:FILE"},
 		&urfave.BoolFlag{Name: "in-place", Destination: &o.InPlace, Category: archiveCategory, Usage: "replace the archive or image, in one step when all is done"},
 		&urfave.StringFlag{Name: "compress", Destination: &o.Compression, Category: archiveCategory, DefaultText: "as the old archive", Usage: "the new archive: none, gzip or zstd"},
 		o.tempDirFlag(),
@@ -49,10 +50,14 @@ func compressions() []string {
 // refuseForArchive refuses what cannot be in an archive, or need not be said of
 // one.
 func refuseForArchive(s plan.Selection, o ...given) error {
-	_, ok := s.Carrier()
+	c, ok := s.Carrier()
+	what := "an archive"
+	if c.Kind == plan.Ext4 {
+		what = "an image"
+	}
 	for _, g := range o {
 		if ok && g.is {
-			return conflict("--"+g.name+" is of no use with an archive", "leave it out")
+			return conflict("--"+g.name+" is of no use with "+what, "leave it out")
 		}
 	}
 	return nil
@@ -90,7 +95,10 @@ func imageRef(c plan.Carrier) oci.Ref {
 
 // openCarrier opens what a PATH names. The caller closes it.
 func (p Program) openCarrier(ctx context.Context, c plan.Carrier, cfg carrierConfig) (carrier, error) {
-	if c.Kind.IsImage() {
+	switch {
+	case c.Kind == plan.Ext4:
+		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave})
+	case c.Kind.IsImage():
 		return oci.Open(ctx, imageRef(c), p.Stdin, cfg)
 	}
 	return tarball.Open(c.Name, p.Stdin, cfg.Config)
@@ -117,8 +125,19 @@ func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
 		s.written, err = s.newArchive(ctx, c)
 	case *oci.Image:
 		s.written, err = s.newImage(ctx, c)
+	case *ext4.Image:
+		s.written, err = s.newExt4(ctx, c)
 	}
 	return err
+}
+
+// newExt4 opens the image of a file system that is written.
+func (s *session) newExt4(ctx context.Context, old *ext4.Image) (tree.Sink, error) {
+	sink, err := old.NewSink(ctx, ext4.Output{Path: s.plan.Output, InPlace: s.plan.Output == ""})
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
 }
 
 // newImage opens the image that is written.

@@ -12,6 +12,7 @@ import (
 	"imaseal/internal/cmdline"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
 )
 
@@ -54,10 +55,10 @@ func printable(err error) string {
 	switch e := err.(type) {
 	case *fs.PathError:
 		return fmt.Sprintf("%s: %v", report.Quote(e.Path), e.Err)
-	case *mounted.SpaceError:
+	case *tree.SpaceError:
 		return fmt.Sprintf("%s: the signatures of %d files need %s on this file system, and %s are free",
 			report.Quote(e.Path), e.Files, report.Size(int64(e.Need)), report.Size(int64(e.Free)))
-	case *mounted.BlockError:
+	case *tree.BlockError:
 		return report.Quote(e.Path) + ": " + e.Error()
 	case *mounted.ListError:
 		if e.Name != "" {

@@ -15,6 +15,7 @@ import (
 	"imaseal/internal/label"
 	"imaseal/internal/run"
 	"imaseal/internal/stream"
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/mounted"
 	"imaseal/walk"
 )
@@ -52,7 +53,7 @@ func TestHint(t *testing.T) {
 		{&run.ReportError{Err: unix.EPIPE}, "the run ended there"},
 		{Program{Stdout: failing{}}.print("x"), ""},
 		{&fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}, "raise the limit of open files"},
-		{&mounted.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
+		{&tree.BlockError{}, "a P-256 or RSA-2048 key makes shorter signatures"},
 		{walk.ErrNotListed, "make the list anew"},
 	}
 	for _, tt := range tests {

@@ -133,7 +133,7 @@ func (o *labelOptions) readStdinOnce(s plan.Selection) error {
 
 // checkArchive refuses what does not go together with an archive.
 func (o *labelOptions) checkArchive(r labelRequest) error {
-	if _, ok := r.Carrier(); ok && r.evm.isBound() {
+	if c, ok := r.Carrier(); ok && !c.Kind.HasInodes() && r.evm.isBound() {
 		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
 	}
 	return firstError(
@@ -319,7 +319,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 		if m.HMAC, err = p.openHMAC(r.evm.key); err != nil {
 			return nil, err
 		}
-		if p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
+		if _, ok := r.Carrier(); !ok && p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
 			return nil, errHMACRefused
 		}
 	}
@@ -353,7 +353,7 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 		return err
 	}
 	defer s.close()
-	if (l.Key != nil || l.EVM != nil) && s.tree != nil && !r.Exports() {
+	if (l.Key != nil || l.EVM != nil) && !r.Exports() {
 		if err := s.checkLabels(ctx, l, sizes); err != nil {
 			return err
 		}

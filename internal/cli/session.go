@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -319,11 +318,7 @@ func (s *session) checkRoot(root *walk.Root) error {
 	}
 	defer f.Close()
 	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
-		named := ""
-		if strings.HasSuffix(what, tarKind) {
-			named = ", which tar:FILE names"
-		}
-		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, named)
+		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, spelling(what))
 	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare && !s.plan.Exports() {
 		return errNoXattr

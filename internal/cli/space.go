@@ -8,7 +8,6 @@ import (
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
 	"imaseal/internal/tree"
-	"imaseal/internal/tree/mounted"
 )
 
 // labelSizes is how many bytes of labels the files of each class get, if a
@@ -29,6 +28,21 @@ func labelSizes(algo hash.Algorithm, signature int, kinds map[plan.Class]imaevm.
 	}
 }
 
+// A spacer knows whether labels fit into what it holds.
+type spacer interface {
+	CheckSpace(context.Context, tree.Space) error
+}
+
+// spacer returns what knows that of the session's files, nil for an archive, which
+// has room for all.
+func (s *session) spacer() spacer {
+	if s.tree != nil {
+		return s.tree
+	}
+	in, _ := s.carrier.(spacer)
+	return in
+}
+
 // checkLabels refuses a run whose labels do not fit on the file system, if they have
 // the sizes.
 func (s *session) checkLabels(ctx context.Context, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
@@ -42,7 +56,11 @@ func (s *session) checkLabels(ctx context.Context, l *label.Labeller, sizes map[
 // checkSpace refuses a run whose labels do not fit on the file system: sizes returns
 // those that a file has, and would have, of which largest is the largest.
 func (s *session) checkSpace(ctx context.Context, largest tree.Labels, sizes func(tree.File) (has, want tree.Labels)) error {
-	err := s.tree.CheckSpace(ctx, mounted.Space{
+	in := s.spacer()
+	if in == nil {
+		return nil
+	}
+	err := in.CheckSpace(ctx, tree.Space{
 		Largest: largest, IMA: s.kept(imaevm.AttrIMA), EVM: s.kept(imaevm.AttrEVM), DryRun: s.plan.DryRun,
 		Labels: func(f tree.File) (has, want tree.Labels) {
 			if s.isRenamed() {

@@ -19,10 +19,12 @@ const (
 	OCI           Kind = "oci"
 	OCIArchive    Kind = "oci-archive"
 	DockerArchive Kind = "docker-archive"
+	// Ext4 is a file system in an image.
+	Ext4 Kind = "ext4"
 )
 
 // kinds are all that there are.
-var kinds = []Kind{Tar, OCI, OCIArchive, DockerArchive}
+var kinds = []Kind{Tar, OCI, OCIArchive, DockerArchive, Ext4}
 
 // IsImage reports whether it is a kind of container images.
 func (k Kind) IsImage() bool { return slices.Contains([]Kind{OCI, OCIArchive, DockerArchive}, k) }
@@ -85,7 +87,7 @@ func (a Archiving) refuse() error {
 		given bool
 	}{{"--output", a.Output != ""}, {"--in-place", a.InPlace}, {"--compress", a.Compression != ""}, {"--tmpdir", a.TempDir != ""}} {
 		if o.given {
-			return &ConflictError{o.name + " is about archives, and no PATH names one", "tar:FILE is the archive in FILE, tar:- that on standard input"}
+			return &ConflictError{o.name + " is about archives, and no PATH names one", "tar:FILE is the archive in FILE, tar:- that on standard input, ext4:FILE a file system in an image"}
 		}
 	}
 	return nil
@@ -97,6 +99,9 @@ func (p Plan) checkCarrier() error {
 	c, ok := p.Carrier()
 	if !ok {
 		return p.Archiving.refuse()
+	}
+	if c.Kind == Ext4 {
+		return p.checkExt4(c)
 	}
 	switch {
 	case c.Name == "" && c.Kind.IsImage():

@@ -3,7 +3,6 @@ package mounted
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,51 +17,13 @@ import (
 	"imaseal/walk"
 )
 
-// A SpaceError says that the labels of a run do not fit on a file system.
-type SpaceError struct {
-	Path       string // a file on it
-	Files      int    // that need more than they have
-	Need, Free uint64 // bytes
-}
-
-func (e *SpaceError) Error() string {
-	return fmt.Sprintf("the signatures of %d files need %d bytes on this file system, and %d are free", e.Files, e.Need, e.Free)
-}
-
-// A BlockError says that a file system has no room for the labels of one file,
-// however much of it is free.
-type BlockError struct {
-	Path   string      // a file whose labels do not fit
-	Files  int         // that there are
-	Labels tree.Labels // of the file
-	Room   int         // bytes, for all attributes of a file
-}
-
-func (e *BlockError) Error() string {
-	return fmt.Sprintf("labels of %d and %d bytes do not fit: this file system has %d bytes for all attributes of a file, and %d files would get more",
-		e.Labels.IMA, e.Labels.EVM, e.Room, e.Files)
-}
-
-// A Space is a question: do the labels of a run fit?
-type Space struct {
-	// Largest are the largest labels that a file may get.
-	Largest tree.Labels
-	// Labels returns the sizes of the labels that a file has, and of those
-	// that it would have.
-	Labels func(tree.File) (has, want tree.Labels)
-	// Names are those under which the attributes are kept.
-	IMA, EVM string
-	// DryRun writes nothing to find out.
-	DryRun bool
-}
-
-// CheckSpace returns a *SpaceError if the labels that a run will write do not fit
-// on a file system of the tree, and a *BlockError if a file's do not even on an
+// CheckSpace returns a *tree.SpaceError if the labels that a run will write do not fit
+// on a file system of the tree, and a *tree.BlockError if a file's do not even on an
 // empty one. A quick count, as if all files had the largest labels, decides unless
 // it is too much: then each file is looked at, since it may have a block for its
 // labels already or get none. Of a list that can be read once only, nothing is
 // known before.
-func (t *Tree) CheckSpace(ctx context.Context, q Space) error {
+func (t *Tree) CheckSpace(ctx context.Context, q tree.Space) error {
 	if !t.Countable() {
 		return nil
 	}
@@ -95,17 +56,17 @@ func (t *Tree) CheckSpace(ctx context.Context, q Space) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return q.judge(exact.all())
+	return judge(&q, exact.all())
 }
 
 // judge says whether what the files need is there.
-func (q *Space) judge(used []*usage) error {
+func judge(q *tree.Space, used []*usage) error {
 	for _, u := range used {
 		if u.need > u.free() {
-			return &SpaceError{Path: u.path, Files: u.files, Need: u.need, Free: u.free()}
+			return &tree.SpaceError{Path: u.path, Files: u.files, Need: u.need, Free: u.free()}
 		}
 		if u.big.files > 0 && !q.DryRun && !u.takes(q) {
-			return &BlockError{Path: u.big.path, Files: u.big.files, Labels: u.big.labels, Room: room(&u.fs)}
+			return &tree.BlockError{Path: u.big.path, Files: u.big.files, Labels: u.big.labels, Room: room(&u.fs)}
 		}
 	}
 	return nil
@@ -172,7 +133,7 @@ func (u *usage) free() uint64 {
 // takes reports whether the file system holds labels that are larger than a
 // block, which ext4 with the feature ea_inode does, and nothing but trying tells:
 // with a file that never has a name. What cannot be tried is for the run to find.
-func (u *usage) takes(q *Space) bool {
+func (u *usage) takes(q *tree.Space) bool {
 	fd, err := unix.Open(filepath.Dir(u.big.path), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return true

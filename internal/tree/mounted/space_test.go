@@ -139,8 +139,8 @@ func TestNeedOfSigFiles(t *testing.T) {
 }
 
 // question asks whether labels of the sizes fit.
-func question(l *label.Labeller, names tree.Namespace, sizes map[plan.Class]tree.Labels) mounted.Space {
-	q := mounted.Space{IMA: names.To + "ima", EVM: names.To + "evm"}
+func question(l *label.Labeller, names tree.Namespace, sizes map[plan.Class]tree.Labels) tree.Space {
+	q := tree.Space{IMA: names.To + "ima", EVM: names.To + "evm"}
 	for _, s := range sizes {
 		q.Largest.IMA, q.Largest.EVM = max(q.Largest.IMA, s.IMA), max(q.Largest.EVM, s.EVM)
 	}
@@ -179,7 +179,7 @@ func TestCheckSpaceOfBlocks(t *testing.T) {
 			defer opened.Close()
 			q := question(l, tree.Namespace{From: "security.", To: "security."}, want)
 			err = opened.CheckSpace(t.Context(), q)
-			var block *mounted.BlockError
+			var block *tree.BlockError
 			if !errors.As(err, &block) && (tt.files > 0 || err != nil) {
 				t.Fatalf("%v", err)
 			}
@@ -207,7 +207,7 @@ func TestCheckSpaceRefuses(t *testing.T) {
 	defer opened.Close()
 	const huge = math.MaxInt >> 13
 	large := question(l, runtest.User, map[plan.Class]tree.Labels{plan.Sign: {IMA: huge}})
-	var space *mounted.SpaceError
+	var space *tree.SpaceError
 	if err := opened.CheckSpace(t.Context(), large); !errors.As(err, &space) || space.Files != 2 || space.Need < 2*huge {
 		t.Errorf("%v", err)
 	}
