@@ -199,6 +199,9 @@ func ofPolicy(err error) (reason.Code, string) {
 // Root is what helps where the kernel lets only root do something.
 const Root = "run as root"
 
+// Enforced is what helps where the kernel lets nobody do something.
+const Enforced = "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
+
 // Words for file systems that cannot be written to, where a tree is or where a file
 // would be made, or that hold no attributes.
 const (
@@ -220,7 +223,7 @@ func ofSystem(err error) (reason.Code, string) {
 	case errors.Is(err, unix.EMFILE):
 		return "too-many-open-files", "raise the limit of open files (ulimit -n), or name the files in a list: --files-from"
 	case errors.Is(err, unix.EACCES) && root:
-		return reason.NotPermitted, "under enforcement the kernel refuses to open files whose labels are wrong: boot with ima_appraise=fix or log, or label the file system from another host"
+		return reason.NotPermitted, Enforced
 	case errors.Is(err, unix.EPERM) && root:
 		return reason.NotPermitted, "EVM or a security module may refuse it, see the kernel log"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -231,5 +230,3 @@ func (r *logReader) ours() []source {
 // fromHere reports whether the log may be one of this machine of which not all can
 // be seen without privilege.
 func (r *logReader) fromHere() bool { return slices.Contains(r.request.logs, "") }
-
-var errNoLogs = errors.New("no log could be read")

@@ -239,10 +239,10 @@ var fixed = []appraise.Cause{
 	appraise.UnknownData, appraise.DeniedAlgorithm, appraise.MissingHMAC,
 }
 
-// isUnchanged reports whether the kernel that runs has denied the file as it is: to
+// isUnchanged reports whether the kernel that runs has recorded the file as it is: to
 // open it would only make another record.
 func (l *looker) isUnchanged(g *denials.Group, f denials.File, now locate.Found) bool {
-	return !l.chosen && l.mode == denials.Enforce && g.Mode == denials.Enforce && g.Kind == denials.Refused &&
+	return !l.chosen && (l.mode == denials.Enforce || l.mode == denials.LogOnly) && g.Mode == l.mode && g.Kind == denials.Refused &&
 		!l.booted.IsZero() && f.Last.After(l.booted) && now.State == locate.Same && now.Changed.Before(f.Last) &&
 		slices.Contains(fixed, appraise.Cause(g.Cause))
 }

@@ -93,7 +93,7 @@ func (r *logReader) readAll(ctx context.Context) error {
 	}
 	switch {
 	case r.read == 0:
-		return errNoLogs
+		return &verdictError{status: exitFailure} // each was complained about
 	case r.lines == 0:
 		r.program.warn(reason.EmptyLogs, "there is nothing in the logs")
 	}

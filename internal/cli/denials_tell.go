@@ -60,7 +60,13 @@ func (t *denialTeller) print() error {
 	case o.quiet:
 		return nil
 	}
-	return t.program.print(t.summaryText())
+	if err := t.program.print(t.summaryText()); err != nil {
+		return err
+	}
+	if t.unmended > 0 && t.looker.mode == denials.Enforce {
+		fmt.Fprintf(t.program.Stderr, "imaseal: hint: %s; a file that is written anew, as by a package, gets its label from the kernel\n", advice.Enforced)
+	}
+	return nil
 }
 
 // A toldGroup is a group with what its files are like now.
@@ -239,7 +245,7 @@ func (t *denialTeller) warnLost() {
 		p.warn(reason.LostRecords, "%s records are lost: the kernel's queue was full, or a rate limit was passed (audit_backlog_limit=8192 on its command line helps, and auditctl -r 0)", number)
 	}
 	if lost.Suppressed > 0 {
-		p.warn(reason.LostRecords, "%d records are not among the kernel's messages, since there were too many at once; auditd has them, if it runs", lost.Suppressed)
+		p.warn(reason.LostRecords, "%d audit records, of any kind, are not among the kernel's messages, since there were too many at once; auditd has them, if it runs", lost.Suppressed)
 	}
 	if lost.Missed > 0 {
 		p.warn(reason.LostRecords, "%d messages of the kernel were overwritten before they were read, of which some may be records (log_buf_len=16M on its command line keeps more)", lost.Missed)

@@ -75,6 +75,9 @@ func File(ctx context.Context, name string, o Options) (io.ReadCloser, error) {
 	r, err := Stream(f)
 	if err != nil {
 		f.Close()
+		if _, told := errors.AsType[*os.PathError](err); told {
+			return nil, err
+		}
 		return nil, &os.PathError{Op: "read", Path: name, Err: err}
 	}
 	return struct {

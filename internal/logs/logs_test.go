@@ -57,6 +57,9 @@ func TestFile(t *testing.T) {
 		}
 		f.Close()
 	}
+	if _, err := File(t.Context(), dir, Options{}); err == nil || err.Error() != "read "+dir+": is a directory" {
+		t.Errorf("%v", err)
+	}
 	if _, err := File(t.Context(), filepath.Join(dir, "none"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
