@@ -100,14 +100,18 @@ func (fs *FS) readDirBlocks(in *Inode, d *Dir) error {
 		return err
 	}
 	b := make([]byte, size)
+	isFirst := true
 	for _, r := range runs {
 		for i := range r.length {
 			if err := fs.block(b, r.physical+i, in.where()); err != nil {
 				return err
 			}
-			if err := fs.readDirBlock(in, d, b); err != nil {
+			// As __ext4_read_dirblock() in fs/ext4/namei.c knows it.
+			isIndex := in.flags&flagIndex != 0 && (isFirst || fs.entryLength(u16(b, 4)) == len(b))
+			if err := fs.readDirBlock(in, d, b, isIndex); err != nil {
 				return err
 			}
+			isFirst = false
 		}
 	}
 	return nil
@@ -140,22 +144,21 @@ func (fs *FS) dirRuns(in *Inode, end uint64) ([]run, error) {
 }
 
 // readDirBlock reads the entries of a block, which ends in a checksum where there
-// are checksums, unless it is one of the index.
-func (fs *FS) readDirBlock(in *Inode, d *Dir, b []byte) error {
-	if !fs.checksums() {
+// are checksums, unless it is one of the index: what that has there may be left from
+// when it was none.
+func (fs *FS) readDirBlock(in *Inode, d *Dir, b []byte, isIndex bool) error {
+	if isIndex || !fs.checksums() {
 		return fs.readEntries(in, d, b)
 	}
 	body, tail := b[:len(b)-direntTail], b[len(b)-direntTail:]
 	hasTail := u32(tail, 0) == 0 && u16(tail, 4) == direntTail && tail[6] == 0 && tail[7] == tailType
 	switch {
-	case hasTail && u32(tail, 8) != crc(in.seed, body):
-		return damaged(in.where(), "the checksum of a block of the directory is wrong")
-	case hasTail:
-		return fs.readEntries(in, d, body)
-	case in.flags&flagIndex == 0:
+	case !hasTail:
 		return damaged(in.where(), "a block of the directory has no checksum")
+	case u32(tail, 8) != crc(in.seed, body):
+		return damaged(in.where(), "the checksum of a block of the directory is wrong")
 	}
-	return fs.readEntries(in, d, b)
+	return fs.readEntries(in, d, body)
 }
 
 // readEntries reads entries, which fill b. Kernel: __ext4_check_dir_entry() in
