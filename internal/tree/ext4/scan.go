@@ -90,7 +90,7 @@ func (s *scan) entry(rel string, number uint32, included bool) error {
 	case err != nil:
 		return s.found(finding{rel: rel, err: fmt.Errorf("opening: %w", err)})
 	case in.IsDir() && !s.dirs.add(number):
-		return s.found(finding{rel: rel, err: &extfs.DamagedError{Where: fmt.Sprintf("inode %d", number), Why: "a directory has two names"}})
+		return s.found(finding{rel: rel, err: fmt.Errorf("opening: %w", &extfs.DamagedError{Where: fmt.Sprintf("inode %d", number), Why: "a directory has two names"})})
 	case in.IsDir():
 		return s.dir(in, rel, included)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -35,9 +36,9 @@ type Sink struct {
 	applied atomic.Bool // a file has other attributes than in the old image
 
 	// The rest belongs to the goroutine that writes.
-	tool *debugfs // nil before the first change
-	file *os.File // what it changes
-	want []wanted
+	tool *debugfs   // nil before the first change
+	file *os.File   // what it changes
+	want [][]wanted // in pieces, so that many need not be moved
 	seed maphash.Seed
 	done bool // all is written, and was read again
 }
@@ -109,8 +110,21 @@ func (s *Sink) write(ctx context.Context, f *File) error {
 		}
 	}
 	sum, err := attrSum(s.seed, f)
-	s.want = append(s.want, wanted{f.in.Number, sum})
+	s.expect(wanted{f.in.Number, sum})
 	return err
+}
+
+// wantedPiece is how many there are in a piece.
+const wantedPiece = 4096
+
+// expect remembers what has to be there in the end.
+func (s *Sink) expect(w wanted) {
+	last := len(s.want) - 1
+	if last < 0 || len(s.want[last]) == wantedPiece {
+		s.want = append(s.want, make([]wanted, 0, wantedPiece))
+		last++
+	}
+	s.want[last] = append(s.want[last], w)
 }
 
 // start copies the image, and starts debugfs on the copy.
@@ -163,6 +177,19 @@ func (e *LostError) Error() string {
 }
 func (e *LostError) Unwrap() error { return e.Err }
 
+// wanted goes through what has to be there.
+func (s *Sink) wanted() iter.Seq[wanted] {
+	return func(yield func(wanted) bool) {
+		for _, piece := range s.want {
+			for _, w := range piece {
+				if !yield(w) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // check reads the attributes of all inodes that were changed.
 func (s *Sink) check(ctx context.Context) error {
 	size := s.im.stat.Size - s.im.offset
@@ -171,7 +198,7 @@ func (s *Sink) check(ctx context.Context) error {
 		return fmt.Errorf("reading what was written: %w", err)
 	}
 	im := &Image{fs: fs}
-	for _, w := range s.want {
+	for w := range s.wanted() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -11,8 +11,8 @@ import (
 )
 
 // window is how many files may wait to be written: so many that neither a large
-// one nor the copy of the image leaves the workers without work.
-const window = 4096
+// one nor the copy of the image leaves the workers without work for long.
+const window = 1024
 
 // An item is a file on its way from the scan by a worker to the writer.
 type item struct {
