@@ -50,7 +50,7 @@ var importTable = map[string]row{
 	"internal/tree/oci/document": {},
 	"internal/tree/oci/flat":     {},
 	"internal/stream":            {outside: "golang.org/x/sys"},
-	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip"},
+	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip github.com/mikelolasagasti/xz"},
 	"internal/run":               {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
 	"internal/sigfile":           {own: "internal/imaevm internal/tree"},
 	"internal/extfs":             {},

@@ -24,6 +24,9 @@ const (
 	None Format = iota
 	Gzip
 	Zstd
+	// XZ and Bzip2 are read by Unpack alone.
+	XZ
+	Bzip2
 )
 
 // String returns the name that Parse takes.
@@ -33,6 +36,10 @@ func (f Format) String() string {
 		return "gzip"
 	case Zstd:
 		return "zstd"
+	case XZ:
+		return "xz"
+	case Bzip2:
+		return "bzip2"
 	}
 	return "none"
 }
