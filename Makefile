@@ -25,13 +25,14 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 NEED_ARCHIVES = tar=tar bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
 NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot
+NEED_PACKAGES = rpm=rpm rpmbuild=rpm rpmsign=rpm rpmkeys=rpm gpg=gnupg bsdtar=libarchive-tools dpkg-deb=dpkg bzip2=bzip2
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
 # formats run under emulation: one with 32 bits, one of big endian order.
 ARCHES = amd64 arm64 arm 386 riscv64 s390x ppc64le mips
 EMULATED = s390x arm
-FORMATS = ./hash ./internal/tarfile/... ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
+FORMATS = ./hash ./internal/rpmfile ./internal/tarfile/... ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
 .PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help
@@ -83,7 +84,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) $(NEED_PACKAGES)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
@@ -95,7 +96,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) buildah=buildah
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) $(NEED_PACKAGES) buildah=buildah
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

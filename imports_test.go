@@ -33,6 +33,10 @@ var importTable = map[string]row{
 		own:     "walk internal/attr internal/imaevm internal/inode internal/reason internal/shard internal/stream internal/tree",
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
+	"internal/tree/rpms": {
+		own: "internal/compress internal/imaevm internal/reason internal/rpmfile internal/stream internal/tree",
+	},
+	"internal/rpmfile": {own: "hash"},
 	"internal/tree/tarball": {
 		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
 		outside: "golang.org/x/sys",
@@ -79,8 +83,8 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
-			" internal/reason internal/report internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
-			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
+			" internal/reason internal/report internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
+			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
 
@@ -146,6 +150,7 @@ var importTable = map[string]row{
 	"internal/kernellab":       {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/probe": {own: "internal/kernellab/wire", outside: "golang.org/x/sys"},
 	"internal/kernellab/wire":  {},
+	"internal/rpmfile/rpmtest": {},
 	"internal/runtest": {
 		own: "hash keys walk internal/attr internal/imaevm internal/report internal/run internal/tree internal/tree/mounted internal/treetest internal/undo",
 	},
@@ -159,7 +164,7 @@ var importTable = map[string]row{
 
 // forTests are the packages that only tests, and one another, may import.
 var forTests = []string{
-	"internal/bench", "internal/kernellab", "internal/runtest", "internal/tree/carriertest", "internal/treetest", "internal/vectors", "keys/certtest",
+	"internal/bench", "internal/kernellab", "internal/rpmfile/rpmtest", "internal/runtest", "internal/tree/carriertest", "internal/treetest", "internal/vectors", "keys/certtest",
 	"keys/keytest",
 }
 

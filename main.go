@@ -11,10 +11,7 @@ import (
 	"imaseal/internal/cli"
 )
 
-func main() {
-	collectSeldom()
-	os.Exit(run())
-}
+func main() { os.Exit(run()) }
 
 func run() int {
 	// A closed report pipe is an error like any other, not the end.

@@ -20,6 +20,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/rpmfile/rpmtest"
 )
 
 func TestMain(m *testing.M) {
@@ -160,6 +162,8 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	// hard link to ARG, or a sparse file of ARG bytes. A name in double quotes
 	// is quoted as in Go.
 	"make": makeFile,
+	// package FILE FORMAT DIR: make an RPM package of the files below DIR.
+	"package": makePackage,
 	// flag NAME +i|+a: make a file immutable or append-only until the end.
 	"flag": func(ts *testscript.TestScript, neg bool, args []string) {
 		name := ts.MkAbs(args[0])
@@ -358,4 +362,20 @@ func image(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("umount: %v\n%s", err, out)
 		}
 	})
+}
+
+// makePackage is the command package.
+func makePackage(ts *testscript.TestScript, _ bool, args []string) {
+	p := rpmtest.Package{Format: number(ts, args[1]), Algorithm: 8}
+	dir := ts.MkAbs(args[2])
+	ts.Check(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		ts.Check(err)
+		p.Files = append(p.Files, rpmtest.File{Path: strings.TrimPrefix(path, dir), Content: ts.ReadFile(path), Mode: 0o100000 | uint16(info.Mode().Perm())})
+		return nil
+	}))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), p.Bytes(), 0o666))
 }

@@ -38,7 +38,6 @@ type reader struct {
 	lexical bool
 	buf     []byte
 	chunks  []*chunk // free ones: reading may nest when too many names wait
-	entries []Entry  // room for a batch
 	adviser adviser
 }
 

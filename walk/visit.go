@@ -13,7 +13,7 @@ import (
 func (r *reader) files(d *dir, names []name) {
 	w := r.w
 	at, err := w.use(d)
-	entries := r.entries[:0]
+	entries := make([]Entry, 0, len(names))
 	for _, n := range names {
 		e := d.child(n.text)
 		e.Err, e.walker = err, w
@@ -35,8 +35,6 @@ func (r *reader) files(d *dir, names []name) {
 		w.unuse(d)
 	}
 	w.visitAll(entries)
-	clear(entries) // so that what they point to can go
-	r.entries = entries
 }
 
 // visitAll hands entries over, until the walk is stopped.

@@ -137,7 +137,7 @@ func (p Program) apply(ctx context.Context, r applyRequest) error {
 }
 
 func (p Program) runApplier(ctx context.Context, r applyRequest, a *apply.Applier) error {
-	o := sessionOptions{output: r.output, leave: a.Leave}
+	o := sessionOptions{output: r.output, leave: a.Leave, packages: packageOptions{payloads: true}}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}

@@ -26,7 +26,7 @@ var archiveKinds = []archiveKind{
 	{diskKind, "EFI PART", 512},
 	{"an ISO 9660 image", "CD001", 0x8001},
 	{"a cpio archive", "070701", 0},
-	{"an RPM package", "\xed\xab\xee\xdb", 0},
+	{rpmKind, "\xed\xab\xee\xdb", 0},
 	{"a Debian package", "!<arch>\ndebian-binary", 0},
 	{"a zip archive", "PK\x03\x04", 0},
 }
@@ -36,6 +36,7 @@ const (
 	tarKind  = "tar archive"
 	ext4Kind = "an ext4 image"
 	diskKind = "a disk image"
+	rpmKind  = "an RPM package"
 )
 
 // packedNames are how archives end that are compressed as a whole: of what is in
@@ -65,6 +66,8 @@ func spelling(what string) string {
 		return ", which tar:FILE names"
 	case what == ext4Kind:
 		return ", which ext4:FILE names"
+	case what == rpmKind:
+		return ", which rpm:FILE names"
 	case what == diskKind:
 		return "; ext4:FILE@pNUMBER names a partition"
 	}

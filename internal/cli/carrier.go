@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/ext4"
 	"imaseal/internal/tree/oci"
+	"imaseal/internal/tree/rpms"
 	"imaseal/internal/tree/tarball"
 )
 
@@ -23,8 +24,8 @@ type archiveOptions struct{ plan.Archiving }
 // flags are for commands that write.
 func (o *archiveOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive or ext4 image to `FILE`, - is standard output; a new image to oci:DIR, oci-archive:FILE or docker-archive:FILE"},
-		&urfave.BoolFlag{Name: "in-place", Destination: &o.InPlace, Category: archiveCategory, Usage: "replace the archive or image, in one step when all is done"},
+		&urfave.StringFlag{Name: "output", Destination: &o.Output, Category: archiveCategory, Usage: "write the new archive, ext4 image or package to `FILE`, several packages to a directory, - is standard output; a new image to oci:DIR, oci-archive:FILE or docker-archive:FILE"},
+		&urfave.BoolFlag{Name: "in-place", Destination: &o.InPlace, Category: archiveCategory, Usage: "replace the archive, image or package, in one step when all is done"},
 		&urfave.StringFlag{Name: "compress", Destination: &o.Compression, Category: archiveCategory, DefaultText: "as the old archive", Usage: "the new archive: none, gzip or zstd"},
 		o.tempDirFlag(),
 	}
@@ -100,6 +101,8 @@ func (p Program) openCarrier(ctx context.Context, c plan.Carrier, cfg carrierCon
 		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave})
 	case c.Kind.IsImage():
 		return oci.Open(ctx, imageRef(c), p.Stdin, cfg)
+	case c.Kind == plan.RPM:
+		return openPackages([]string{c.Name}, cfg.Config, rpms.Config{})
 	}
 	return tarball.Open(c.Name, p.Stdin, cfg.Config)
 }
@@ -113,7 +116,13 @@ func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
 	if s.options.oneFinder {
 		cfg.Jobs = 1
 	}
-	c, err := s.program.openCarrier(ctx, named, cfg)
+	var c carrier
+	var err error
+	if names, ok := s.plan.Packages(); ok {
+		c, err = openPackages(names, cfg.Config, rpms.Config{Content: s.options.packages.payloads, Mend: s.options.packages.mend})
+	} else {
+		c, err = s.program.openCarrier(ctx, named, cfg)
+	}
 	if err != nil {
 		return err
 	}
@@ -127,6 +136,8 @@ func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
 		s.written, err = s.newImage(ctx, c)
 	case *ext4.Image:
 		s.written, err = s.newExt4(ctx, c)
+	case *rpms.Packages:
+		s.written, err = s.newPackages(ctx, c)
 	}
 	return err
 }

@@ -92,6 +92,9 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 			return r, err
 		}
 	}
+	if err := refuseJudging(r.Selection); err != nil {
+		return r, err
+	}
 	if r.use, err = o.use.plan(); err != nil {
 		return r, err
 	}

@@ -50,6 +50,7 @@ func (o *clearOptions) plan(paths []string) (clearRequest, error) {
 	request, err := plan.Plan{
 		Command: "clear", Selection: o.files.plan(paths, owner), Writing: w, Attrs: attrs[o.label], Jobs: o.output.jobs,
 	}.Validate()
+	err = firstError(err, refuseForPackages(request.Selection, o.owner.given()), refusePackageEVM(request.Selection, o.label == "evm"))
 	return clearRequest{request, o.output}, firstError(err, checkArchiveOutput(request, o.output))
 }
 
@@ -73,7 +74,7 @@ A way back is kept, or only labels of EVM are removed:
 }
 
 func (p Program) clear(ctx context.Context, r clearRequest) error {
-	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, countFiles: true, writers: run.Ignore})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, countFiles: true, packages: packageOptions{mend: true}, writers: run.Ignore})
 	if err != nil {
 		return err
 	}

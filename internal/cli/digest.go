@@ -50,6 +50,9 @@ var rootNames = []string{"sbin/init", "etc/init", "bin/init", "bin/sh"}
 // archive that can be read only once does not tell beforehand.
 func (p Program) isRoot(ctx context.Context, s plan.Selection) bool {
 	named, ok := s.Carrier()
+	if ok && named.Kind == plan.RPM {
+		return false
+	}
 	if !ok {
 		return slices.ContainsFunc(s.Trees(), isRootTree)
 	}

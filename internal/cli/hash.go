@@ -30,10 +30,11 @@ func (o *hashOptions) plan(paths []string) (labelRequest, error) {
 		return labelRequest{}, err
 	}
 	algo, err := parseAlgo(o.algo)
-	if err != nil {
+	files := o.files.plan(paths, owner)
+	if err := firstError(err, refuseHashes(files, true)); err != nil {
 		return labelRequest{}, err
 	}
-	r, err := o.labelOptions.plan("hash", o.files.plan(paths, owner), algo, plan.Only(plan.Hash))
+	r, err := o.labelOptions.plan("hash", files, algo, plan.Only(plan.Hash))
 	if err != nil {
 		return r, err
 	}

@@ -137,6 +137,7 @@ func (o *labelOptions) checkArchive(r labelRequest) error {
 		return conflict("--evm "+r.evm.word+" covers inodes, which files of an archive get when they are unpacked", "--evm portable makes EVM labels that need none")
 	}
 	return firstError(
+		refusePackageEVM(r.Selection, !r.evm.isNone()), refuseForPackages(r.Selection, given{"file-contexts", r.context.file != ""}),
 		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
 		checkArchiveOutput(r.Plan, o.output))
 }
@@ -184,7 +185,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	kinds, err := r.evm.kinds(rules)
-	if err != nil {
+	if err := firstError(err, refuseHashes(r.Selection, rules.Uses(plan.Hash))); err != nil {
 		return err
 	}
 	if r.key == nil && rules.Uses(plan.Sign) {
@@ -344,9 +345,14 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	}
 	if r.classes.file != "" {
 		o.leave = l.Leave
+		o.packages.payloads = slices.ContainsFunc(l.Rules, func(rule plan.Rule) bool { return rule.Pattern == plan.Executable })
 	}
 	if r.Exports() {
 		l.Digests, o.record = true, l.Record
+	}
+	if _, ok := r.Packages(); ok {
+		o.countFiles = !o.packages.payloads
+		r.Algo = 0 // each has its own
 	}
 	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {

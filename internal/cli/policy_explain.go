@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/plan"
 	"imaseal/internal/policy/explain"
 	"imaseal/internal/policy/inspect"
 	"imaseal/internal/policy/match"
@@ -57,6 +58,9 @@ func (o *policyExplainOptions) plan(files []string) (policyExplainRequest, error
 		return r, err
 	}
 	if err := firstError(o.policy.check(), o.policy.checkUUID(o.view.uuid)); err != nil {
+		return r, err
+	}
+	if err := refuseJudging(plan.Selection{Paths: r.files}); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {

@@ -31,7 +31,11 @@ func (o *relabelOptions) plan(paths []string) (labelRequest, error) {
 		}
 	}
 	// The policy decides about files of all owners.
-	r, err := o.labelOptions.plan("relabel", o.files.plan(paths, nil), algo, plan.DefaultRules(o.key.key != ""))
+	files := o.files.plan(paths, nil)
+	if err := refuseHashes(files, true); err != nil {
+		return labelRequest{}, err
+	}
+	r, err := o.labelOptions.plan("relabel", files, algo, plan.DefaultRules(o.key.key != ""))
 	if err != nil {
 		return r, err
 	}

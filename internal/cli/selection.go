@@ -12,13 +12,23 @@ import (
 )
 
 // ownerOptions say whose files a command answers for.
-type ownerOptions struct{ owner string }
+type ownerOptions struct {
+	owner   string
+	isGiven bool
+}
 
 func (o *ownerOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "owner", Destination: &o.owner, Category: selecting, Value: "0", Usage: "files of this `USER`, by number or name; any for all"},
+		&urfave.StringFlag{Name: "owner", Destination: &o.owner, Action: o.note, Category: selecting, Value: "0", Usage: "files of this `USER`, by number or name; any for all"},
 	}
 }
+
+func (o *ownerOptions) note(*urfave.Context, string) error {
+	o.isGiven = true
+	return nil
+}
+
+func (o *ownerOptions) given() given { return given{"owner", o.isGiven} }
 
 func (o *ownerOptions) plan() (*uint32, error) { return parseUser("owner", o.owner) }
 

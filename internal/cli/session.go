@@ -36,7 +36,8 @@ type sessionOptions struct {
 	// oneFinder keeps the order of files whatever the number of workers.
 	oneFinder bool
 	// bare takes trees on file systems that hold no labels, too.
-	bare bool
+	bare     bool
+	packages packageOptions
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
 	// flat visits the files of an image as they are when it is unpacked.

@@ -13,6 +13,7 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/plan"
 	"imaseal/internal/report"
 	"imaseal/internal/tree"
 	"imaseal/walk"
@@ -43,7 +44,8 @@ func (o *showOptions) plan(files []string) (showRequest, error) {
 	if len(files) == 0 {
 		return r, &cmdline.UsageError{Err: errors.New("no FILE is given"), Advice: "name one or more files"}
 	}
-	return r, readStdinOnce(archivesReading(files)...)
+	return r, firstError(readStdinOnce(archivesReading(files)...), refusePackages(plan.Selection{Paths: files},
+		"a package holds no attributes but security.ima", "leave out --namespace", o.namespace.name == "user"))
 }
 
 func (p Program) showCommand() *urfave.Command {
@@ -58,7 +60,8 @@ in hexadecimal. Nothing is verified.
 
    imaseal show /bin/ls
    imaseal show --json /bin/ls | jq -r .ima.digest
-   imaseal show tar:root.tar`,
+   imaseal show tar:root.tar
+   imaseal show rpm:coreutils.rpm`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.show),
 	}

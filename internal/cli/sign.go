@@ -14,12 +14,19 @@ type signOptions struct {
 	labelOptions
 	owner ownerOptions
 	algo  string
+	// algoGiven says that the algorithm was asked for.
+	algoGiven bool
 }
 
 func (o *signOptions) flags() []urfave.Flag {
-	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"}
+	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Action: o.noteAlgo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"}
 	return slices.Concat(o.owner.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{trustFlag(&o.trust), algo}, o.classFlags(), o.evmFlags(), o.kernelFlags(),
 		o.rewrite.flags("where the rules say hash, and those that --trust verifies"), []urfave.Flag{writersFlag(&o.writers)}, o.writing.flags(), o.export.flags(), o.output.flags())
+}
+
+func (o *signOptions) noteAlgo(*urfave.Context, string) error {
+	o.algoGiven = true
+	return nil
 }
 
 func (o *signOptions) plan(paths []string) (labelRequest, error) {
@@ -34,7 +41,11 @@ func (o *signOptions) plan(paths []string) (labelRequest, error) {
 	if o.key.key == "" && o.rules == "" {
 		return labelRequest{}, errNoKey
 	}
-	r, err := o.labelOptions.plan("sign", o.files.plan(paths, owner), algo, plan.Only(plan.Sign))
+	files := o.files.plan(paths, owner)
+	if err := refuseForPackages(files, o.owner.given(), given{"algo", o.algoGiven}); err != nil {
+		return labelRequest{}, err
+	}
+	r, err := o.labelOptions.plan("sign", files, algo, plan.Only(plan.Sign))
 	if err != nil {
 		return r, err
 	}
@@ -71,6 +82,9 @@ With EVM signatures, which hold owner, mode and capabilities too:
 The files in an archive, by an ordinary user:
    imaseal sign --key signing.key --cert signing.der --evm portable \
       tar:root.tar --output signed.tar
+
+The files in RPM packages, all in a directory (see PACKAGES in imaseal(8)):
+   imaseal sign --key signing.key --cert signing.der --in-place rpm:Packages
 
 The same choice as relabel, by rules, and EVM labels for all:
    printf 'sign @executable\nhash @any\n' >rules

@@ -123,7 +123,7 @@ func commandOf(g cmdline.Grammar, words *[]string) (command []string, flags []ur
 }
 
 // isArgument recognises what is no word of a sentence.
-var isArgument = regexp.MustCompile(`^(-.*|[A-Z][A-Z0-9]*|.*[/._0-9].*)$`)
+var isArgument = regexp.MustCompile(`^(-.*|[a-z]+:[A-Z]+|[A-Z][A-Z0-9]*|.*[/._0-9].*)$`)
 
 // arguments returns the words that are arguments of a command.
 func arguments(flags []urfave.Flag, words []string) []string {

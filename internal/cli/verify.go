@@ -66,7 +66,8 @@ func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
 		Command: "verify", ReadOnly: true, Selection: o.files.plan(paths, owner),
 		Writing: plan.Writing{Namespace: o.namespace.name, Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
 	}.Validate()
-	if err := firstError(err, refuseForArchive(r.Selection, given{"sigfile", o.sigFile})); err != nil {
+	if err := firstError(err, refuseForArchive(r.Selection, given{"sigfile", o.sigFile}),
+		refuseForPackages(r.Selection, o.owner.given()), refusePackageEVM(r.Selection, r.needEVM || r.evmKey != "")); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {
@@ -123,6 +124,9 @@ A tree whose target has EVM active and demands signatures:
 HMACs of the file system as it will be on its host:
    imaseal verify --evm-key evm.key --kernel-config config-6.12 /mnt/root
 
+The payloads of RPM packages, and the signatures that they carry:
+   imaseal verify --key signing.pem rpm:Packages
+
 Only the names of what is wrong:
    imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
 		Flags:  o.flags(),
@@ -135,7 +139,7 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 	if err != nil {
 		return err
 	}
-	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, oneFinder: r.sigFile, packages: packageOptions{payloads: true}})
 	if err != nil {
 		return err
 	}

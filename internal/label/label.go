@@ -16,6 +16,7 @@ import (
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/plan"
+	"imaseal/internal/policy/inspect"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 	"imaseal/internal/run"
@@ -199,7 +200,7 @@ func (j *labelling) wantIMA() ([]byte, error) {
 		kind, key = imaevm.TypeVerity, j.Key.ofVersion(3)
 	} else {
 		var err error
-		if digest, err = j.digest(j.Algo); err != nil {
+		if digest, err = j.toSign(); err != nil {
 			return nil, err
 		}
 	}
@@ -228,6 +229,14 @@ func (j *labelling) keep(c reason.Code) {
 	if s, err := imaevm.ParseSignature(j.res.IMA); err == nil {
 		j.res.KeyID, j.res.HasKeyID = s.KeyID, true
 	}
+}
+
+// toSign returns the digest for the label: the content's, or the one that is known.
+func (j *labelling) toSign() (hash.Digest, error) {
+	if d, ok, err := inspect.KnownDigest(j.file); ok || err != nil {
+		return d, err
+	}
+	return j.digest(j.Algo)
 }
 
 // digest reads the content.
@@ -262,6 +271,7 @@ func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signa
 	if !s.Alg.Computable() || kind == imaevm.TypeVerity && s.Alg != j.res.Digest.Algorithm() {
 		return false, nil
 	}
+	_, isKnown := tree.As[tree.Digested](j.file)
 	var d hash.Digest
 	switch {
 	case input != nil:
@@ -274,6 +284,8 @@ func (j *labelling) trusts(kind imaevm.Type, old []byte, input func(imaevm.Signa
 		}
 	case s.Alg == j.res.Digest.Algorithm():
 		d = j.res.Digest
+	case isKnown:
+		return false, nil // of another algorithm than the known digest's
 	default:
 		if d, err = j.digest(s.Alg); err != nil {
 			return false, err

@@ -21,10 +21,12 @@ const (
 	DockerArchive Kind = "docker-archive"
 	// Ext4 is a file system in an image.
 	Ext4 Kind = "ext4"
+	// RPM is a package, or a directory of them.
+	RPM Kind = "rpm"
 )
 
 // kinds are all that there are.
-var kinds = []Kind{Tar, OCI, OCIArchive, DockerArchive, Ext4}
+var kinds = []Kind{Tar, OCI, OCIArchive, DockerArchive, Ext4, RPM}
 
 // IsImage reports whether it is a kind of container images.
 func (k Kind) IsImage() bool { return slices.Contains([]Kind{OCI, OCIArchive, DockerArchive}, k) }
@@ -68,7 +70,8 @@ func (s *Selection) Carrier() (Carrier, bool) {
 
 // Archiving says how a run on an archive goes about it.
 type Archiving struct {
-	// Output is the file that the new archive goes to, "-" standard output.
+	// Output is the file that the new archive goes to, "-" standard output; of
+	// several packages the directory.
 	Output string
 	// InPlace replaces the archive that is read.
 	InPlace bool
@@ -100,6 +103,9 @@ func (p Plan) checkCarrier() error {
 	if !ok {
 		return p.Archiving.refuse()
 	}
+	if err := p.checkPackages(); err != nil {
+		return err
+	}
 	if c.Kind == Ext4 {
 		return p.checkExt4(c)
 	}
@@ -108,7 +114,7 @@ func (p Plan) checkCarrier() error {
 		return &ConflictError{string(c.Kind) + ": names no image", "oci:DIR[:TAG], oci-archive:FILE[:TAG] and docker-archive:FILE[:TAG] are images; a file of this name is written ./" + string(c.Kind) + ":"}
 	case c.Name == "":
 		return &ConflictError{"tar: names no archive", "tar:FILE is the archive in FILE, tar:- that on standard input; a file of this name is written ./tar:"}
-	case len(p.Paths) > 1, p.FilesFrom != "":
+	case len(p.Paths) > 1 && c.Kind != RPM, p.FilesFrom != "":
 		return &ConflictError{"an archive is all that a run works on", "name it alone, once for each run"}
 	case p.CrossFilesystems:
 		return &ConflictError{"--cross-filesystems is of no use with an archive", "leave it out"}

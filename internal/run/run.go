@@ -234,7 +234,6 @@ func (r *Run) report(p *pool, sum *report.Summary, cancel context.CancelCauseFun
 				return broken
 			}
 			tell(results)
-			p.giveRoom(results)
 		}
 	}
 }
@@ -282,7 +281,6 @@ type pool struct {
 	mu   sync.Mutex
 	all  []*worker
 	free []*worker
-	room [][]report.Result // that batches took which were reported
 }
 
 // take returns a worker that nobody uses.
@@ -294,7 +292,7 @@ func (p *pool) take() *worker {
 		p.free = p.free[:n-1]
 		return w
 	}
-	w := &worker{pool: p, reader: hash.NewReader(), next: make([]report.Result, 0, batch)}
+	w := &worker{pool: p, reader: hash.NewReader()}
 	if p.progress != nil {
 		w.reader.Progress = p.progress.Read
 	}
@@ -306,27 +304,6 @@ func (p *pool) give(w *worker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.free = append(p.free, w)
-}
-
-// takeRoom returns room for a batch of results.
-func (p *pool) takeRoom() []report.Result {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.room)
-	if n == 0 {
-		return make([]report.Result, 0, batch)
-	}
-	results := p.room[n-1]
-	p.room = p.room[:n-1]
-	return results
-}
-
-// giveRoom takes back the room of results that were reported.
-func (p *pool) giveRoom(results []report.Result) {
-	clear(results)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.room = append(p.room, results[:0])
 }
 
 // waiting returns the results that no worker has handed over.
@@ -349,8 +326,6 @@ type worker struct {
 	pool   *pool
 	reader *hash.Reader
 
-	next []report.Result // room for what comes after pending
-
 	mu      sync.Mutex
 	pending []report.Result
 }
@@ -362,12 +337,10 @@ func (w *worker) report(res report.Result) {
 	w.pending = append(w.pending, res)
 	var full []report.Result
 	if len(w.pending) >= batch {
-		full, w.pending = w.pending, w.next
-		w.next = nil
+		full, w.pending = w.pending, make([]report.Result, 0, batch)
 	}
 	w.mu.Unlock()
 	if full != nil {
-		w.next = w.pool.takeRoom()
 		w.pool.results <- full
 	}
 }

@@ -186,6 +186,13 @@ type Verity interface {
 	VerityDigest() (algorithm uint16, digest []byte, err error)
 }
 
+// Digested is what a File has whose digest is known without its content, from what
+// it lies in: that is what is signed, and what the content is compared with.
+type Digested interface {
+	// KnownDigest returns the kernel's number of the algorithm and the digest.
+	KnownDigest() (algorithm uint8, digest []byte)
+}
+
 // Sidecar is what a File has that can have another one beside it, which holds
 // its signature. To a Sink it is an attribute of the name SidecarAttr.
 type Sidecar interface {

@@ -168,6 +168,14 @@ func (j *verification) content(a hash.Algorithm) (bool, error) {
 		return false, fmt.Errorf("reading: %w", err)
 	}
 	j.res.Digest = digest
+	if err != nil {
+		return false, err
+	}
+	known, ok, err := inspect.KnownDigest(j.file)
+	if ok && known.Algorithm() == a && known != digest {
+		j.found(report.Invalid, reason.WrongDigest, "the content is %s, and the package says %s", digest, known)
+		return false, nil
+	}
 	return err == nil, err
 }
 
