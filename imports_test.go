@@ -37,6 +37,7 @@ var importTable = map[string]row{
 		own: "internal/compress internal/imaevm internal/reason internal/rpmfile internal/stream internal/tree",
 	},
 	"internal/rpmfile": {own: "hash"},
+	"internal/rpmdb":   {own: "hash internal/rpmfile", outside: "golang.org/x/sys"},
 	"internal/tree/tarball": {
 		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
 		outside: "golang.org/x/sys",
@@ -83,7 +84,7 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
-			" internal/reason internal/report internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
+			" internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},

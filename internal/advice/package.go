@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"imaseal/internal/reason"
+	"imaseal/internal/rpmdb"
 	"imaseal/internal/rpmfile"
 	"imaseal/internal/tree/rpms"
 )
@@ -39,6 +40,12 @@ func ofPackage(err error) (reason.Code, string) {
 		return "same-file", "have one of them in a run of its own"
 	case errors.Is(err, rpms.ErrWritten):
 		return "changing", "wait until the package is complete (fuser FILE names who writes to it), and run the same command again"
+	case errors.Is(err, rpmdb.ErrNone):
+		return "no-database", "rpmdb:DIR names the root directory of the system that has it"
+	case errors.Is(err, rpmdb.ErrProgram):
+		return "no-program", "install it (Debian: apt-get install rpm), or run this where it is"
+	case is[*rpmdb.RPMError](err):
+		return "rpm-failed", "rpm --dbpath DIR -qa shows the same; a database of another kind needs the rpm of its system"
 	case is[*rpms.AttrError](err):
 		return "no-place", "imaseal sign --key KEY --in-place rpm:FILE makes the signatures that a package can hold"
 	}

@@ -32,6 +32,29 @@ type Applier struct {
 	Trust                    sign.Verifiers
 	Force, ReplaceSignatures bool
 	Stale                    label.Stale
+	// Vendor says that the labels are of files as they were installed: one that
+	// they do not fit any more is left out, and no failure.
+	Vendor bool
+	// At returns the path by which there are labels for a file, and false if
+	// there can be none; nil is that relative to its tree.
+	At func(tree.File) (string, bool)
+}
+
+// at returns the path by which there are labels for a file; empty for none.
+func (a *Applier) at(f tree.File) string {
+	if a.At == nil {
+		return f.Rel()
+	}
+	path, _ := a.At(f)
+	return path
+}
+
+// none is the reason to leave out a file without a label.
+func (a *Applier) none() reason.Code {
+	if a.Vendor {
+		return reason.NoVendorLabel
+	}
+	return reason.NotNamed
 }
 
 // Errors about labels and the files that they are for.
@@ -73,26 +96,29 @@ func (e *SignatureError) Unwrap() error { return e.Err }
 // Leave returns a reason to leave out a name that there is no label for, so that
 // the file can be labelled under another one.
 func (a *Applier) Leave(f tree.File) reason.Code {
-	if a.Index.Has(f.Rel()) {
+	if a.Index.Has(a.at(f)) {
 		return ""
 	}
-	return reason.NotNamed
+	return a.none()
 }
 
 // Decide implements run.Job.
 func (a *Applier) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run.Decision, error) {
-	records, err := a.Index.Find(f.Rel())
+	records, err := a.Index.Find(a.at(f))
 	if err != nil {
 		return run.Decision{}, err
 	}
 	if len(records) == 0 {
-		return run.Skip(reason.NotNamed), nil
+		return run.Skip(a.none()), nil
 	}
 	j := &applying{Applier: a, ctx: context.WithoutCancel(ctx), reader: r, file: f}
 	if f.Meta().Size >= label.FinishSize {
 		j.ctx = ctx
 	}
 	j.d.Content = true
+	if a.Vendor {
+		return j.vendor(records)
+	}
 	err = j.decide(records)
 	return j.d, err
 }

@@ -405,3 +405,48 @@ func TestMissing(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// TestVendor: of several labels one that fits is taken, and what none fits is left
+// out.
+func TestVendor(t *testing.T) {
+	other := labelfile.Record{Path: "bin/a", Class: "sign", Digest: sum(t, "other"), IMA: key(1).label(t, imaevm.TypeSignature, sum(t, "other"))}
+	wrong := signed(t, 1)
+	wrong.IMA = bytes.Clone(wrong.IMA)
+	wrong.IMA[len(wrong.IMA)-1]++
+	cut := signed(t, 1)
+	cut.IMA = cut.IMA[:len(cut.IMA)-1]
+	for name, tt := range map[string]struct {
+		records []labelfile.Record
+		want    string
+	}{
+		"fits":                   {[]labelfile.Record{signed(t, 1)}, "labelled security.ima"},
+		"the second fits":        {[]labelfile.Record{other, wrong, signed(t, 1)}, "labelled security.ima"},
+		"one of two that differ": {[]labelfile.Record{signed(t, 2), signed(t, 1)}, "labelled security.ima"},
+		"changed":                {[]labelfile.Record{other}, "skipped changed since it was signed"},
+		"unknown key":            {[]labelfile.Record{signed(t, 2)}, "skipped a signature by a key that is not known"},
+		"bad signature":          {[]labelfile.Record{other, wrong}, "skipped bad signature"},
+		"malformed":              {[]labelfile.Record{cut}, "skipped malformed label"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := Applier{Keys: key(1), Vendor: true, Index: index(t, tt.records...)}
+			d, err := a.Decide(t.Context(), hash.NewReader(), newFile())
+			got := string(d.Result.Outcome)
+			for _, c := range d.Changes {
+				got += " " + c.Attr
+			}
+			if d.Result.Reason != "" {
+				got += " " + d.Result.Reason
+			}
+			if err != nil || got != tt.want {
+				t.Errorf("%s, %v, want %s", got, err, tt.want)
+			}
+		})
+	}
+	a := Applier{Vendor: true, Index: index(t, signed(t, 1)), At: func(f tree.File) (string, bool) { return "x/" + f.Rel(), f.Rel() == "bin/a" }}
+	if c := a.Leave(newFile()); c != reason.NoVendorLabel {
+		t.Errorf("%s", c)
+	}
+	if d, err := a.Decide(t.Context(), hash.NewReader(), newFile()); err != nil || d.Result.Code != reason.NoVendorLabel {
+		t.Errorf("%+v, %v", d, err)
+	}
+}

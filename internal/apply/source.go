@@ -30,7 +30,7 @@ func (a *Applier) Sizes(f tree.File) (has, want tree.Labels) {
 	}
 	has = tree.Labels{IMA: len(ima), EVM: len(evm)}
 	want = has
-	records, err := a.Index.Records(f.Rel())
+	records, err := a.Index.Records(a.at(f))
 	if err != nil {
 		return has, want
 	}

@@ -44,6 +44,7 @@ func (o *applyOptions) flags() []urfave.Flag {
 type applyRequest struct {
 	plan.Plan
 	labels       string // the file, "-" for standard input
+	system       string // whose RPM database has the labels, by its root; "" for a file
 	keys, trust  []string
 	partial      bool
 	allowWriters bool
@@ -53,7 +54,7 @@ type applyRequest struct {
 func (o *applyOptions) plan(args []string) (applyRequest, error) {
 	r := applyRequest{keys: o.keys, trust: o.trust, partial: o.partial, allowWriters: o.writers, output: o.output}
 	if len(args) == 0 || args[0] == "" {
-		return r, &cmdline.UsageError{Err: errors.New("apply takes LABELS and PATHs"), Advice: "LABELS is the file that --labels-to wrote, - is standard input"}
+		return r, &cmdline.UsageError{Err: errors.New("apply takes LABELS and PATHs"), Advice: "LABELS is the file that --labels-to wrote, - is standard input, rpmdb:DIR the RPM database of the system in DIR"}
 	}
 	r.labels = args[0]
 	w, err := o.writing.plan()
@@ -68,7 +69,7 @@ func (o *applyOptions) plan(args []string) (applyRequest, error) {
 		return r, err
 	}
 	return r, firstError(
-		readStdinOnce(append(archivesReading(r.Paths), reading("files-from", r.FilesFrom), given{"LABELS", r.labels == "-"})...),
+		r.fromRPM(), readStdinOnce(append(archivesReading(r.Paths), reading("files-from", r.FilesFrom), given{"LABELS", r.labels == "-"})...),
 		refuseForArchive(r.Selection, given{"allow-writers", o.writers}), checkArchiveOutput(r.Plan, o.output))
 }
 
@@ -97,6 +98,11 @@ Labels that somebody made who may not write them:
 Only those by a key that is known; what would be done:
    imaseal apply -nv --key signing.der tree.labels /mnt/root
 
+The signatures of vendors that an RPM database has, for files that are still as
+they were installed; then labels for the rest:
+   imaseal apply rpmdb:/mnt/root --trust vendor.der /mnt/root
+   imaseal relabel --trust vendor.der /mnt/root
+
 Into an archive, and the files of one package:
    imaseal apply tree.labels tar:root.tar --output labelled.tar
    rpm -ql coreutils | imaseal apply tree.labels --files-from - \
@@ -122,7 +128,7 @@ func (p Program) apply(ctx context.Context, r applyRequest) error {
 		}
 		a.Trust = known
 	}
-	file, err := p.openAgain(ctx, r.labels, r.TempDir)
+	file, err := p.openLabels(ctx, r, a)
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,8 @@ var words = map[Code]string{
 	OwnOutput:         "written by this run",
 	OwnPath:           "given as a path of its own",
 	NotNamed:          "not in the file of labels",
+	NoVendorLabel:     "no signature in the RPM database",
+	ChangedContent:    "changed since it was signed",
 	NoLabel:           "no label",
 	EVMSignature:      "EVM signature",
 	TrustedKey:        "signature of a trusted key",

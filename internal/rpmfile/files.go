@@ -279,3 +279,10 @@ func (p *Package) readDigests(h *header, digests []string) error {
 	}
 	return nil
 }
+
+// Algorithm returns the algorithm with rpm's number, and false if that is none that
+// the kernel has too.
+func Algorithm(number uint64) (hash.Algorithm, bool) {
+	a, ok := algorithms[number]
+	return a, ok
+}
