@@ -70,22 +70,21 @@ func (e *FormatError) Unwrap() error { return e.Err }
 
 // What can be wrong with a header.
 var (
-	errMagic     = errors.New("no header begins here")
-	errTags      = errors.New("more entries than rpm takes, or none")
-	errData      = errors.New("more data than rpm takes")
-	errNoRegion  = errors.New("the first entry is not that of the region")
-	errRegion    = errors.New("the region is not the header's")
-	errTrailer   = errors.New("the region's trailer is none")
-	errTag       = errors.New("no such tag")
-	errType      = errors.New("no such type, or not that of this tag")
-	errCount     = errors.New("a count that cannot be")
-	errAlign     = errors.New("the offset is no multiple of the size")
-	errOverlap   = errors.New("the data begin before the end of the entry before, or overlap the trailer")
-	errOutside   = errors.New("the data are not within the header")
-	errTwice     = errors.New("it is there twice")
-	errUnsorted  = errors.New("tags are not sorted, as they must be in format 6")
-	errTagFormat = errors.New("no tag of format 6")
-	errPadding   = errors.New("the padding is not of zeros")
+	errMagic    = errors.New("no header begins here")
+	errTags     = errors.New("more entries than rpm takes, or none")
+	errData     = errors.New("more data than rpm takes")
+	errNoRegion = errors.New("the first entry is not that of the region")
+	errRegion   = errors.New("the region is not the header's")
+	errTrailer  = errors.New("the region's trailer is none")
+	errTag      = errors.New("no such tag")
+	errType     = errors.New("no such type, or not that of this tag")
+	errCount    = errors.New("a count that cannot be")
+	errAlign    = errors.New("the offset is no multiple of the size")
+	errOverlap  = errors.New("the data begin before the end of the entry before, or overlap the trailer")
+	errOutside  = errors.New("the data are not within the header")
+	errTwice    = errors.New("it is there twice")
+	errUnsorted = errors.New("tags are not sorted, as they must be in format 6")
+	errPadding  = errors.New("the padding is not of zeros")
 )
 
 // An entry is one of an index, with its data.
@@ -302,13 +301,13 @@ func (e entry) check(data []byte, at int64, before int) (int, error) {
 	return n, nil
 }
 
-// checkFormat6 checks what is demanded of the signature header there.
+// checkFormat6 checks what is demanded of the signature header there. Tags above 999
+// are not allowed either, and are behind the others where some program has put one;
+// rpm ignores these, and so are they left alone here.
 func (h *header) checkFormat6() error {
 	last := uint32(0)
 	for _, e := range h.entries {
 		switch {
-		case e.tag > tagLargest:
-			return h.error(e.tag, errTagFormat)
 		case e.tag == last:
 			return h.error(e.tag, errTwice)
 		case e.tag < last:

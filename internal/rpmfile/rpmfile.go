@@ -31,8 +31,8 @@
 //	              order of the header's files, empty for none
 //	275  int32    the size of the longest label; in format 4 alone
 //
-// In format 6 tags are sorted, none is there twice, none is above 999, and all
-// padding is of zeros.
+// In format 6 tags are sorted, none is there twice, none is above 999, which is that
+// of the reserved space, and all padding is of zeros.
 //
 // Sources: docs/manual/format_header.md, format_v4.md and format_v6.md of rpm, its
 // lib/header.cc (what it refuses, and the limits), lib/package.cc,
@@ -57,9 +57,8 @@ const (
 	tagLabels     = 274
 	tagLabelSize  = 275
 	tagSHA3       = 279
-	tagLargest    = 999 // of format 6
-	tagSignatures = 62  // its region
-	tagImage      = 61  // in the trailer of the region, in packages that are very old
+	tagSignatures = 62 // its region
+	tagImage      = 61 // in the trailer of the region, in packages that are very old
 )
 
 // leadSize is the size of the lead, and magic its beginning.
