@@ -1,7 +1,6 @@
 package sign
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +11,9 @@ import (
 	"imaseal/internal/imaevm"
 )
 
-// CacheBytes bounds what a Cache holds on to: some 30,000 RSA-2048 signatures,
-// a quarter of the memory that a run may take.
-const CacheBytes = 16 << 20
-
-// entryOverhead is what a remembered signature costs besides its bytes: the
-// digest twice, the list element, the map's slot.
-const entryOverhead = 300
+// CacheBytes bounds what a Cache holds on to: some 30,000 signatures of P-256 or
+// 15,000 of RSA-2048. The garbage collector lets as much again gather.
+const CacheBytes = 6 << 20
 
 // A Cache is a Signer that remembers the signatures of another one, so that
 // equal digests cost one private-key operation. Signatures of the same key
@@ -31,24 +26,10 @@ const entryOverhead = 300
 // Cache is safe for concurrent use.
 type Cache struct {
 	signer Signer
-	limit  int
 
 	mu      sync.Mutex
-	entries map[signed]*list.Element // of the done, by what is signed
-	recent  list.List                // of *made, latest use first
-	bytes   int
-	flights map[signed]*flight // of the not yet done
-}
-
-type made struct {
-	signed signed
-	sig    []byte
-}
-
-// signed is what a key signs: one of them.
-type signed struct {
-	digest  hash.Digest
-	message string
+	memo    *memo
+	flights map[memoKey]*flight // of the not yet done
 }
 
 type flight struct {
@@ -62,12 +43,7 @@ type flight struct {
 func NewCache(s Signer) *Cache { return newCache(s, CacheBytes) }
 
 func newCache(s Signer, limit int) *Cache {
-	return &Cache{
-		signer:  s,
-		limit:   limit,
-		entries: make(map[signed]*list.Element),
-		flights: make(map[signed]*flight),
-	}
+	return &Cache{signer: s, memo: newMemo(limit), flights: make(map[memoKey]*flight)}
 }
 
 // KeyID returns the id of the key.
@@ -75,7 +51,7 @@ func (c *Cache) KeyID() imaevm.KeyID { return c.signer.KeyID() }
 
 // SignDigest returns the signature over d, which is the caller's.
 func (c *Cache) SignDigest(ctx context.Context, d hash.Digest) ([]byte, error) {
-	return c.do(ctx, signed{digest: d}, func() ([]byte, error) { return c.signer.SignDigest(ctx, d) })
+	return c.do(ctx, keyOf(d, nil), func() ([]byte, error) { return c.signer.SignDigest(ctx, d) })
 }
 
 // IsHashless is that of the key.
@@ -86,16 +62,14 @@ func (c *Cache) IsHashless() bool {
 
 // SignMessage is SignDigest for a message, if IsHashless is true.
 func (c *Cache) SignMessage(ctx context.Context, message []byte) ([]byte, error) {
-	return c.do(ctx, signed{message: string(message)}, func() ([]byte, error) { return c.signer.(MessageSigner).SignMessage(ctx, message) })
+	return c.do(ctx, keyOf(hash.Digest{}, message), func() ([]byte, error) { return c.signer.(MessageSigner).SignMessage(ctx, message) })
 }
 
 // do returns the signature over what is signed, and calls sign if none is known.
-func (c *Cache) do(ctx context.Context, what signed, sign func() ([]byte, error)) ([]byte, error) {
+func (c *Cache) do(ctx context.Context, what memoKey, sign func() ([]byte, error)) ([]byte, error) {
 	for {
 		c.mu.Lock()
-		if e, ok := c.entries[what]; ok {
-			c.recent.MoveToFront(e)
-			sig := slices.Clone(e.Value.(*made).sig)
+		if sig := c.memo.get(what); sig != nil {
 			c.mu.Unlock()
 			return sig, nil
 		}
@@ -121,25 +95,14 @@ func (c *Cache) do(ctx context.Context, what signed, sign func() ([]byte, error)
 }
 
 // fly does what the flight is for, and ends it.
-func (c *Cache) fly(ctx context.Context, f *flight, what signed, sign func() ([]byte, error)) {
+func (c *Cache) fly(ctx context.Context, f *flight, what memoKey, sign func() ([]byte, error)) {
 	f.sig, f.err = sign()
 	f.abandoned = f.err != nil && ctx.Err() != nil && errors.Is(f.err, context.Cause(ctx))
 	c.mu.Lock()
 	delete(c.flights, what)
 	if f.err == nil {
-		c.remember(what, f.sig)
+		c.memo.put(what, f.sig)
 	}
 	c.mu.Unlock()
 	close(f.done)
-}
-
-// remember adds a signature and forgets old ones. The caller holds mu.
-func (c *Cache) remember(what signed, sig []byte) {
-	c.entries[what] = c.recent.PushFront(&made{what, sig})
-	c.bytes += len(sig) + entryOverhead
-	for c.bytes > c.limit {
-		oldest := c.recent.Remove(c.recent.Back()).(*made)
-		delete(c.entries, oldest.signed)
-		c.bytes -= len(oldest.sig) + entryOverhead
-	}
 }

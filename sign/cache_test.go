@@ -163,7 +163,7 @@ func TestCacheBeginsAbandonedAgain(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := &counter{}
-		size := entryOverhead + len("signature of ") + len(digest(t, "").String())
+		size := slotBytes + len("signature of ") + len(digest(t, "").String()) + stretch
 		c := newCache(key, 3*size)
 		for _, content := range []string{"a", "b", "c", "a", "d", "a", "b"} {
 			if _, err := c.SignDigest(t.Context(), digest(t, content)); err != nil {
@@ -174,8 +174,8 @@ func TestCacheIsBounded(t *testing.T) {
 		if key.calls != 5 {
 			t.Errorf("%d operations, want 5", key.calls)
 		}
-		if len(c.entries) != 3 || c.recent.Len() != 3 || c.bytes != 3*size {
-			t.Errorf("%d entries, %d in the list, %d bytes", len(c.entries), c.recent.Len(), c.bytes)
+		if len(c.memo.index) != 3 || len(c.memo.slots) != 3 {
+			t.Errorf("%d in the index, %d slots", len(c.memo.index), len(c.memo.slots))
 		}
 		if len(c.flights) != 0 {
 			t.Errorf("%d flights left", len(c.flights))
@@ -191,8 +191,8 @@ func TestCacheSmallerThanOne(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(c.entries) != 0 || c.bytes != 0 {
-			t.Errorf("%d entries, %d bytes", len(c.entries), c.bytes)
+		if len(c.memo.index) != 0 || len(c.memo.slots) != 0 {
+			t.Errorf("%d in the index, %d slots", len(c.memo.index), len(c.memo.slots))
 		}
 	})
 }
@@ -209,7 +209,7 @@ func (m *messages) SignMessage(_ context.Context, message []byte) ([]byte, error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls++
-	return append([]byte("signature of "), message...), nil
+	return fmt.Appendf(nil, "signature of %-80s", message), nil // of one length, as those of a key are
 }
 
 // TestCacheOfMessages remembers messages as it does digests, and not one for the
@@ -224,7 +224,7 @@ func TestCacheOfMessages(t *testing.T) {
 		for range 3 {
 			for _, m := range []string{"a", "b", digest(t, "").String()} {
 				sig, err := c.SignMessage(t.Context(), []byte(m))
-				if err != nil || string(sig) != "signature of "+m {
+				if err != nil || string(sig) != fmt.Sprintf("signature of %-80s", m) {
 					t.Errorf("%q: %q, %v", m, sig, err)
 				}
 			}
