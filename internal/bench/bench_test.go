@@ -47,6 +47,7 @@ type row struct {
 	// most, how many times as long as it at most.
 	bar  float64
 	most bool
+	mib  float64 // the most memory that ours may take, 0 for no bar
 	cold bool
 }
 
@@ -71,6 +72,7 @@ type measured struct {
 	Ratio float64 `json:"ratio,omitempty"`
 	Bar   float64 `json:"bar,omitempty"`
 	Most  bool    `json:"at_most,omitempty"` // the ratio is ours to the peer's
+	MiB   float64 `json:"peak_bar,omitempty"`
 }
 
 // table has the rows in the order in which they were measured.
@@ -143,7 +145,7 @@ func measure(b *testing.B, r row) {
 			}
 		}
 	}
-	m := measured{Group: r.group, Job: r.job, Name: r.peerName, Bar: r.bar, Most: r.most, Ours: *figures(&r.ours, samples[0])}
+	m := measured{Group: r.group, Job: r.job, Name: r.peerName, Bar: r.bar, Most: r.most, MiB: r.mib, Ours: *figures(&r.ours, samples[0])}
 	m.Peer, m.Floor = figures(r.peer, samples[1]), figures(r.floor, samples[2])
 	if m.Peer != nil {
 		m.Ratio = m.Peer.Median / m.Ours.Median
@@ -175,7 +177,7 @@ func figures(c *command, samples []sample) *figure {
 	return f
 }
 
-const rowFormat = "%-40s %9s %15s %9s %9s %8s %8s %6s  %s"
+const rowFormat = "%-40s %9s %15s %9s %9s %8s %9s %6s  %s"
 
 func (m measured) line() string {
 	number := func(f *figure) string {
@@ -185,6 +187,9 @@ func (m measured) line() string {
 		return fmt.Sprintf("%.3f", f.Median)
 	}
 	ratio, bar := "-", "-"
+	if m.MiB > 0 {
+		bar = fmt.Sprintf("<= %g MiB", m.MiB)
+	}
 	if m.Ratio != 0 {
 		ratio = fmt.Sprintf("%.2f", m.Ratio)
 	}

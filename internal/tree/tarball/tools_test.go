@@ -115,6 +115,7 @@ var makers = map[string]struct {
 	"BSD gnutar":     {false, "bsdtar", []string{"--format=gnutar"}},
 	"BSD ustar":      {true, "bsdtar", []string{"--format=ustar"}},
 	"BSD v7":         {true, "bsdtar", []string{"--format=v7"}},
+	"busybox":        {true, "busybox", []string{"tar"}},
 	"Python ustar":   {true, "python3", []string{"-c", python, "USTAR_FORMAT"}},
 	"Python gnu":     {false, "python3", []string{"-c", python, "GNU_FORMAT"}},
 	"Python pax":     {false, "python3", []string{"-c", python, "PAX_FORMAT"}},
