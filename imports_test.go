@@ -53,7 +53,7 @@ var importTable = map[string]row{
 		outside: "github.com/google/go-containerregistry golang.org/x/sys",
 	},
 	"internal/tree/oci/document": {},
-	"internal/tree/oci/flat":     {},
+	"internal/tree/oci/flat":     {outside: "golang.org/x/sys"},
 	"internal/stream":            {outside: "golang.org/x/sys"},
 	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip github.com/mikelolasagasti/xz"},
 	"internal/run":               {own: "hash internal/imaevm internal/reason internal/report internal/tree"},

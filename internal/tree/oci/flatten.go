@@ -12,18 +12,21 @@ import (
 
 // walkFlat walks what is there of each image when it is unpacked.
 func (im *Image) walkFlat(ctx context.Context, visit func(tree.Found) error) error {
+	var all []*doc
 	seen := make(map[string]bool)
 	for _, d := range im.graph.chosen {
-		if seen[d.config.file] { // in an archive with two manifests
-			continue
+		if !seen[d.config.file] { // else it is the same, in an archive with two manifests
+			all = append(all, d)
 		}
 		seen[d.config.file] = true
+	}
+	for _, d := range all {
 		there, err := im.flatten(ctx, d)
 		if err != nil {
 			return err
 		}
 		name := im.ref.Path
-		if len(im.graph.chosen) > 1 {
+		if len(all) > 1 {
 			name += "[" + d.platform + "]"
 		}
 		if err := im.walkImage(ctx, d, there, name, visit); err != nil {
@@ -56,6 +59,7 @@ var kinds = map[tarfile.Kind]flat.Kind{
 // flatten finds out what is there of an image when it is unpacked.
 func (im *Image) flatten(ctx context.Context, d *doc) (*flat.Tree, error) {
 	t := flat.New()
+	defer t.Close()
 	for _, l := range d.layers {
 		if err := t.Next(); err != nil {
 			return nil, im.graph.blobError("manifest", d.blob, err)

@@ -48,8 +48,9 @@ const (
 const (
 	maxLayers = 1 << 15
 	// maxLinks bounds the bytes of targets of symbolic links, and of names of hard
-	// links, that are kept.
-	maxLinks = 16 << 20
+	// links, that are kept; each costs linkCost more.
+	maxLinks = 32 << 20
+	linkCost = 48
 	// maxFollowed is how many links one behind the other the kernel follows.
 	maxFollowed = 40
 	// maxPath is PATH_MAX: no link is longer.
@@ -67,25 +68,11 @@ type place struct {
 	number uint32
 }
 
-// A node is a path. Layers count from 1, so that 0 is none.
-type node struct {
-	parent  uint32
-	kind    Kind
-	set     uint16 // the layer of the entry that it is
-	cleared uint16 // the last layer that says that it is gone, as it was below
-	closed  uint16 // the last layer that says that of all in it
-	content place  // the entry that has the content, of files and hard links
-	own     uint32 // the number of the entry itself
-}
-
-// root is the number of the root directory's node.
-const root = 0
-
 // A Tree is what there is when all layers are unpacked.
 type Tree struct {
 	seed   maphash.Seed
-	nodes  []node
-	ids    map[uint64]uint32
+	table  table
+	linked map[uint32]place  // the entries that have the content of hard links
 	text   map[uint32]string // targets of symbolic links, and paths of hard links
 	kept   int               // bytes of text
 	layers []layer
@@ -110,13 +97,15 @@ func (l layer) has(number uint32) bool {
 	return int(number/64) < len(l) && l[number/64]&(1<<(number%64)) != 0
 }
 
-// New returns a tree with nothing in it.
+// New returns a tree with nothing in it. The caller closes it.
 func New() *Tree {
-	return &Tree{
-		seed: maphash.MakeSeed(), nodes: []node{{kind: Directory}}, ids: make(map[uint64]uint32), text: make(map[uint32]string),
-		rename: make(map[place]string),
-	}
+	t := &Tree{seed: maphash.MakeSeed(), linked: make(map[uint32]place), text: make(map[uint32]string), rename: make(map[place]string)}
+	t.table.add(node{kind: Directory}) // the root
+	return t
 }
+
+// Close gives back what Add has taken. At goes on after Done.
+func (t *Tree) Close() { t.table.close() }
 
 // Next begins the next layer, from the lowest on. The error is a *LimitError.
 func (t *Tree) Next() error {
@@ -128,7 +117,7 @@ func (t *Tree) Next() error {
 }
 
 // Add adds an entry of the layer, by its number there. Link is what a link leads to,
-// as it stands in the archive. The error is a *LimitError.
+// as it stands in the archive. The error is a *LimitError, or that there is no memory.
 func (t *Tree) Add(number int, kind Kind, name, link string) error {
 	rel := path.Clean("/" + name)[1:]
 	dir, base := path.Split(rel)
@@ -137,28 +126,27 @@ func (t *Tree) Add(number int, kind Kind, name, link string) error {
 	}
 	parent, ok := t.walk(dir, true)
 	if !ok {
-		return nil // in a circle of links: no program unpacks it
+		return t.table.err // or in a circle of links: no program unpacks it
 	}
 	now := uint16(len(t.layers))
 	switch {
 	case base == opaque:
-		t.nodes[parent].closed = now
+		t.table.at(parent).closed = now
 		return nil
 	case strings.HasPrefix(base, prefix):
-		t.nodes[t.child(parent, base[len(prefix):], true)].cleared = now
-		return nil
+		t.table.at(t.child(parent, base[len(prefix):], true)).cleared = now
+		return t.table.err
 	}
 	id := t.child(parent, base, true)
-	own := place{now, uint32(number)}
-	content := own
-	if kind == HardLink {
-		content = place{}
-		if to, ok := t.walk(link, false); ok && to != root && t.has(to) {
-			content = t.nodes[to].content
-		}
+	if t.table.err != nil {
+		return t.table.err
 	}
-	n := &t.nodes[id]
-	n.kind, n.set, n.own, n.content = kind, now, own.number, content
+	var content place
+	if to, ok := t.walk(link, false); kind == HardLink && ok && to != root && t.has(to) {
+		content = t.content(to)
+	}
+	n := t.table.at(id)
+	n.kind, n.set, n.own = kind, now, uint32(number)
 	if kind != Directory {
 		n.closed = now
 	}
@@ -166,13 +154,25 @@ func (t *Tree) Add(number int, kind Kind, name, link string) error {
 	case kind == Symlink && len(link) < maxPath:
 		return t.keep(id, link)
 	case kind == HardLink:
+		t.linked[id] = content
 		return t.keep(id, rel)
 	}
 	return nil
 }
 
+// content returns the entry that has the content of a node.
+func (t *Tree) content(id uint32) place {
+	switch n := t.table.at(id); n.kind {
+	case File:
+		return place{n.set, n.own}
+	case HardLink:
+		return t.linked[id]
+	}
+	return place{}
+}
+
 func (t *Tree) keep(id uint32, text string) error {
-	if t.kept += len(text) + 16; t.kept > maxLinks {
+	if t.kept += len(text) + linkCost; t.kept > maxLinks {
 		return &LimitError{"links"}
 	}
 	t.text[id] = text
@@ -187,11 +187,9 @@ func (t *Tree) child(parent uint32, name string, make bool) uint32 {
 	h.Write([]byte{byte(parent), byte(parent >> 8), byte(parent >> 16), byte(parent >> 24)})
 	h.WriteString(name)
 	key := h.Sum64()
-	id, ok := t.ids[key]
-	if !ok && make {
-		id = uint32(len(t.nodes))
-		t.nodes = append(t.nodes, node{parent: parent})
-		t.ids[key] = id
+	id := t.table.find(key)
+	if id == root && make {
+		id = t.table.add(node{key: key, parent: parent})
 	}
 	return id
 }
@@ -207,14 +205,14 @@ func (t *Tree) walk(rest string, make bool) (uint32, bool) {
 		case "", ".":
 			continue
 		case "..":
-			at = t.nodes[at].parent
+			at = t.table.at(at).parent
 			continue
 		}
 		id := t.child(at, name, make)
 		if id == root {
 			return root, false
 		}
-		if t.nodes[id].kind != Symlink || !t.has(id) || rest == "" && !make {
+		if t.table.at(id).kind != Symlink || !t.has(id) || rest == "" && !make {
 			at = id
 			continue
 		}
@@ -234,36 +232,44 @@ func (t *Tree) walk(rest string, make bool) (uint32, bool) {
 
 // has reports whether a node is there, as of now.
 func (t *Tree) has(id uint32) bool {
-	n := &t.nodes[id]
+	n := t.table.at(id)
 	if n.set == 0 || n.set < n.cleared {
 		return false
 	}
-	for at := n.parent; at != root; at = t.nodes[at].parent {
-		if n.set < t.nodes[at].cleared || n.set < t.nodes[at].closed {
+	for at := n.parent; at != root; {
+		above := t.table.at(at)
+		if n.set < above.cleared || n.set < above.closed {
 			return false
 		}
+		at = above.parent
 	}
-	return n.set >= t.nodes[root].closed
+	return n.set >= t.table.at(root).closed
 }
 
 // Done is called when all layers are added, before At.
 func (t *Tree) Done() {
-	for id := range t.nodes {
-		if n := &t.nodes[id]; (n.kind == File || n.kind == HardLink && n.content.layer > 0) && t.has(uint32(id)) {
+	for id := range t.table.count {
+		if content := t.content(id); content.layer > 0 && t.has(id) {
+			n := t.table.at(id)
 			t.layers[n.set-1].put(n.own, true)
 		}
 	}
 	// Content whose own name is gone is there by the name of a link.
-	for id := range t.nodes {
-		n := &t.nodes[id]
-		if n.kind != HardLink || n.content.layer == 0 || !t.has(uint32(id)) || t.layers[n.content.layer-1].has(n.content.number) {
+	for id := range t.table.count {
+		n := t.table.at(id)
+		if n.kind != HardLink {
 			continue
 		}
-		t.layers[n.content.layer-1].put(n.content.number, true)
+		content := t.linked[id]
+		if content.layer == 0 || !t.has(id) || t.layers[content.layer-1].has(content.number) {
+			continue
+		}
+		t.layers[content.layer-1].put(content.number, true)
 		t.layers[n.set-1].put(n.own, false)
-		t.rename[n.content] = t.text[uint32(id)]
+		t.rename[content] = t.text[id]
 	}
-	t.nodes, t.ids, t.text = nil, nil, nil
+	t.linked, t.text = nil, nil
+	t.table.close()
 }
 
 // At returns the path of an entry of a regular file, or of a hard link, by the

@@ -29,6 +29,7 @@ func parse(word string) (kind Kind, name, link string) {
 // them.
 func flatten(t testing.TB, layers ...string) []string {
 	tree := New()
+	defer tree.Close()
 	for _, l := range layers {
 		if err := tree.Next(); err != nil {
 			t.Fatal(err)
@@ -132,4 +133,32 @@ func FuzzFlatten(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		flatten(t, strings.Split(text, "|")...)
 	})
+}
+
+// TestMany finds each of very many nodes again.
+func TestMany(t *testing.T) {
+	tree := New()
+	defer tree.Close()
+	const many = 3*chunk + 1
+	for layer := range 2 {
+		if err := tree.Next(); err != nil {
+			t.Fatal(err)
+		}
+		for i := layer; i < many; i += layer + 1 {
+			if err := tree.Add(i, File, fmt.Sprintf("d%d/f%d", i%100, i), ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := tree.table.count; n != many+101 {
+		t.Errorf("there are %d nodes", n)
+	}
+	tree.Done()
+	for i := range many {
+		_, below := tree.At(0, i, "")
+		_, above := tree.At(1, i, "")
+		if below != (i%2 == 0) || above != (i%2 == 1) {
+			t.Fatalf("%d: %v, %v", i, below, above)
+		}
+	}
 }
