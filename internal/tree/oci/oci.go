@@ -47,6 +47,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"imaseal/internal/reason"
+	"imaseal/internal/stream"
 	"imaseal/internal/tree"
 	"imaseal/internal/tree/oci/flat"
 	"imaseal/internal/tree/tarball"
@@ -122,10 +123,17 @@ func Open(ctx context.Context, ref Ref, stdin io.Reader, cfg Config) (*Image, er
 func (im *Image) error(ctx context.Context, err error) error {
 	_, isBlob := errors.AsType[*BlobError](err)
 	_, isImage := errors.AsType[*ImageError](err)
-	if isBlob || isImage || ctx.Err() != nil || err == nil {
+	if isBlob || isImage || isWriting(err) || ctx.Err() != nil || err == nil {
 		return err
 	}
 	return &ImageError{im.ref.Path, pathless(err)}
+}
+
+// isWriting reports whether an error is one of writing, and not of what is read.
+func isWriting(err error) bool {
+	_, isOutput := errors.AsType[*stream.OutputError](err)
+	_, isSpool := errors.AsType[*stream.SpoolError](err)
+	return isOutput || isSpool
 }
 
 // Close closes the image.
@@ -229,7 +237,9 @@ func (im *Image) withLayer(l *layer, name string, cfg tarball.Config, do func(*t
 
 // layerError puts the layer's name to an error of reading it.
 func (im *Image) layerError(l *layer, err error) error {
-	if a, ok := errors.AsType[*tarball.ArchiveError](err); ok {
+	if a, ok := errors.AsType[*tarball.ArchiveError](err); ok && isWriting(a.Err) {
+		return a.Err
+	} else if ok {
 		return im.graph.blobError("layer", l.blob, a.Err)
 	}
 	return err

@@ -529,3 +529,49 @@ func unpacked(t testing.TB, b []byte) []byte {
 	}
 	return out
 }
+
+// TestBothManifests labels an archive that has manifest.json and index.json, as docker
+// save writes it since version 25: by either name both are made anew, and agree.
+func TestBothManifests(t *testing.T) {
+	archive := tarOf(t, plain("a", "1"))
+	image := imageOf(t, linux, layerOf(t, types.OCIUncompressedLayer, archive))
+	dir := layoutOf(t, map[string]v1.Image{"latest": image})
+	layer, config := blobName(hashOf(archive)), blobName(manifestOf(t, dir, indexOf(t, dir).Manifests[0].Digest).Config.Digest)
+	save(t, filepath.Join(dir, dockerFile), []byte(`[{"Config":"`+config+`","RepoTags":["image:latest"],"Layers":["`+layer+`"],`+
+		`"LayerSources":{"`+hashOf(archive).String()+`":{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":1,"digest":"sha256:00"}}}]`))
+	path := archived(t, dir)
+	var made []byte
+	for _, kind := range []Kind{Docker, Archive} {
+		o := newOutput(t, kind)
+		visited, _ := mustMark(t, Ref{Kind: kind, Path: path}, o)
+		if !slices.Equal(visited, []string{"a"}) {
+			t.Errorf("visited %q", visited)
+		}
+		if made == nil {
+			made = load(t, o.Ref.Path)
+		}
+		if !bytes.Equal(load(t, o.Ref.Path), made) {
+			t.Error("by another name it is another archive")
+		}
+	}
+	save(t, path, made)
+	is := unarchived(t, path)
+	checkBlobs(t, is)
+	m := manifestOf(t, is, indexOf(t, is).Manifests[0].Digest)
+	size, err := json.Marshal(m.Layers[0].Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"Config":"` + blobName(m.Config.Digest) + `","RepoTags":["image:latest"],"Layers":["` + blobName(m.Layers[0].Digest) + `"],` +
+		`"LayerSources":{"` + m.Layers[0].Digest.String() + `":{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":` + string(size) + `,"digest":"` +
+		m.Layers[0].Digest.String() + `"}}}]`
+	if got := string(load(t, filepath.Join(is, dockerFile))); got != want {
+		t.Errorf("manifest.json is %s\nwant %s", got, want)
+	}
+	if n := len(files(t, is)); n != 3+3 {
+		t.Errorf("there are %d files", n)
+	}
+	if got := seen(t, Ref{Kind: Docker, Path: path, Tag: "docker.io/library/image"}); !slices.Equal(got, []string{":a"}) {
+		t.Errorf("%q", got)
+	}
+}

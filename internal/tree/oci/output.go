@@ -26,10 +26,33 @@ func (f *file) isKept() bool { return f.raw == nil && f.blob == nil }
 
 func (n *renewed) as() file { return file{name: n.file, raw: n.raw, blob: n.blob} }
 
-// An outBlob is the blob of a layer in a directory.
-type outBlob struct{ *stream.Out }
+// An outBlob is the blob of a layer in a directory, whose name errors say.
+type outBlob struct {
+	*stream.Out
+	dir string
+}
+
+// Write implements io.Writer.
+func (b outBlob) Write(p []byte) (int, error) {
+	n, err := b.Out.Write(p)
+	return n, outputError(b.dir, err)
+}
 
 func (b outBlob) drop() { b.Abort() }
+
+// outputError has an error of writing a file below a directory say the name that the
+// user gave.
+func outputError(dir string, err error) error {
+	o, isOutput := errors.AsType[*stream.OutputError](err)
+	_, isPath := errors.AsType[*fs.PathError](err)
+	switch {
+	case isOutput:
+		return &stream.OutputError{Path: dir, Err: o.Err}
+	case isPath:
+		return &stream.OutputError{Path: dir, Err: pathless(err)}
+	}
+	return err
+}
 
 // copyFile writes a file of the old store.
 func (g *graph) copyFile(out *stream.Out, name string) error {
@@ -86,15 +109,15 @@ func openMode(dir string) error {
 }
 
 func (o *newDir) create(ctx context.Context) (blob, error) {
-	return createBlob(ctx, o.temp)
+	return createBlob(ctx, o.temp, o.path)
 }
 
-func createBlob(ctx context.Context, dir string) (blob, error) {
+func createBlob(ctx context.Context, dir, called string) (blob, error) {
 	out, err := stream.Create(ctx, filepath.Join(dir, blobDir, "sha256", "layer"))
 	if err != nil {
-		return nil, err
+		return nil, outputError(called, err)
 	}
-	return outBlob{out}, nil
+	return outBlob{out, called}, nil
 }
 
 func (o *newDir) write(ctx context.Context, r *renewal) error {
@@ -102,7 +125,7 @@ func (o *newDir) write(ctx context.Context, r *renewal) error {
 		if !isLayoutName(f.name) {
 			return nil
 		}
-		return o.put(ctx, f)
+		return outputError(o.path, o.put(ctx, f))
 	})
 }
 
@@ -118,7 +141,7 @@ func (o *newDir) put(ctx context.Context, f file) error {
 	}
 	name := filepath.Join(o.temp, filepath.FromSlash(f.name))
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return &stream.OutputError{Path: o.path, Err: pathless(err)}
+		return err
 	}
 	out, err := stream.Create(ctx, name)
 	if err != nil {
@@ -186,7 +209,7 @@ func (o *inPlace) create(ctx context.Context) (blob, error) {
 	if err := os.MkdirAll(filepath.Join(o.path, blobDir, "sha256"), 0o777); err != nil {
 		return nil, &stream.OutputError{Path: o.path, Err: pathless(err)}
 	}
-	return createBlob(ctx, o.path)
+	return createBlob(ctx, o.path, o.path)
 }
 
 func (o *inPlace) write(ctx context.Context, r *renewal) error {
