@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"imaseal/internal/advice"
@@ -174,6 +175,9 @@ func (t *denialTeller) advice(g *denials.Group, told toldGroup) []string {
 		groups[at].Places = append(groups[at].Places, l.place(f))
 	}
 	var lines []string
+	if line := t.search(g, told); line != "" {
+		lines = append(lines, line)
+	}
 	for _, of := range groups {
 		if slices.Contains(of.Places, "") || of.Files > namedFiles {
 			of.Places = directories(of.Places)
@@ -184,6 +188,26 @@ func (t *denialTeller) advice(g *denials.Group, told toldGroup) []string {
 		lines = append(lines, t.looker.remedy.Lines(*of)...)
 	}
 	return lines
+}
+
+// search is how to find files of which no record has a path, "" where there are none
+// or nothing is known of their file system.
+func (t *denialTeller) search(g *denials.Group, told toldGroup) string {
+	var numbers []string
+	where := ""
+	for i, f := range g.Files {
+		if told.looks[i].state != locate.Pathless || f.Inode == 0 || len(numbers) == namedFiles {
+			continue
+		}
+		if point, ok := t.looker.finder.Mounted(f.Dev); ok && (where == "" || where == point) {
+			where = point
+			numbers = append(numbers, fmt.Sprintf("-inum %d", f.Inode))
+		}
+	}
+	if numbers == nil {
+		return ""
+	}
+	return fmt.Sprintf("their records have no path, which find %s -xdev %s prints:", where, strings.Join(numbers, " -o "))
 }
 
 // place is the path to name in a command, "" where there is none.

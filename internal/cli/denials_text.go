@@ -133,6 +133,8 @@ func shownFileName(f denials.File, g *denials.Group, l look) string {
 		text += ", now " + report.Quote(path.Base(l.path))
 	case l.state == locate.Replaced:
 		text += ", replaced since"
+	case l.state == locate.Pathless && f.Inode != 0 && f.Dev == "":
+		text += fmt.Sprintf(" (inode %d)", f.Inode)
 	case l.state == locate.Pathless && f.Inode != 0:
 		text += fmt.Sprintf(" (inode %d on %s)", f.Inode, report.Quote(f.Dev))
 	}

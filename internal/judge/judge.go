@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"imaseal/hash"
 	"imaseal/internal/appraise"
@@ -47,6 +48,9 @@ type Judge struct {
 	// IsRoot says that they are those of a root file system, of which some are
 	// used before the kernel can load modules from it.
 	IsRoot bool
+
+	print sync.Once
+	rules []string // as they are printed
 }
 
 // Decide implements run.Job. It changes nothing.
@@ -222,9 +226,19 @@ func (j *Judge) told(use match.Operation, judged appraise.Judgement) report.Judg
 		t.Access = judged.Access.String()
 	}
 	if judged.Rule != match.NoRule {
-		t.Rule = j.Policy.Rules[judged.Rule].String()
+		t.Rule = j.rule(judged.Rule)
 	}
 	return t
+}
+
+// rule returns a rule as it is printed, which takes longer than most of a judgement.
+func (j *Judge) rule(n int) string {
+	j.print.Do(func() {
+		for i := range j.Policy.Rules {
+			j.rules = append(j.rules, j.Policy.Rules[i].String())
+		}
+	})
+	return j.rules[n]
 }
 
 // sum makes one outcome of the judgements.

@@ -44,13 +44,14 @@ type Found struct {
 
 // A Finder finds files. It is safe for concurrent use.
 type Finder struct {
-	ids map[uint64][]string // what the kernel may call a file system, by its device
+	ids    map[uint64][]string // what the kernel may call a file system, by its device
+	points map[string]string   // where all of it is mounted, by what it alone is called
 }
 
 // Open reads what is mounted. root is put before the paths of /proc and /sys; empty
 // for the machine itself. Where they cannot be read, files go by their number alone.
 func Open(root string) *Finder {
-	f := &Finder{ids: make(map[uint64][]string)}
+	f := &Finder{ids: make(map[uint64][]string), points: make(map[string]string)}
 	b, err := os.ReadFile(filepath.Join(root, "/proc/self/mountinfo"))
 	if err != nil {
 		return f
@@ -85,13 +86,28 @@ func (f *Finder) mount(root, line string) {
 		ids = append(ids, path.Base(link))
 	}
 	_, behind, _ := strings.Cut(line, " - ")
-	if of := strings.Fields(behind); len(of) > 1 {
-		ids = append(ids, of[0])
+	of := strings.Fields(behind)
+	if len(of) > 1 {
 		if name, err := filepath.EvalSymlinks(of[1]); err == nil {
 			ids = append(ids, path.Base(name))
 		}
 	}
+	if len(fields) > 4 && fields[3] == "/" {
+		for _, id := range ids {
+			f.points[id] = fields[4]
+		}
+	}
+	if len(of) > 0 {
+		ids = append(ids, of[0])
+	}
 	f.ids[dev] = ids
+}
+
+// Mounted returns where a file system is mounted that a record names, in the form that
+// mountinfo has it, and false where that is not known.
+func (f *Finder) Mounted(dev string) (string, bool) {
+	point, ok := f.points[dev]
+	return point, ok
 }
 
 // isOn reports whether a device may be the file system that a record names.

@@ -105,6 +105,11 @@ func TestFilesystems(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", dev, found, state)
 		}
 	}
+	for dev, want := range map[string]string{"dm-7": "/", numbers: "/", "btrfs": "", "vdz": ""} {
+		if point, ok := f.Mounted(dev); point != want || ok != (want != "") {
+			t.Errorf("%s is mounted at %q, %v", dev, point, ok)
+		}
+	}
 	// Where nothing is known of what is mounted, the number alone counts.
 	if found := Open(filepath.Join(root, "none")).Find("vdz", 0, name, time.Time{}); found.State != Same {
 		t.Errorf("%+v", found)
