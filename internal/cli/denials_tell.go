@@ -24,8 +24,7 @@ type denialTeller struct {
 	damaged int64
 	hinted  map[string]bool // lines of advice that were printed
 
-	files    map[string]int // by their words of now
-	unmended uint64         // denials that are not known to be mended
+	unmended uint64 // denials that are not known to be mended
 }
 
 const (
@@ -37,7 +36,7 @@ const (
 
 // print prints a report of logs that were read to their end.
 func (t *denialTeller) print() error {
-	t.hinted, t.files = make(map[string]bool), make(map[string]int)
+	t.hinted = make(map[string]bool)
 	o := t.request.output
 	t.warnLost()
 	for i := range t.found.Groups {
@@ -97,7 +96,6 @@ func (t *denialTeller) group(g *denials.Group) toldGroup {
 			order = append(order, word)
 		}
 		count[word]++
-		t.files[word]++
 	}
 	if len(g.Files) == 0 {
 		told.open = g.Count
@@ -235,7 +233,6 @@ func directories(files []string) []string {
 
 // printOne prints what the one record says that was just made.
 func (t *denialTeller) printOne(at time.Time) error {
-	t.files = make(map[string]int)
 	for i := range t.found.Groups {
 		g := &t.found.Groups[i]
 		told := t.group(g)
@@ -266,18 +263,18 @@ func (t *denialTeller) warnLost() {
 		if lost.Dropped > 0 {
 			number = fmt.Sprint(lost.Dropped)
 		}
-		p.warn(reason.LostRecords, "%s records are lost: the kernel's queue was full, or a rate limit was passed (audit_backlog_limit=8192 on its command line helps, and auditctl -r 0)", number)
+		p.warn(reason.LostRecords, "records that are lost, since the kernel's queue was full or a rate limit was passed: %s (audit_backlog_limit=8192 on its command line helps, and auditctl -r 0)", number)
 	}
 	if lost.Suppressed > 0 {
-		p.warn(reason.LostRecords, "%d audit records, of any kind, are not among the kernel's messages, since there were too many at once; auditd has them, if it runs", lost.Suppressed)
+		p.warn(reason.LostRecords, "audit records, of any kind, that the kernel did not print, since there were too many at once: %d (auditd has them, if it runs)", lost.Suppressed)
 	}
 	if lost.Missed > 0 {
-		p.warn(reason.LostRecords, "%d messages of the kernel were overwritten before they were read, of which some may be records (log_buf_len=16M on its command line keeps more)", lost.Missed)
+		p.warn(reason.LostRecords, "messages of the kernel that were overwritten before they were read, and may have been records: %d (log_buf_len=16M on its command line keeps more)", lost.Missed)
 	}
 	if t.damaged > 0 {
-		p.warn(reason.DamagedRecords, "%d records are damaged, and not counted", t.damaged)
+		p.warn(reason.DamagedRecords, "records that are damaged, and not counted: %d", t.damaged)
 	}
 	if n := t.found.Undated; n > 0 {
-		p.warn(reason.UndatedRecords, "%d records have no time, and are not counted: journalctl -o json has it", n)
+		p.warn(reason.UndatedRecords, "records that have no time, and are not counted: %d (journalctl -o json has it)", n)
 	}
 }

@@ -171,9 +171,14 @@ func (t *denialTeller) summaryText() string {
 		}
 	}
 	fmt.Fprintf(&text, "imaseal: %s\n", strings.Join(parts, "; "))
-	if len(t.files) > 0 {
+	files := make(map[string]int)
+	for _, l := range t.looks {
+		files[l.word()]++
+	}
+	delete(files, "")
+	if len(files) > 0 {
 		var now []string
-		for word, n := range t.files {
+		for word, n := range files {
 			now = append(now, fmt.Sprintf("%d %s", n, word))
 		}
 		slices.SortFunc(now, compareCounts)
