@@ -80,7 +80,7 @@ func (o *denialsOptions) plan(args []string) (denialsRequest, error) {
 	}
 	switch {
 	case o.elsewhere:
-		return r, refuseWith("elsewhere", given{"policy", o.policy != ""}, given{"key", o.keys != nil}, given{"evm-key", o.evmKey.file != ""})
+		return r, refuseWith("elsewhere", given{"boot", o.boot}, given{"policy", o.policy != ""}, given{"key", o.keys != nil}, given{"evm-key", o.evmKey.file != ""})
 	case o.follow && len(args) > 1:
 		return r, conflict("--follow follows one LOG", "name one, or none for that of this machine")
 	case o.follow:
