@@ -39,7 +39,7 @@ func HasJournal() bool {
 func Journal(ctx context.Context, o Options) (io.ReadCloser, error) {
 	args := []string{"--output=json", "--output-fields=" + fields, "--no-pager", "--quiet", "--all"}
 	if o.Boot {
-		args = append(args, "--boot")
+		args = append(args, "--boot=0")
 	}
 	if !o.Since.IsZero() {
 		args = append(args, fmt.Sprintf("--since=@%d", o.Since.Unix()))

@@ -154,7 +154,7 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(j)
-	if err != nil || !strings.Contains(string(got), "--output=json ") || !strings.Contains(string(got), "--boot --since=@7 _TRANSPORT=audit + _TRANSPORT=kernel") {
+	if err != nil || !strings.Contains(string(got), "--output=json ") || !strings.Contains(string(got), "--boot=0 --since=@7 _TRANSPORT=audit + _TRANSPORT=kernel") {
 		t.Errorf("%q, %v", got, err)
 	}
 	j.Close()
