@@ -16,7 +16,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools setfattr=attr setcap=libcap2-bin \
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace keyctl=keyutils fuser=psmisc \
 	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
-NEED_KEYS = openssl=openssl softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
+NEED_KEYS = openssl=openssl nginx=nginx-light softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
 	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \

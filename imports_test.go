@@ -76,11 +76,12 @@ var importTable = map[string]row{
 		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/target internal/tree",
 	},
-	"internal/attr":   {outside: "github.com/pkg/xattr golang.org/x/sys"},
-	"internal/inode":  {outside: "golang.org/x/sys"},
-	"internal/report": {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
-	"internal/merge":  {own: "internal/reason internal/report internal/shard"},
-	"internal/undo":   {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
+	"internal/attr":       {outside: "github.com/pkg/xattr golang.org/x/sys"},
+	"internal/inode":      {outside: "golang.org/x/sys"},
+	"internal/report":     {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
+	"internal/signatures": {own: "hash sign internal/imaevm", outside: "golang.org/x/sys"},
+	"internal/merge":      {own: "internal/reason internal/report internal/shard"},
+	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
 		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +

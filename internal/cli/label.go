@@ -12,6 +12,7 @@ import (
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
+	"imaseal/internal/report"
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
@@ -76,6 +77,7 @@ type labelRequest struct {
 	allowWriters bool
 	inFlight     int   // files at once that keep the key busy
 	perFile      int64 // see report.Bar
+	signatures   func() *report.Store
 	sigFile      bool
 	context      contextRequest
 	evm          evmRequest
@@ -206,27 +208,16 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	}
 	signature := 0 // bytes of a label
 	if r.key != nil {
-		key, err := p.openKey(ctx, r.key)
+		signer, err := p.openStoredKey(ctx, r.key, r.DryRun)
 		if err != nil {
 			return err
 		}
-		defer key.Close()
-		if err := key.Scheme().Check(r.Algo); err != nil {
-			return conflict(err.Error(), "")
-		}
-		if !r.output.inOrder {
-			r.inFlight = key.Parallel()
-		}
-		r.perFile = signingCost(key, r.Jobs, kinds)
-		version, err := r.key.versionFor(key.Scheme())
-		if err != nil {
+		defer signer.Close()
+		if err := p.useKey(l, &r, signer, t); err != nil {
 			return err
 		}
-		if key.Scheme() == sign.MLDSA && !t.IsSigV3() {
-			p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", key.Scheme(), t.Kernel)
-		}
-		l.Key = &label.Key{Signer: sign.NewCache(key), Own: key, Version: version}
-		signature = imaevm.SignatureHeader + key.SignatureSize()
+		r.perFile = signingCost(signer.key, r.Jobs, kinds)
+		signature = imaevm.SignatureHeader + signer.key.SignatureSize()
 	}
 	if kinds != nil {
 		if l.EVM, err = p.evmLabels(r, t, kinds, rules); err != nil {
@@ -234,6 +225,27 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
+}
+
+// useKey makes signatures those of a key, if that goes together with what is asked for.
+func (p Program) useKey(l *label.Labeller, r *labelRequest, s *signer, t *target.Target) error {
+	scheme := s.key.Scheme()
+	if err := scheme.Check(r.Algo); err != nil {
+		return conflict(err.Error(), "")
+	}
+	version, err := r.key.versionFor(scheme)
+	if err != nil {
+		return err
+	}
+	if scheme == sign.MLDSA && !t.IsSigV3() {
+		p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", scheme, t.Kernel)
+	}
+	if !r.output.inOrder {
+		r.inFlight = s.parallel()
+	}
+	r.signatures = s.statistic()
+	l.Key = &label.Key{Signer: sign.NewCache(s), Own: s.key, Version: version}
+	return nil
 }
 
 // readRate is how many bytes a worker reads and hashes in a second, or so.
@@ -339,7 +351,7 @@ func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Clas
 func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Labeller, sizes map[plan.Class]tree.Labels) error {
 	// With one finder the order is kept, and so which name of an inode has the
 	// file of its signature beside it.
-	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight, perFile: r.perFile}
+	o := sessionOptions{output: r.output, oneFinder: r.sigFile, inFlight: r.inFlight, perFile: r.perFile, signatures: r.signatures}
 	if r.allowWriters {
 		o.writers = run.Allow
 	}

@@ -18,7 +18,7 @@ type relabelOptions struct {
 
 func (o *relabelOptions) flags() []urfave.Flag {
 	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, DefaultText: "sha256, or another that the policy allows", Usage: "digest `ALGORITHM`"}
-	return slices.Concat(o.policy.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{trustFlag(&o.trust), algo}, o.classFlags(), o.rewrite.flags("where the class is hash, and those that --trust verifies"), []urfave.Flag{writersFlag(&o.writers)},
+	return slices.Concat(o.policy.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{o.key.storeFlag()}, []urfave.Flag{trustFlag(&o.trust), algo}, o.classFlags(), o.rewrite.flags("where the class is hash, and those that --trust verifies"), []urfave.Flag{writersFlag(&o.writers)},
 		o.evmFlags(), o.kernelFlags(), []urfave.Flag{o.kernel.secureBootFlag()}, o.writing.flags(), o.export.flags(), o.output.flags())
 }
 

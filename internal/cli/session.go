@@ -49,6 +49,8 @@ type sessionOptions struct {
 	perFile int64
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
+	// signatures returns what came of a store of them; nil for none.
+	signatures func() *report.Store
 	// record returns the labels of a file, for runs that write them to a file.
 	record func(tree.File, report.Result) (labelfile.Record, error)
 }
@@ -346,7 +348,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
-	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes}
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes, Signatures: s.options.signatures}
 	if s.dump != nil {
 		r.Keep = s.keep
 	}

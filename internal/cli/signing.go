@@ -24,6 +24,7 @@ type keyOptions struct {
 	jobs          *int           // signatures at once
 	timeout       *time.Duration // for one
 	version       *int           // of signatures
+	signatures    string         // the store
 }
 
 func (o *keyOptions) flags() []urfave.Flag {
@@ -37,6 +38,11 @@ func (o *keyOptions) flags() []urfave.Flag {
 		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
 		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make"},
 	}
+}
+
+// storeFlag is for commands that make many signatures.
+func (o *keyOptions) storeFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "signatures", Destination: &o.signatures, Category: labels, Usage: "a `STORE` of signatures that were made before, and are not made again: a directory, or a URL that takes GET and PUT"}
 }
 
 // tpmFlag names the device of keys in a TPM.
@@ -63,19 +69,20 @@ type keyRequest struct {
 	ref        string
 	options    keys.Options
 	passphrase passphraseOption
-	version    uint8 // of signatures; 0 leaves that to the kind of key
+	version    uint8  // of signatures; 0 leaves that to the kind of key
+	signatures string // the store; "" for none
 }
 
 // plan returns nil if no key is given.
 func (o *keyOptions) plan() (*keyRequest, error) {
-	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase}
+	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase, signatures: o.signatures}
 	if o.version != nil {
 		if *o.version != 2 && *o.version != 3 {
 			return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", *o.version), "2 is for every kernel, 3 for Linux 7.2 and later")
 		}
 		r.version = uint8(*o.version)
 	}
-	if err := firstError(o.device(&r.options), checkKey(o.key, o.tpm)); err != nil {
+	if err := firstError(o.device(&r.options), checkKey(o.key, o.tpm), checkStore(o.signatures)); err != nil {
 		return nil, err
 	}
 	if o.id != "" {
@@ -91,7 +98,7 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	if o.key == "" {
 		return nil, refuseUnused("--key", given{"cert", o.cert != ""}, given{"keyid", o.id != ""},
 			given{"passphrase-file", o.passphrase.file != ""}, given{"tpm", o.tpm != ""}, given{"key-jobs", o.jobs != nil}, given{"key-timeout", o.timeout != nil},
-			given{"sig-version", o.version != nil})
+			given{"sig-version", o.version != nil}, given{"signatures", o.signatures != ""})
 	}
 	return r, nil
 }

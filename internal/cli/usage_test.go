@@ -51,6 +51,7 @@ var wrong = map[string][]string{
 	"output": {"DIR/new"}, "in-place": {""}, "tmpdir": {"DIR"}, // without an archive
 	"labels-format": {"bogus", "json"}, "as": {"0:0", "root", "0", "0:0:0", "-1:0"},
 	"compress":                {"bogus", "xz"},
+	"signatures":              {"ftp://x", "http://me:x@host", "http://"},
 	"shard":                   {"0/2", "3/2", "1", "x/2", "auto/0", "1/0"},
 	"since":                   {"soon", "-3h", "2026-13-01"},
 	"owner":                   {"no-such-user", "-1", "4294967296"},

@@ -59,7 +59,11 @@ type Merger struct {
 	names    []string
 	first    *report.Summary
 	problems []*Problem
+	labels   []string // files that labels were written to
 }
+
+// fewFiles bounds the files that a summary names.
+const fewFiles = 100
 
 // problem notes a problem.
 func (m *Merger) problem(name string, line int, format string, args ...any) {
@@ -210,6 +214,8 @@ func differ(a, b *report.Summary) string {
 		return fmt.Sprintf("its labels are %s, and theirs %s", b.Algo, a.Algo)
 	case a.DryRun != b.DryRun:
 		return "dry runs write nothing, and others do"
+	case (a.LabelsTo == "") != (b.LabelsTo == ""):
+		return "some runs have written their labels to files, others to trees"
 	case shards(a) != shards(b):
 		return fmt.Sprintf("%s, and %s", ofShards(b, "it is"), ofShards(a, "they are"))
 	}
@@ -250,6 +256,15 @@ func (m *Merger) count(name string, number int, s *report.Summary) {
 		m.problem(name, number, "is damaged: there are not so many reasons")
 		clear(sum.Skipped)
 		clear(sum.Warned)
+	}
+	if s.Store != nil {
+		if sum.Store == nil {
+			sum.Store = new(report.Store)
+		}
+		sum.Store.Add(s.Store)
+	}
+	if s.LabelsTo != "" && len(m.labels) < fewFiles && !slices.Contains(m.labels, s.LabelsTo) {
+		m.labels = append(m.labels, s.LabelsTo)
 	}
 	sum.HardLinks += s.HardLinks
 	sum.Warnings += s.Warnings
@@ -297,6 +312,7 @@ func (m *Merger) Finish() (report.Summary, []*Problem) {
 			m.problem("", 0, "no report of shard %s of %d", few(m.merged.Missing), len(m.have))
 		}
 	}
+	m.sum.LabelsTo = strings.Join(m.labels, ", ")
 	m.sum.Merged = &m.merged
 	return m.sum, m.problems
 }

@@ -236,6 +236,28 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestStoresAndLabels: what came of stores of signatures is added up, and the files
+// that labels went to are named.
+func TestStoresAndLabels(t *testing.T) {
+	var texts []string
+	for i := range 3 {
+		sum := report.NewSummary(report.Header{Command: "sign", Shard: shard.Shard{Index: i + 1, Count: 3}, LabelsTo: fmt.Sprint("labels.", i/2)})
+		if i > 0 {
+			sum.Store = &report.Store{Found: i, Made: 10, Stored: 100, Rejected: 1000, Unreachable: 10000, Unstored: 100000}
+		}
+		texts = append(texts, summaryOf(t, sum))
+	}
+	sum, problems := merge(t, new(Merger), texts...)
+	want := report.Store{Found: 3, Made: 20, Stored: 200, Rejected: 2000, Unreachable: 20000, Unstored: 200000}
+	if problems != "" || *sum.Store != want || sum.LabelsTo != "labels.0, labels.1" {
+		t.Errorf("%+v, %q, %s", sum.Store, sum.LabelsTo, problems)
+	}
+	other := summaryOf(t, report.NewSummary(report.Header{Command: "sign", Shard: shard.Shard{Index: 3, Count: 3}}))
+	if _, problems := merge(t, new(Merger), texts[0], texts[1], other); !strings.Contains(problems, "some runs have written their labels to files, others to trees") {
+		t.Error(problems)
+	}
+}
+
 func lastLine(text string) string {
 	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
 	return lines[len(lines)-1] + "\n"

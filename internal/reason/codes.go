@@ -122,6 +122,10 @@ const (
 	DamagedRecords  Code = "damaged-records" // in logs
 	UndatedRecords  Code = "undated-records"
 	GuessedPolicy   Code = "guessed-policy" // which the kernel does not show
+	StoreAway       Code = "signature-store-away"
+	StoreLies       Code = "signature-store-rejected"    // what it gave
+	StoreFull       Code = "signature-store-not-written" // for whatever reason
+	StorePlain      Code = "signature-store-unencrypted" // and the token with it
 )
 
 // words are what people read where it is not the code with blanks.

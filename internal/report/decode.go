@@ -175,6 +175,9 @@ func decodeSummary(b []byte) (*Summary, error) {
 		s.Warned = o.Warned
 	}
 	s.Elapsed = time.Duration(o.Seconds * float64(time.Second))
-	s.Merged = o.Merged
+	if g := o.Store; g != nil && !(isCount(g.Found) && isCount(g.Made) && isCount(g.Stored) && isCount(g.Rejected) && isCount(g.Unreachable) && isCount(g.Unstored)) {
+		return nil, errors.New("the summary has numbers of signatures that are no counts")
+	}
+	s.Store, s.Merged, s.LabelsTo = o.Store, o.Merged, o.LabelsTo
 	return &s, nil
 }

@@ -90,6 +90,7 @@ type jsonSummary struct {
 	Bytes       int64               `json:"bytes"`
 	Seconds     float64             `json:"seconds"`
 	Jobs        int                 `json:"jobs"`
+	Store       *Store              `json:"signature_store,omitempty"`
 	Merged      *Merged             `json:"merged,omitempty"`
 }
 
@@ -142,7 +143,7 @@ func (j *JSON) Finish(s Summary) error {
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, LabelsTo: s.LabelsTo, Interrupted: s.Interrupted,
 		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
-		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs, Merged: s.Merged,
+		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs, Store: s.Store, Merged: s.Merged,
 	}
 	for c, n := range s.Skipped { // by their words, as ever
 		o.Skipped[c.Words()] = n

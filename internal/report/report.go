@@ -122,12 +122,35 @@ type Summary struct {
 	Notes   reason.List
 	Bytes   int64
 	Elapsed time.Duration
+	// Store is what came of a store of signatures; nil for a run without.
+	Store *Store
 	// Interrupted says that the run was ended before all files had their
 	// turn.
 	Interrupted bool
 	// Merged says what the summary was put together from; nil for that of one
 	// run.
 	Merged *Merged
+}
+
+// A Store counts what came of the signatures of a run with a store: see
+// signatures.Statistic.
+type Store struct {
+	Found       int `json:"found"`
+	Made        int `json:"made"`
+	Stored      int `json:"stored"`
+	Rejected    int `json:"rejected"`
+	Unreachable int `json:"unreachable"`
+	Unstored    int `json:"unstored"`
+}
+
+// Add adds those of another run.
+func (s *Store) Add(o *Store) {
+	s.Found += o.Found
+	s.Made += o.Made
+	s.Stored += o.Stored
+	s.Rejected += o.Rejected
+	s.Unreachable += o.Unreachable
+	s.Unstored += o.Unstored
 }
 
 // A Merged says which runs a summary is of. Elapsed then is the time of the run that

@@ -231,6 +231,9 @@ func writeSummary(w io.Writer, s Summary) {
 			Size(s.Bytes), plural(s.Jobs, "job"), plural(m.Reports, "run"), m.Seconds, s.Elapsed.Seconds())
 	}
 	fmt.Fprintf(w, "imaseal: %s\n", rate)
+	if g := s.Store; g != nil {
+		fmt.Fprintf(w, "imaseal: signatures: %s\n", g)
+	}
 	if s.Shard.IsGiven() {
 		fmt.Fprintf(w, "imaseal: shard %d of %d\n", s.Shard.Index, s.Shard.Count)
 	}
@@ -246,6 +249,22 @@ func writeSummary(w io.Writer, s Summary) {
 	if s.Interrupted {
 		fmt.Fprintln(w, "imaseal: interrupted: run the same command again to complete the job")
 	}
+}
+
+// String prints what there is, and of what went wrong only that.
+func (s *Store) String() string {
+	text := fmt.Sprintf("%d found in the store, %d made, %d stored", s.Found, s.Made, s.Stored)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{s.Rejected, "%d rejected"}, {s.Unreachable, "%d times out of reach"}, {s.Unstored, "%d not stored"},
+	} {
+		if c.n > 0 {
+			text += ", " + fmt.Sprintf(c.what, c.n)
+		}
+	}
+	return text
 }
 
 // warned says how many files have a warning, by its kind.

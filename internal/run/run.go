@@ -80,6 +80,9 @@ type Run struct {
 	// with its result, before it is closed; nil for nobody. It is called from
 	// several goroutines at once. An error fails the file.
 	Keep func(tree.File, report.Result) error
+	// Signatures returns what came of a store of signatures, when all is signed;
+	// nil where there is none.
+	Signatures func() *report.Store
 	// Progress is told how far the run is; nil for nobody.
 	Progress Progress
 }
@@ -135,6 +138,9 @@ func (r *Run) Do(ctx context.Context) (report.Summary, error) {
 		if abortErr := r.abort(); abortErr != nil && sum.Interrupted {
 			err = abortErr
 		}
+	}
+	if r.Signatures != nil {
+		sum.Store = r.Signatures() // before what is said, which it may add to
 	}
 	if r.Said != nil {
 		sum.Notes = r.Said()

@@ -115,6 +115,8 @@ func slurm(count int, getenv func(string) string) (found, error) {
 		return found{}, &Error{fmt.Sprintf("auto: the tasks of this Slurm array have numbers that are not in equal steps: %d of them from %d to %d", n, first, last), "--array=0-7, or --shard I/N"}
 	case id < first || id > last || (id-first)%step != 0:
 		return found{}, &Error{fmt.Sprintf("auto: a Slurm array from %d to %d has no task %d", first, last, id), "--shard I/N says it"}
+	case n == 1 && count != 1: // which may be one of another array, run once more
+		return found{}, &Error{fmt.Sprintf("auto: this Slurm array has one task, %d: it may be that of another array once more", id), "--shard I/N says which part it is, --shard 1/1 that it is the whole"}
 	case count != 0 && n != count:
 		return found{}, &Error{fmt.Sprintf("auto/%d: SLURM_ARRAY_TASK_COUNT is %d", count, n), "for some tasks of an array once more, --shard I/N says which"}
 	}

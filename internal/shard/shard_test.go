@@ -57,6 +57,9 @@ var (
 	slurmTask  = environment{"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "9", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_STEP": "2"}
 )
 
+// lone is what --array=3 gives.
+var lone = environment{"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_STEP": "1"}
+
 // with returns the environment with other values; an empty one is none.
 func (e environment) with(pairs ...string) environment {
 	all := make(environment)
@@ -117,6 +120,8 @@ func TestParse(t *testing.T) {
 		{"auto", slurmTask.with("SLURM_ARRAY_TASK_MAX", ""), ""},
 		{"auto", slurmTask.with("SLURM_ARRAY_TASK_MAX", "1"), ""},
 		{"auto", environment{"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "7", "SLURM_ARRAY_TASK_COUNT": "8"}, "1/8"},
+
+		{"auto", lone, ""}, {"auto/4", lone, ""}, {"auto/1", lone, "1/1"}, {"auto", lone.with("SLURM_ARRAY_TASK_ID", "0", "SLURM_ARRAY_TASK_MIN", "0", "SLURM_ARRAY_TASK_MAX", "0"), ""},
 
 		{"auto", kubernetes.with("CI_NODE_INDEX", "1", "CI_NODE_TOTAL", "8"), "1/8"}, // both say the same
 		{"auto", kubernetes.with("CI_NODE_INDEX", "2", "CI_NODE_TOTAL", "8"), ""},
