@@ -18,6 +18,7 @@ NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vf
 	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
 NEED_KEYS = openssl=openssl nginx=nginx-light softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
 	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
+NEED_CLUSTER = sbatch=slurm-client slurmctld=slurmctld slurmd=slurmd munged=munge
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
@@ -84,7 +85,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) $(NEED_PACKAGES)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES)
 	IMASEAL_TEST= $(GO) test -race ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
@@ -96,7 +97,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_IMAGES) $(NEED_PACKAGES) buildah=buildah
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES) buildah=buildah
 	IMASEAL_TEST=root $(GO) test ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

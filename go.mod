@@ -26,7 +26,10 @@ require (
 )
 
 // For tests only.
-require github.com/rogpeppe/go-internal v1.16.0
+require (
+	github.com/goccy/go-yaml v1.19.2
+	github.com/rogpeppe/go-internal v1.16.0
+)
 
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
