@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -492,8 +493,9 @@ func TestInterrupted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var visited atomic.Int64
 			counted := tree.WithFiles(p, func(f tree.File) tree.File {
-				if after--; after < 0 {
+				if visited.Add(1) > int64(after) {
 					cancel(stopped)
 				}
 				return f
