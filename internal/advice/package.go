@@ -42,6 +42,8 @@ func ofPackage(err error) (reason.Code, string) {
 		return "changing", "wait until the package is complete (fuser FILE names who writes to it), and run the same command again"
 	case errors.Is(err, rpmdb.ErrNone):
 		return "no-database", "rpmdb:DIR names the root directory of the system that has it"
+	case errors.Is(err, rpmdb.ErrChanging):
+		return "changing", "wait until rpm is done, and run the same command again"
 	case errors.Is(err, rpmdb.ErrProgram):
 		return "no-program", "install it (Debian: apt-get install rpm), or run this where it is"
 	case is[*rpmdb.RPMError](err):

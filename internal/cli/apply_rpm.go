@@ -61,7 +61,7 @@ func (p Program) copyRPM(ctx context.Context, root *rpmdb.Root, tempDir string) 
 	counted := make(chan rpmdb.Counts, 1)
 	go func() {
 		w := labelfile.NewWriter(out, labelfile.Labels)
-		n, err := rpmdb.Read(ctx, root, func(f rpmdb.File) error {
+		n, err := rpmdb.Read(ctx, root, tempDir, func(f rpmdb.File) error {
 			return w.Write(labelfile.Record{Path: f.Path, Class: string(plan.Sign), Digest: f.Digest, IMA: f.Label})
 		})
 		if err == nil {

@@ -109,9 +109,11 @@ const (
 )
 
 // Read calls each with the signed files of the database below a root directory, in
-// the order of its packages. The error is that of each, ErrNone, ErrProgram, an
-// *RPMError, or about what rpm printed.
-func Read(ctx context.Context, root *Root, each func(File) error) (Counts, error) {
+// the order of its packages. Nothing is written below root: a copy of the database
+// goes to tempDir where need be, or where os.TempDir says if that is empty. The error
+// is that of each, ErrNone, ErrProgram, ErrChanging, an *RPMError, or about what rpm
+// printed.
+func Read(ctx context.Context, root *Root, tempDir string, each func(File) error) (Counts, error) {
 	var n Counts
 	dir, err := root.find()
 	if err != nil {
@@ -121,6 +123,11 @@ func Read(ctx context.Context, root *Root, each func(File) error) (Counts, error
 	if err != nil {
 		return n, ErrProgram
 	}
+	dir, done, err := root.readable(ctx, dir, tempDir)
+	if err != nil {
+		return n, err
+	}
+	defer done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, program, "--dbpath", dir, "--nodigest", "--nosignature", "-qa", "--qf", format)

@@ -146,7 +146,7 @@ func TestRead(t *testing.T) {
 			}
 		}
 		got := make(map[string]string)
-		n, err := Read(t.Context(), root, func(f File) error {
+		n, err := Read(t.Context(), root, t.TempDir(), func(f File) error {
 			got[f.Path] = f.Digest.String() + " " + hex.EncodeToString(f.Label)
 			return nil
 		})
@@ -165,10 +165,57 @@ func TestRead(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		broken := errors.New("broken")
-		if _, err := Read(t.Context(), root, func(File) error { return broken }); err != broken {
+		if _, err := Read(t.Context(), root, t.TempDir(), func(File) error { return broken }); err != broken {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+// TestLeaves: a database is read where nothing can be written, nothing is left beside
+// it, and nothing elsewhere.
+func TestLeaves(t *testing.T) {
+	root := system(t, places[0], signed(rpmtest.File{Path: "/a", Content: "a"}))
+	dir, temp := filepath.Join(root.abs, places[0]), t.TempDir()
+	os.Remove(filepath.Join(dir, ".rpm.lock"))
+	before := list(t, dir)
+	for range 2 {
+		if n, err := Read(t.Context(), root, temp, func(File) error { return nil }); err != nil || n.Signed != 1 {
+			t.Errorf("%+v, %v", n, err)
+		}
+		if after := list(t, dir); after != before {
+			t.Errorf("there were\n%sand are\n%s", before, after)
+		}
+		if left := list(t, temp); left != "" {
+			t.Errorf("left are\n%s", left)
+		}
+	}
+	if _, err := Read(t.Context(), root, filepath.Join(temp, "none"), func(File) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	cancel(stopped)
+	if _, err := Read(ctx, root, temp, func(File) error { return nil }); err != stopped || list(t, temp) != "" {
+		t.Errorf("%v, %s", err, list(t, temp))
+	}
+}
+
+// list tells what is in a directory, with times.
+func list(t testing.TB, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&all, e.Name(), info.Size(), info.ModTime())
+	}
+	return all.String()
 }
 
 // TestRel: a file is found in the system, whatever its path leads through.
@@ -235,7 +282,7 @@ func TestProgram(t *testing.T) {
 		"echo =; yes x | head -c 5000 >&2; echo =": "",
 		`[ "$1 $5" = "--dbpath -qa" ] && [ -f "$2/Packages.db" ] || exit 9`: "",
 	} {
-		_, err := Read(t.Context(), fake(t, script), none)
+		_, err := Read(t.Context(), fake(t, script), t.TempDir(), none)
 		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
 			t.Errorf("%s: %v, want %s", script, err, want)
 		}
@@ -243,16 +290,16 @@ func TestProgram(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
 	time.AfterFunc(50*time.Millisecond, func() { cancel(stopped) })
-	if _, err := Read(ctx, fake(t, "echo =; exec sleep 60"), none); err != stopped {
+	if _, err := Read(ctx, fake(t, "echo =; exec sleep 60"), t.TempDir(), none); err != stopped {
 		t.Errorf("%v", err)
 	}
 	root := fake(t, "")
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Read(t.Context(), root, none); err != ErrProgram {
+	if _, err := Read(t.Context(), root, t.TempDir(), none); err != ErrProgram {
 		t.Errorf("%v", err)
 	}
 	if root.abs = t.TempDir(); root.abs != "" {
-		if _, err := Read(t.Context(), root, none); !errors.Is(err, ErrNone) {
+		if _, err := Read(t.Context(), root, t.TempDir(), none); !errors.Is(err, ErrNone) {
 			t.Errorf("%v", err)
 		}
 	}
