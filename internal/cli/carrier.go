@@ -98,7 +98,7 @@ func imageRef(c plan.Carrier) oci.Ref {
 func (p Program) openCarrier(ctx context.Context, c plan.Carrier, cfg carrierConfig) (carrier, error) {
 	switch {
 	case c.Kind == plan.Ext4:
-		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave})
+		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave, TempDir: cfg.TempDir})
 	case c.Kind.IsImage():
 		return oci.Open(ctx, imageRef(c), p.Stdin, cfg)
 	case c.Kind == plan.RPM:

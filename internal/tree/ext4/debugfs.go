@@ -31,6 +31,8 @@ type ToolError struct {
 	// Missing says that it is not installed, Old that its version is too old.
 	Missing, Old bool
 	Says         string
+	// Err is what the system has told it, nil where that is not known.
+	Err error
 }
 
 func (e *ToolError) Error() string {
@@ -200,7 +202,7 @@ func (d *debugfs) expect(mark string) error {
 				said = "it does not say that it has done " + sent[0]
 			}
 			if said != "" {
-				return &ToolError{Says: printable(said)}
+				return &ToolError{Says: printable(said), Err: systemError(said)}
 			}
 			return nil
 		case len(sent) > 0 && line == "debugfs: "+sent[0]:
@@ -228,7 +230,18 @@ func (d *debugfs) ended(err error) error {
 	if errors.Is(err, unix.EPIPE) {
 		err = errEnded
 	}
-	return &ToolError{Says: printable(err.Error())}
+	return &ToolError{Says: printable(err.Error()), Err: systemError(err.Error())}
+}
+
+// systemError finds what the system has told debugfs, which is all that it says of
+// it: it speaks English, and not the user's language.
+func systemError(said string) error {
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO} {
+		if strings.Contains(strings.ToLower(said), errno.Error()) {
+			return errno
+		}
+	}
+	return nil
 }
 
 var errEnded = errors.New("it has ended")

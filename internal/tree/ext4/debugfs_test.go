@@ -35,6 +35,7 @@ func TestDebugfsFails(t *testing.T) {
 		"missing program": {"exit 127", "debugfs: "},
 		"refuses":         {`echo "debugfs 1.47.0"; echo "debugfs: Bad magic number in super-block while trying to open x"; while read -r x; do echo "$x"; done`, "debugfs: Bad magic number"},
 		"no space":        {`exec $debugfs "$@" | sed -u 's/^debugfs: ea_set.*/&\nea_set: Insufficient space/'`, "debugfs: ea_set: Insufficient space"},
+		"disk full":       {`exec $debugfs "$@" | sed -u 's/^debugfs: ea_set.*/&\nea_set: No space left on device while setting extended attribute/'`, "writing "},
 		"says nothing":    {`while read -r x; do case $x in \#*) echo "$x";; esac; done`, "does not say that it has done"},
 		"does nothing":    {`while read -r x; do case $x in \#*) echo "$x";; *) echo "debugfs: $x";; esac; done`, "has not written what it was told to"},
 		"cuts off":        {`sed -u 's/^ea_set -f [^ ]* \(.*\)/ea_set \1 short/' | $debugfs "$@" | sed -u "s,^debugfs: ea_set \(.*\) short,debugfs: ea_set -f /proc/self/fd/4 \1,"`, "has not written what it was told to: the attributes of inode"},
@@ -195,5 +196,32 @@ func TestReplaces(t *testing.T) {
 	}
 	if out, err := exec.Command("du", "-k", x).Output(); err != nil || len(strings.Fields(string(out))[0]) > 4 {
 		t.Errorf("%s, %v", out, err)
+	}
+}
+
+// TestWants keeps more than there is memory for, in order.
+func TestWants(t *testing.T) {
+	treetest.Leaks(t)
+	var w wants
+	defer w.release()
+	const n = wantedInMemory + 5000
+	for i := range n {
+		if err := w.add(wanted{uint32(i), uint64(i) << 33}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := 0
+	if err := w.each(func(one wanted) error {
+		if one != (wanted{uint32(i), uint64(i) << 33}) {
+			t.Fatalf("%d is %v", i, one)
+		}
+		i++
+		return nil
+	}); err != nil || i != n {
+		t.Errorf("%d, %v", i, err)
+	}
+	enough := errors.New("enough")
+	if err := w.each(func(one wanted) error { return enough }); err != enough {
+		t.Errorf("%v", err)
 	}
 }

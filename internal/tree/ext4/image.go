@@ -51,6 +51,9 @@ type Config struct {
 	// Leave returns a reason to leave a file out, or nothing; nil leaves out
 	// none.
 	Leave func(tree.File) reason.Code
+	// TempDir is where that is kept of many files which the new image must have,
+	// empty for where os.TempDir says.
+	TempDir string
 }
 
 // An Image is a tree.Source of an image, a tree.Counter and a tree.Noter. It is

@@ -365,3 +365,26 @@ func TestFull(t *testing.T) {
 func superSum(b []byte) uint32 {
 	return ^crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 }
+
+// TestWritesAll writes into file systems of all forms.
+func TestWritesAll(t *testing.T) {
+	for name, options := range map[string][]string{
+		"journal": {"-O", "has_journal", "-J", "size=1"}, "no checksums": {"-O", "^metadata_csum,uninit_bg,^has_journal"}, "bigalloc": {"-O", "bigalloc,^has_journal", "-C", "4096"},
+		"meta_bg": {"-O", "meta_bg,^resize_inode,^has_journal", "-g", "1024"}, "sparse_super2": {"-O", "sparse_super2,^resize_inode,^has_journal"},
+		"seed": {"-O", "metadata_csum_seed,^has_journal"}, "casefold": {"-O", "casefold,encrypt,verity,stable_inodes,^has_journal"}, "orphan_file": {"-O", "orphan_file,has_journal", "-J", "size=1"},
+		"32 bits": {"-O", "^64bit,^flex_bg,^has_journal"}, "ext2": {"-t", "ext2"}, "project": {"-O", "project,large_dir,^has_journal"}, "4k": {"-b", "4096"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := image(t, "file a content=small\nfile d/b size=3000\nhard c a\n", options...)
+			if err := label(t, x, Output{InPlace: true}, bytes.Repeat([]byte("v"), 500)); err != nil {
+				t.Fatal(err)
+			}
+			treetest.Fsck(t, x)
+			for path, value := range values(t, x) {
+				if value != strings.Repeat("v", 500) {
+					t.Errorf("%s has %q", path, value)
+				}
+			}
+		})
+	}
+}

@@ -3,10 +3,10 @@ package ext4
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
-	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -36,25 +36,18 @@ type Sink struct {
 	applied atomic.Bool // a file has other attributes than in the old image
 
 	// The rest belongs to the goroutine that writes.
-	tool *debugfs   // nil before the first change
-	file *os.File   // what it changes
-	want [][]wanted // in pieces, so that many need not be moved
+	tool *debugfs // nil before the first change
+	file *os.File // what it changes
+	want wants
 	seed maphash.Seed
 	done bool // all is written, and was read again
-}
-
-// A wanted is what the attributes of an inode have to be in the new image: a sum
-// over all of them, and not only those that were changed.
-type wanted struct {
-	inode uint32
-	sum   uint64
 }
 
 // NewSink opens an output of the image, whose Walk then writes to it as long as ctx
 // lasts. The caller ends it with Commit or Abort. The error is ErrSameFile, an
 // *ImageError, or a *stream.OutputError.
 func (im *Image) NewSink(ctx context.Context, o Output) (*Sink, error) {
-	s := &Sink{im: im, o: o, seed: maphash.MakeSeed()}
+	s := &Sink{im: im, o: o, want: wants{dir: im.cfg.TempDir}, seed: maphash.MakeSeed()}
 	if err := im.fs.CheckWritable(); err != nil {
 		return nil, im.error(err)
 	}
@@ -62,11 +55,7 @@ func (im *Image) NewSink(ctx context.Context, o Output) (*Sink, error) {
 	if s.program, err = findDebugfs(ctx); err != nil {
 		return nil, err
 	}
-	path := o.Path
-	if o.InPlace {
-		path = im.path
-	}
-	if s.out, err = stream.Create(ctx, path); err != nil {
+	if s.out, err = stream.Create(ctx, s.path()); err != nil {
 		return nil, err
 	}
 	if !o.InPlace && s.out.Replaces(im.f) {
@@ -106,25 +95,31 @@ func (s *Sink) write(ctx context.Context, f *File) error {
 	}
 	for _, c := range changes {
 		if err := s.tool.change(f.in.Number, c.Attr, c.New); err != nil {
-			return err
+			return s.outputError(err)
 		}
 	}
 	sum, err := attrSum(s.seed, f)
-	s.expect(wanted{f.in.Number, sum})
+	if err == nil {
+		err = s.want.add(wanted{f.in.Number, sum})
+	}
 	return err
 }
 
-// wantedPiece is how many there are in a piece.
-const wantedPiece = 4096
-
-// expect remembers what has to be there in the end.
-func (s *Sink) expect(w wanted) {
-	last := len(s.want) - 1
-	if last < 0 || len(s.want[last]) == wantedPiece {
-		s.want = append(s.want, make([]wanted, 0, wantedPiece))
-		last++
+// outputError makes an error of the output of what the system has told debugfs:
+// that is all that it writes to.
+func (s *Sink) outputError(err error) error {
+	if tool, ok := errors.AsType[*ToolError](err); ok && tool.Err != nil {
+		return &stream.OutputError{Path: s.path(), Err: tool.Err}
 	}
-	s.want[last] = append(s.want[last], w)
+	return err
+}
+
+// path is that of the output.
+func (s *Sink) path() string {
+	if s.o.InPlace {
+		return s.im.path
+	}
+	return s.o.Path
 }
 
 // start copies the image, and starts debugfs on the copy.
@@ -146,7 +141,7 @@ func (s *Sink) finish(ctx context.Context) error {
 	switch {
 	case s.tool != nil:
 		if err := s.tool.close(); err != nil {
-			return err
+			return s.outputError(err)
 		}
 		s.tool = nil
 		if err := s.check(ctx); err != nil {
@@ -177,19 +172,6 @@ func (e *LostError) Error() string {
 }
 func (e *LostError) Unwrap() error { return e.Err }
 
-// wanted goes through what has to be there.
-func (s *Sink) wanted() iter.Seq[wanted] {
-	return func(yield func(wanted) bool) {
-		for _, piece := range s.want {
-			for _, w := range piece {
-				if !yield(w) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // check reads the attributes of all inodes that were changed.
 func (s *Sink) check(ctx context.Context) error {
 	size := s.im.stat.Size - s.im.offset
@@ -198,7 +180,7 @@ func (s *Sink) check(ctx context.Context) error {
 		return fmt.Errorf("reading what was written: %w", err)
 	}
 	im := &Image{fs: fs}
-	for w := range s.wanted() {
+	return s.want.each(func(w wanted) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -210,8 +192,8 @@ func (s *Sink) check(ctx context.Context) error {
 		if err != nil || sum != w.sum {
 			return &LostError{w.inode, err}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // attrSum adds up the attributes of a file.
@@ -269,4 +251,5 @@ func (s *Sink) release() {
 		s.file.Close()
 		s.file = nil
 	}
+	s.want.release()
 }
