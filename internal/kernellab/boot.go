@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -96,7 +97,11 @@ func (m machine) arguments(c Case) []string {
 	if c.TPM != "" {
 		tpm = []string{"-chardev", "socket,id=swtpm,path=" + c.TPM, "-tpmdev", "emulator,id=tpm,chardev=swtpm", "-device", "tpm-tis,tpmdev=tpm"}
 	}
-	return append(tpm, []string{
+	var more []string
+	for _, img := range c.More {
+		more = append(more, "-drive", "file="+img.Path+",if=virtio,format=raw,cache=unsafe,snapshot=on")
+	}
+	return slices.Concat(tpm, []string{
 		// One processor: with two, a kernel that patches its own code early in a boot
 		// now and then dies of "Oops: int3", since TCG runs the other one on old code.
 		"-M", "pc", "-cpu", "max", "-accel", "tcg", "-smp", "1", "-m", "1024",
@@ -105,7 +110,7 @@ func (m machine) arguments(c Case) []string {
 		"-drive", "file=" + root + ",if=virtio,format=raw,cache=unsafe,snapshot=" + snapshot,
 		"-drive", "file=" + m.report + ",if=virtio,format=raw,cache=unsafe",
 		"-drive", "file=" + m.journal + ",if=virtio,format=raw,cache=unsafe,file.locking=off",
-	}...)
+	}, more)
 }
 
 // run boots and waits for the machine to switch itself off.

@@ -46,9 +46,10 @@ const EnforceTCB = "ima_policy=appraise_tcb ima_appraise=enforce"
 // boots it without a root filesystem, EVM, keys or a policy.
 type Case struct {
 	Kernel Kernel
-	Image  Image  // root filesystem
-	Keep   bool   // write changes made in the guest to the image
-	Append string // to the kernel command line
+	Image  Image   // root filesystem
+	More   []Image // other filesystems, for probes with Image 1 and so on
+	Keep   bool    // write changes made in the guest to the image
+	Append string  // to the kernel command line
 
 	Without []string // modules that are not loaded, of those that are otherwise
 

@@ -87,7 +87,7 @@ func TestExt4Image(t *testing.T) {
 			}
 			res := l.Boot(t, c)
 			if kind == "signature" {
-				expectTree(t, res)
+				expectTree(t, res, nil)
 			}
 			expectAllowed(t, res, "programs run")
 			expectAllowed(t, res, "whole")

@@ -34,6 +34,9 @@ func (l *Lab) writeInitramfs(path string, c Case) (err error) {
 	for _, dir := range []string{"proc", "sys", "dev", "tmp", wire.Root} {
 		w.dir(dir)
 	}
+	for i := range c.More {
+		w.dir(wire.ImageRoot(i + 1))
+	}
 	w.file("init", 0o755, l.probe)
 	w.file("bin/busybox", 0o755, busybox)
 	for _, name := range applets {
@@ -61,12 +64,17 @@ func (l *Lab) writeInitramfs(path string, c Case) (err error) {
 
 // job is what the guest program must know of a case.
 func (c Case) job() wire.Job {
+	var more []string
+	for _, img := range c.More {
+		more = append(more, string(img.FS))
+	}
 	return wire.Job{
 		Keys:         c.Keys,
 		Setup:        c.Setup,
 		Policy:       c.Policy,
 		EVM:          c.EVM,
 		FS:           string(c.Image.FS),
+		More:         more,
 		MountOptions: c.MountOptions,
 		Probes:       c.Probes,
 		Init:         c.Init,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,12 +22,20 @@ func (l *Lab) keep(dir, name string, c Case) (script string, err error) {
 	if kept, err = filepath.Abs(kept); err != nil {
 		return "", fmt.Errorf("finding directory: %w", err)
 	}
-	if c.Image.Path != "" {
-		image := filepath.Join(kept, "image")
-		if err := copySparse(c.Image.Path, image); err != nil {
+	c.More = slices.Clone(c.More)
+	images := []*Image{&c.Image}
+	for i := range c.More {
+		images = append(images, &c.More[i])
+	}
+	for i, img := range images {
+		if img.Path == "" {
+			continue
+		}
+		image := filepath.Join(kept, fmt.Sprint("image", i))
+		if err := copySparse(img.Path, image); err != nil {
 			return "", err
 		}
-		c.Image.Path = image
+		img.Path = image
 	}
 	m, err := l.assemble(kept, c)
 	if err != nil {

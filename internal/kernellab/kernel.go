@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,13 +126,11 @@ func newest(dir, series string) (k Kernel, err error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	tree, err := apt.run("apt-cache", "depends", "--recurse", "--no-pre-depends", "--no-recommends",
-		"--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances",
-		"linux-image-cloud-amd64")
+	all, err := apt.needed([]string{"linux-image-cloud-amd64"})
 	if err != nil {
 		return Kernel{}, err
 	}
-	packages := kernelPackages.FindAllString(tree, -1)
+	packages := slices.DeleteFunc(all, func(name string) bool { return !kernelPackages.MatchString(name) })
 	version := ""
 	for _, p := range packages {
 		if v, ok := strings.CutPrefix(p, "linux-image-"); ok {
@@ -139,7 +138,7 @@ func newest(dir, series string) (k Kernel, err error) {
 		}
 	}
 	if version == "" {
-		return Kernel{}, fmt.Errorf("no kernel among the dependencies of linux-image-cloud-amd64: %q", tree)
+		return Kernel{}, fmt.Errorf("no kernel among the dependencies of linux-image-cloud-amd64: %q", all)
 	}
 	k = Kernel{Series: series, Version: version, dir: filepath.Join(dir, version)}
 	err = cached(k.dir, func(dir string) error { return apt.unpack(dir, packages) })
@@ -154,15 +153,9 @@ func (a *archive) unpack(dir string, packages []string) error {
 	if _, err := a.run("apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return err
 	}
-	debs, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
-	if err != nil {
-		return fmt.Errorf("listing packages: %w", err)
-	}
 	root := filepath.Join(a.dir, "root")
-	for _, deb := range debs {
-		if _, err := command("", "dpkg", "-x", deb, root); err != nil {
-			return err
-		}
+	if err := a.extract(root); err != nil {
+		return err
 	}
 	for _, want := range []struct{ name, old, split string }{
 		{"vmlinuz", "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"},

@@ -15,7 +15,7 @@ import (
 // has the others built in: 6.1 has virtio as modules, later ones have not. The
 // algorithms are asked for by name when needed, but no modprobe is there.
 var wanted = []string{
-	"virtio_pci", "virtio_blk", "ext4", "xfs", "squashfs", "overlay", "fuse", "loop",
+	"virtio_pci", "virtio_blk", "ext4", "xfs", "squashfs", "erofs", "overlay", "fuse", "loop",
 	"crc32c_generic", "crc32c_intel", "crc32c_cryptoapi",
 	"sha512_generic", "sha3_generic", "sha3", "md4", "rmd160", "wp512", "streebog_generic",
 }

@@ -74,7 +74,10 @@ func prepare(job wire.Job) error {
 	if job.FS == "" {
 		return nil
 	}
-	return mountRoot(job)
+	if err := mountRoot(job); err != nil {
+		return err
+	}
+	return mountMore(job.More)
 }
 
 func addKeys(keys []wire.Key) error {
@@ -152,6 +155,20 @@ func mountRoot(job wire.Job) error {
 		err := unix.Mount(dir, wire.Root+dir, "", unix.MS_BIND|unix.MS_REC, "")
 		if err != nil && err != unix.ENOENT { // a small tree does without
 			return fmt.Errorf("binding %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// mountMore mounts the other filesystems.
+func mountMore(types []string) error {
+	for i, fs := range types {
+		disk := wire.MoreDisk(i + 1)
+		if err := waitFor(disk); err != nil {
+			return err
+		}
+		if err := unix.Mount(disk, wire.ImageRoot(i+1), fs, unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("mounting %s, %s: %w", disk, fs, err)
 		}
 	}
 	return nil

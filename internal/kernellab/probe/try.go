@@ -20,35 +20,35 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 	switch p.Op {
 	case wire.Read:
 		if p.User != 0 {
-			return asUser(p.User, func() wire.Verdict { return opened(p.Path, unix.O_RDONLY, nil) })
+			return asUser(p.User, func() wire.Verdict { return opened(p, unix.O_RDONLY, nil) })
 		}
-		return opened(p.Path, unix.O_RDONLY, nil)
+		return opened(p, unix.O_RDONLY, nil)
 	case wire.Direct:
-		return opened(p.Path, unix.O_RDONLY|unix.O_DIRECT, nil)
+		return opened(p, unix.O_RDONLY|unix.O_DIRECT, nil)
 	case wire.Write:
-		return opened(p.Path, unix.O_WRONLY, nil)
+		return opened(p, unix.O_WRONLY, nil)
 	case wire.Append:
-		return opened(p.Path, unix.O_WRONLY|unix.O_APPEND, nil)
+		return opened(p, unix.O_WRONLY|unix.O_APPEND, nil)
 	case wire.Update:
-		return opened(p.Path, unix.O_RDWR, nil)
+		return opened(p, unix.O_RDWR, nil)
 	case wire.Extend:
-		return opened(p.Path, unix.O_RDWR|unix.O_APPEND, nil)
+		return opened(p, unix.O_RDWR|unix.O_APPEND, nil)
 	case wire.Create:
-		return opened(p.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, func(fd int) wire.Verdict {
+		return opened(p, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, func(fd int) wire.Verdict {
 			_, err := unix.Write(fd, []byte(p.Script))
 			return outcome("write", err)
 		})
 	case wire.MapExec:
-		return opened(p.Path, unix.O_RDONLY, mapExec)
+		return opened(p, unix.O_RDONLY, mapExec)
 	case wire.Exec:
 		if p.User != 0 {
-			return asUser(p.User, func() wire.Verdict { return execute(p.Path) })
+			return asUser(p.User, func() wire.Verdict { return execute(p) })
 		}
-		return execute(p.Path)
+		return execute(p)
 	case wire.Module:
-		return opened(p.Path, unix.O_RDONLY, loadModule)
+		return opened(p, unix.O_RDONLY, loadModule)
 	case wire.Kexec:
-		return opened(p.Path, unix.O_RDONLY, loadKernel)
+		return opened(p, unix.O_RDONLY, loadKernel)
 	case wire.Rule:
 		return offerRule(p.Script)
 	case wire.Remount:
@@ -59,7 +59,7 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 		return script(exec.Command(busybox, "sh", "-c", p.Script))
 	case wire.Tree:
 		cmd := exec.Command("/bin/sh", "-c", p.Script)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: wire.Root}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: wire.ImageRoot(p.Image)}
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
 		cmd.Dir = "/"
 		return script(cmd)
@@ -67,10 +67,10 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 	return wire.Verdict{Errno: "EINVAL", Step: fmt.Sprintf("unknown operation %q", p.Op)}
 }
 
-// opened opens a path inside the root filesystem, absolute links included, and
-// does then with the descriptor.
-func opened(path string, flags uint64, then func(fd int) wire.Verdict) wire.Verdict {
-	root, err := unix.Open(wire.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// opened opens a path inside its filesystem, absolute links included, and does then
+// with the descriptor.
+func opened(p wire.Probe, flags uint64, then func(fd int) wire.Verdict) wire.Verdict {
+	root, err := unix.Open(wire.ImageRoot(p.Image), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return outcome("open root", err)
 	}
@@ -82,7 +82,7 @@ func opened(path string, flags uint64, then func(fd int) wire.Verdict) wire.Verd
 	if flags&unix.O_CREAT != 0 {
 		how.Mode = 0o644
 	}
-	fd, err := unix.Openat2(root, path, &how)
+	fd, err := unix.Openat2(root, p.Path, &how)
 	if err != nil {
 		return outcome("open", err)
 	}
@@ -175,12 +175,12 @@ func mapExec(fd int) wire.Verdict {
 
 // execute starts a program traced: the kernel stops it after execve, when all
 // appraisal is over and no instruction of it has run, and there it is killed.
-func execute(path string) wire.Verdict {
+func execute(p wire.Probe) wire.Verdict {
 	runtime.LockOSThread() // ptrace knows the thread, not the process
 	defer runtime.UnlockOSThread()
-	pid, err := syscall.ForkExec(path, []string{path}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(p.Path, []string{p.Path}, &syscall.ProcAttr{
 		Dir: "/",
-		Sys: &syscall.SysProcAttr{Chroot: wire.Root, Ptrace: true},
+		Sys: &syscall.SysProcAttr{Chroot: wire.ImageRoot(p.Image), Ptrace: true},
 	})
 	if err != nil {
 		return outcome("exec", err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // ShellOption on the kernel command line asks for an interactive shell on the
@@ -22,6 +23,17 @@ const (
 	ReportDisk  = "/dev/vdb"
 	JournalDisk = "/dev/vdc"
 )
+
+// MoreDisk is the device of the nth filesystem of Job.More, of which the first is 1.
+func MoreDisk(n int) string { return "/dev/vd" + string(rune('c'+n)) }
+
+// ImageRoot is where a filesystem is mounted: 0 is the root filesystem.
+func ImageRoot(n int) string {
+	if n == 0 {
+		return Root
+	}
+	return Root + strconv.Itoa(n)
+}
 
 // An Op is what a probe does with its file.
 type Op string
@@ -57,6 +69,9 @@ type Probe struct {
 	// number and no capability but those to open what belongs to others and to
 	// watch what is executed. Only for Read and Exec.
 	User uint32
+	// Image is where the path is, or the tree: 0 is the root filesystem, n the
+	// nth of Job.More. For Tree and what takes a path.
+	Image int
 	// Offer is what AddKey adds.
 	Offer *Offer
 }
@@ -122,6 +137,7 @@ type Job struct {
 	Policy       []string // rules, one write each
 	EVM          []string // values for securityfs evm, one write each
 	FS           string   // type of the root filesystem; "" is no root
+	More         []string // types of other filesystems, which are only read
 	MountOptions string
 	Probes       []Probe
 	Init         string // program in the root filesystem to hand over to at the end
