@@ -16,6 +16,7 @@ import (
 
 	"imaseal/internal/extfs"
 	"imaseal/internal/partition"
+	"imaseal/internal/stream"
 	"imaseal/internal/tree"
 	"imaseal/internal/treetest"
 )
@@ -189,6 +190,11 @@ func TestRefuses(t *testing.T) {
 	f.Close()
 	if err := label(t, x, Output{Path: x}, []byte("x")); err != ErrSameFile {
 		t.Errorf("itself: %v", err)
+	}
+	for _, name := range []string{fifo, "/dev/null"} {
+		if err := label(t, x, Output{Path: name}, []byte("x")); !errors.Is(err, stream.ErrPipe) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if err := label(t, x, Output{Path: fifo + "/x"}, []byte("x")); err == nil {
 		t.Error("an output nowhere")

@@ -55,6 +55,9 @@ func (im *Image) NewSink(ctx context.Context, o Output) (*Sink, error) {
 	if s.program, err = findDebugfs(ctx); err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(s.path()); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, &stream.OutputError{Path: s.path(), Err: stream.ErrPipe} // to open it would be to wait for who reads it
+	}
 	if s.out, err = stream.Create(ctx, s.path()); err != nil {
 		return nil, err
 	}
