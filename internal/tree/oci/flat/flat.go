@@ -68,10 +68,17 @@ type place struct {
 	number uint32
 }
 
+// A gone says what is not there any more.
+type gone struct {
+	self  uint16 // the last layer that says that the node is gone, as it was below
+	below uint16 // the last layer that says that of all in it
+}
+
 // A Tree is what there is when all layers are unpacked.
 type Tree struct {
 	seed   maphash.Seed
 	table  table
+	gone   map[uint32]gone   // what layers say of a node besides having it
 	linked map[uint32]place  // the entries that have the content of hard links
 	text   map[uint32]string // targets of symbolic links, and paths of hard links
 	kept   int               // bytes of text
@@ -99,8 +106,8 @@ func (l layer) has(number uint32) bool {
 
 // New returns a tree with nothing in it. The caller closes it.
 func New() *Tree {
-	t := &Tree{seed: maphash.MakeSeed(), linked: make(map[uint32]place), text: make(map[uint32]string), rename: make(map[place]string)}
-	t.table.add(node{kind: Directory}) // the root
+	t := &Tree{seed: maphash.MakeSeed(), gone: make(map[uint32]gone), linked: make(map[uint32]place), text: make(map[uint32]string), rename: make(map[place]string)}
+	t.table.add(node{entry: uint32(Directory)}) // the root
 	return t
 }
 
@@ -119,6 +126,9 @@ func (t *Tree) Next() error {
 // Add adds an entry of the layer, by its number there. Link is what a link leads to,
 // as it stands in the archive. The error is a *LimitError, or that there is no memory.
 func (t *Tree) Add(number int, kind Kind, name, link string) error {
+	if number > maxNumber {
+		return &LimitError{"entries"}
+	}
 	rel := path.Clean("/" + name)[1:]
 	dir, base := path.Split(rel)
 	if rel == "" || strings.HasPrefix(rel, meta) && base != opaque {
@@ -131,10 +141,10 @@ func (t *Tree) Add(number int, kind Kind, name, link string) error {
 	now := uint16(len(t.layers))
 	switch {
 	case base == opaque:
-		t.table.at(parent).closed = now
+		t.lose(parent, gone{below: now})
 		return nil
 	case strings.HasPrefix(base, prefix):
-		t.table.at(t.child(parent, base[len(prefix):], true)).cleared = now
+		t.lose(t.child(parent, base[len(prefix):], true), gone{self: now})
 		return t.table.err
 	}
 	id := t.child(parent, base, true)
@@ -146,10 +156,10 @@ func (t *Tree) Add(number int, kind Kind, name, link string) error {
 		content = t.content(to)
 	}
 	n := t.table.at(id)
-	n.kind, n.set, n.own = kind, now, uint32(number)
-	if kind != Directory {
-		n.closed = now
+	if kind == Directory {
+		t.lose(id, gone{below: t.below(id)}) // as it was
 	}
+	n.put(now, uint32(number), kind)
 	switch {
 	case kind == Symlink && len(link) < maxPath:
 		return t.keep(id, link)
@@ -162,9 +172,9 @@ func (t *Tree) Add(number int, kind Kind, name, link string) error {
 
 // content returns the entry that has the content of a node.
 func (t *Tree) content(id uint32) place {
-	switch n := t.table.at(id); n.kind {
+	switch n := t.table.at(id); n.kind() {
 	case File:
-		return place{n.set, n.own}
+		return place{n.set, n.own()}
 	case HardLink:
 		return t.linked[id]
 	}
@@ -186,10 +196,10 @@ func (t *Tree) child(parent uint32, name string, make bool) uint32 {
 	h.SetSeed(t.seed)
 	h.Write([]byte{byte(parent), byte(parent >> 8), byte(parent >> 16), byte(parent >> 24)})
 	h.WriteString(name)
-	key := h.Sum64()
+	key := h.Sum64() >> 16
 	id := t.table.find(key)
 	if id == root && make {
-		id = t.table.add(node{key: key, parent: parent})
+		id = t.table.add(node{high: uint32(key >> 16), low: uint16(key), parent: parent})
 	}
 	return id
 }
@@ -212,7 +222,7 @@ func (t *Tree) walk(rest string, make bool) (uint32, bool) {
 		if id == root {
 			return root, false
 		}
-		if t.table.at(id).kind != Symlink || !t.has(id) || rest == "" && !make {
+		if t.table.at(id).kind() != Symlink || !t.has(id) || rest == "" && !make {
 			at = id
 			continue
 		}
@@ -230,20 +240,36 @@ func (t *Tree) walk(rest string, make bool) (uint32, bool) {
 	return at, true
 }
 
+// lose notes what a layer says of a node, where that is more than what is known.
+func (t *Tree) lose(id uint32, g gone) {
+	is := t.gone[id]
+	if sum := (gone{max(is.self, g.self), max(is.below, g.below)}); sum != is {
+		t.gone[id] = sum
+	}
+}
+
+// below returns the last layer of which nothing below is left in a node: in what is no
+// directory there is nothing.
+func (t *Tree) below(id uint32) uint16 {
+	below := t.gone[id].below
+	if n := t.table.at(id); n.set > 0 && n.kind() != Directory {
+		below = max(below, n.set)
+	}
+	return below
+}
+
 // has reports whether a node is there, as of now.
 func (t *Tree) has(id uint32) bool {
 	n := t.table.at(id)
-	if n.set == 0 || n.set < n.cleared {
+	if n.set == 0 || n.set < t.gone[id].self {
 		return false
 	}
-	for at := n.parent; at != root; {
-		above := t.table.at(at)
-		if n.set < above.cleared || n.set < above.closed {
+	for at := n.parent; at != root; at = t.table.at(at).parent {
+		if n.set < t.gone[at].self || n.set < t.below(at) {
 			return false
 		}
-		at = above.parent
 	}
-	return n.set >= t.table.at(root).closed
+	return n.set >= t.gone[root].below
 }
 
 // Done is called when all layers are added, before At.
@@ -251,13 +277,13 @@ func (t *Tree) Done() {
 	for id := range t.table.count {
 		if content := t.content(id); content.layer > 0 && t.has(id) {
 			n := t.table.at(id)
-			t.layers[n.set-1].put(n.own, true)
+			t.layers[n.set-1].put(n.own(), true)
 		}
 	}
 	// Content whose own name is gone is there by the name of a link.
 	for id := range t.table.count {
 		n := t.table.at(id)
-		if n.kind != HardLink {
+		if n.kind() != HardLink {
 			continue
 		}
 		content := t.linked[id]
@@ -265,10 +291,10 @@ func (t *Tree) Done() {
 			continue
 		}
 		t.layers[content.layer-1].put(content.number, true)
-		t.layers[n.set-1].put(n.own, false)
+		t.layers[n.set-1].put(n.own(), false)
 		t.rename[content] = t.text[id]
 	}
-	t.linked, t.text = nil, nil
+	t.gone, t.linked, t.text = nil, nil, nil
 	t.table.close()
 }
 

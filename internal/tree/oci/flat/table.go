@@ -7,16 +7,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A node is a path. Layers count from 1, so that 0 is none.
+// A node is a path: 16 bytes, for there may be millions. Layers count from 1, so that
+// 0 is none.
 type node struct {
-	key     uint64 // the hash by which it is found
-	parent  uint32
-	own     uint32 // the number of the entry that it is
-	set     uint16 // the layer of that
-	cleared uint16 // the last layer that says that it is gone, as it was below
-	closed  uint16 // the last layer that says that of all in it
-	kind    Kind
+	high   uint32 // 48 bits of the hash by which it is found
+	low    uint16
+	set    uint16 // the layer of the entry that it is
+	parent uint32
+	entry  uint32 // the number of that entry, and the kind
 }
+
+// kindBits are those of a node's entry that hold the kind.
+const kindBits = 3
+
+// maxNumber is the largest number of an entry that a node holds.
+const maxNumber = 1<<(32-kindBits) - 1
+
+func (n *node) kind() Kind  { return Kind(n.entry & (1<<kindBits - 1)) }
+func (n *node) own() uint32 { return n.entry >> kindBits }
+
+func (n *node) put(layer uint16, number uint32, kind Kind) {
+	n.set, n.entry = layer, number<<kindBits|uint32(kind)
+}
+
+func (n *node) has(key uint64) bool { return n.high == uint32(key>>16) && n.low == uint16(key) }
+
+// key returns the bits of the hash by which a place is found.
+func (n *node) key() uint64 { return uint64(n.high)<<16 | uint64(n.low) }
 
 // root is the number of the root directory's node.
 const root = 0
@@ -54,12 +71,12 @@ func (t *table) places() []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(t.slots))), len(t.slots)/4)
 }
 
-// find returns the number of the node with a key, root if there is none.
+// find returns the number of the node with a key of 48 bits, root if there is none.
 func (t *table) find(key uint64) uint32 {
 	places := t.places()
 	for i := key; len(places) > 0; i++ {
 		id := places[i%uint64(len(places))]
-		if id == root || t.at(id).key == key {
+		if id == root || t.at(id).has(key) {
 			return id
 		}
 	}
@@ -93,7 +110,7 @@ func (t *table) place(id uint32) {
 		return
 	}
 	places := t.places()
-	for i := t.at(id).key; ; i++ {
+	for i := t.at(id).key(); ; i++ {
 		if p := &places[i%uint64(len(places))]; *p == root {
 			*p = id
 			return
