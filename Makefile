@@ -33,7 +33,7 @@ NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 # formats run under emulation: one with 32 bits, one of big endian order.
 ARCHES = amd64 arm64 arm 386 riscv64 s390x ppc64le mips
 EMULATED = s390x arm
-FORMATS = ./hash ./internal/rpmfile ./internal/tarfile/... ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
+FORMATS = ./hash ./internal/rpmfile ./internal/tarfile/... ./internal/tree/oci/document ./internal/tree/oci/flat ./internal/imaevm ./internal/policy/... ./internal/appraise ./internal/undo
 NEED_EMULATED = qemu-s390x-static=qemu-user-static qemu-arm-static=qemu-user-static
 
 .PHONY: all build install uninstall demo test check lint cross test-unit fuzz test-root test-kernel differential certificates rsa-lanes bench clean help

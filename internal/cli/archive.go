@@ -2,6 +2,8 @@ package cli
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -72,4 +74,11 @@ func spelling(what string) string {
 		return "; ext4:FILE@pNUMBER names a partition"
 	}
 	return ""
+}
+
+// isImageLayout reports whether a directory is one of a container image: see
+// image-layout.md of the OCI image specification.
+func isImageLayout(dir string) bool {
+	info, err := os.Lstat(filepath.Join(dir, "oci-layout"))
+	return err == nil && info.Mode().IsRegular()
 }

@@ -323,6 +323,9 @@ func (s *session) checkRoot(root *walk.Root) error {
 	if what := archive(root.Path(), f); !root.IsDir() && what != "" {
 		s.program.warn(reason.Archive, "%s is %s: its label is that of the file itself, not of what is in it%s", report.Quote(root.Path()), what, spelling(what))
 	}
+	if root.IsDir() && isImageLayout(root.Path()) {
+		s.program.warn(reason.Archive, "%s is an image layout: these labels are those of its blobs, not of what is in the image, which oci:DIR names", report.Quote(root.Path()))
+	}
 	if _, err := attr.Get(f, s.kept(imaevm.AttrIMA)); errors.Is(err, unix.EOPNOTSUPP) && !s.options.bare && !s.plan.Exports() {
 		return errNoXattr
 	}

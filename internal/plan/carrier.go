@@ -90,7 +90,7 @@ func (a Archiving) refuse() error {
 		given bool
 	}{{"--output", a.Output != ""}, {"--in-place", a.InPlace}, {"--compress", a.Compression != ""}, {"--tmpdir", a.TempDir != ""}} {
 		if o.given {
-			return &ConflictError{o.name + " is about archives, and no PATH names one", "tar:FILE is the archive in FILE, tar:- that on standard input, ext4:FILE a file system in an image"}
+			return &ConflictError{o.name + " is about archives, and no PATH names one", "tar:FILE is the archive in FILE, tar:- that on standard input, oci:DIR a container image, ext4:FILE a file system in an image"}
 		}
 	}
 	return nil
