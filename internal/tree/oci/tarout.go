@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"imaseal/internal/compress"
@@ -26,23 +25,9 @@ type tarOut struct {
 	inPlace bool
 	idle    bool // nothing is written, for nothing has changed
 
-	gate *gate
+	gate *stream.Gate
 	zip  io.WriteCloser // nil before the first byte
 	buf  *bufio.Writer
-}
-
-// A gate lets nothing through any more once it is shut: not the end of what was
-// compressed, either.
-type gate struct {
-	io.Writer
-	shut atomic.Bool
-}
-
-func (g *gate) Write(b []byte) (int, error) {
-	if g.shut.Load() {
-		return 0, os.ErrClosed
-	}
-	return g.Writer.Write(b)
 }
 
 func newArchive(ctx context.Context, im *Image, o Output) (*tarOut, error) {
@@ -109,7 +94,7 @@ func (t *tarOut) write(_ context.Context, r *renewal) error {
 		h = old.header
 	}
 	var err error
-	t.gate = &gate{Writer: t.out}
+	t.gate = &stream.Gate{Writer: t.out}
 	if t.zip, err = compress.NewWriter(t.gate, h); err != nil {
 		return err
 	}
@@ -281,7 +266,7 @@ func (t *tarOut) commit() error {
 
 func (t *tarOut) abort() {
 	if t.zip != nil {
-		t.gate.shut.Store(true)
+		t.gate.Shut()
 		t.zip.Close() // ends its goroutines, and fails
 		t.zip = nil
 	}

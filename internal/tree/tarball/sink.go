@@ -68,22 +68,8 @@ type Sink struct {
 	pos    int64           // how far the old one is the new one, in bytes that are not compressed
 	zip    io.WriteCloser  // compresses; nil before the first byte is written
 	buf    *bufio.Writer   // in front of it
-	gate   *gate           // behind it
+	gate   *stream.Gate    // behind it
 	done   bool            // all is written
-}
-
-// A gate lets nothing through any more once it is shut: not the end of what was
-// compressed, either.
-type gate struct {
-	io.Writer
-	shut atomic.Bool
-}
-
-func (g *gate) Write(b []byte) (int, error) {
-	if g.shut.Load() {
-		return 0, os.ErrClosed
-	}
-	return g.Writer.Write(b)
 }
 
 // NewSink opens an output of the archive, whose Walk then writes to it as long as
@@ -158,7 +144,7 @@ func (s *Sink) begin(old compress.Header) error {
 
 // start begins to write: first, what the old archive has up to here.
 func (s *Sink) start() error {
-	s.gate = &gate{Writer: s.out}
+	s.gate = &stream.Gate{Writer: s.out}
 	var err error
 	if s.zip, err = compress.NewWriter(s.gate, s.header); err != nil {
 		return err
@@ -278,7 +264,7 @@ func (s *Sink) Commit(context.Context) error {
 // a pipe has no end.
 func (s *Sink) Abort() error {
 	if s.zip != nil {
-		s.gate.shut.Store(true)
+		s.gate.Shut()
 		s.zip.Close() // ends its goroutines, and fails
 		s.zip = nil
 	}
