@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/tree"
 	"imaseal/internal/tree/tarball"
 	"imaseal/internal/treetest"
 )
@@ -417,4 +418,28 @@ func FuzzDocuments(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNothingSaid does not speak of labels where none was made.
+func TestNothingSaid(t *testing.T) {
+	dir, layer := simple(t)
+	if err := os.Remove(filepath.Join(dir, layer)); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(t.Context(), Ref{Path: dir}, nil, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	s, err := im.NewSink(t.Context(), newOutput(t, Layout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Abort()
+	if err := im.Walk(t.Context(), func(tree.Found) error { return nil }); !errors.Is(err, ErrMissing) {
+		t.Error(err)
+	}
+	if notes := im.Notes(); len(notes) > 0 {
+		t.Errorf("%+v", notes)
+	}
 }

@@ -201,7 +201,10 @@ func (im *Image) Holds(ctx context.Context, names []string) bool {
 func (im *Image) Notes() reason.List {
 	var notes reason.List
 	if s := im.sink; s != nil && !s.done {
-		return append(notes, reason.New(reason.NothingWritten, "the run was broken off, and no image written: none of these labels is anywhere"))
+		if s.labelled.Load() {
+			notes = append(notes, reason.New(reason.NothingWritten, "the run was broken off, and no image written: none of these labels is anywhere"))
+		}
+		return notes
 	} else if s != nil {
 		notes = append(notes, s.notes()...)
 	}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -65,6 +66,8 @@ type Sink struct {
 	tag  string // that the new image gets; empty for its old one
 	done bool
 	r    *renewal
+
+	labelled atomic.Bool // something was applied
 }
 
 // NewSink opens an output of the image, whose Walk then writes to it as long as ctx
@@ -116,6 +119,7 @@ func (g *graph) checkTag(kind Kind) error {
 
 // Apply implements tree.Sink, for files of the image that are visited.
 func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
+	s.labelled.Store(true)
 	return new(tarball.Sink).Apply(file, changes)
 }
 
