@@ -114,8 +114,17 @@ var suite = []struct {
 }
 
 // Conform runs the suite.
-func Conform(t *testing.T, c Carrier) {
-	for _, test := range suite {
+func Conform(t *testing.T, c Carrier) { c.run(t, len(suite)) }
+
+// aboutFiles is how many tests of the suite are about files alone.
+const aboutFiles = 5
+
+// FindsAndReads runs what of the suite is not about attributes: for a carrier that
+// holds labels of one kind alone.
+func FindsAndReads(t *testing.T, c Carrier) { c.run(t, aboutFiles) }
+
+func (c Carrier) run(t *testing.T, n int) {
+	for _, test := range suite[:n] {
 		t.Run(test.name, func(t *testing.T) {
 			treetest.Leaks(t)
 			test.run(t, c)

@@ -107,9 +107,9 @@ func (w *walker) feed(n named) bool {
 	in, err := w.p.open(n)
 	switch {
 	case errors.Is(err, rpmfile.ErrSource) && !n.isNamed:
-		return w.send(task{found: tree.Found{Path: n.path, Skip: reason.SourcePackage}})
+		return w.send(task{found: tree.Found{Path: n.path, Rel: n.rel, Skip: reason.SourcePackage}})
 	case err != nil:
-		return w.send(task{found: tree.Found{Path: n.path, Err: pathless(err)}})
+		return w.send(task{found: tree.Found{Path: n.path, Rel: n.rel, Err: pathless(err)}})
 	}
 	in.left.Store(1)
 	defer in.done(w)
@@ -167,7 +167,7 @@ func pathless(err error) error {
 // found says what becomes of a file, but for its content, and Leave.
 func (w *walker) found(in *pkg, i int) (tree.Found, bool) {
 	f := &in.head.Files[i]
-	found := tree.Found{Path: in.path + ":" + rel(f)}
+	found := tree.Found{Path: in.path + ":" + rel(f), Rel: rel(f)}
 	skip, wants := w.p.cfg.skip(f, rel(f))
 	found.Skip = skip
 	if wants && skip == "" && f.Digest.IsZero() {
@@ -257,7 +257,7 @@ func (w *walker) unpack(in *pkg) error {
 		return err
 	}
 	if err != nil && w.ctx.Err() == nil {
-		w.see(tree.Found{Path: in.path, Err: err})
+		w.see(tree.Found{Path: in.path, Rel: in.rel, Err: err})
 	}
 	return nil
 }
