@@ -64,6 +64,7 @@ var importTable = map[string]row{
 		own: "hash sign internal/imaevm internal/labelfile internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/sigfile internal/target internal/tree",
 	},
+	"internal/answer": {own: "hash sign internal/imaevm internal/label internal/labelfile internal/plan"},
 	"internal/apply": {
 		own: "hash sign internal/imaevm internal/label internal/labelfile internal/plan internal/policy/inspect internal/reason internal/report" +
 			" internal/run internal/target internal/tree",
@@ -84,7 +85,7 @@ var importTable = map[string]row{
 	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/advice": {
-		own: "walk internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
+		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
 			" internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",

@@ -81,7 +81,7 @@ func wrappers(t *testing.T, tpm *keytest.TPM) string {
 			t.Fatal(err)
 		}
 	}
-	write("imaseal", `case $1 in sign|verify) set -- "$@" --namespace user --owner any ;; esac
+	write("imaseal", `case $1 in sign|verify) set -- "$@" --namespace user --owner any ;; apply) set -- "$@" --namespace user ;; esac
 exec `+dir+`/real/imaseal "$@"
 `)
 	flush := treetest.Tool(t, "tpm2_flushcontext")

@@ -3,6 +3,7 @@ package advice
 import (
 	"errors"
 
+	"imaseal/internal/answer"
 	"imaseal/internal/apply"
 	"imaseal/internal/labelfile"
 	"imaseal/internal/reason"
@@ -24,10 +25,18 @@ func ofLabels(err error) (reason.Code, string) {
 		return "wrong-label", "somebody changed the file of labels: make it anew"
 	case is[*apply.SignatureError](err):
 		return "unverified-signature", "--key names the certificates of who made the labels; imaseal keys id FILE tells which ids they have"
+	case is[*answer.DeniedError](err):
+		return "not-allowed", "--allow names what is signed: leave such files out when requests are made, or ask the owner of the key"
+	case errors.Is(err, answer.ErrKind):
+		return "hmac-request", "imaseal hash --evm hmac --evm-key FILE PATH makes HMACs, where that key is"
+	case errors.Is(err, answer.ErrOtherAnswers):
+		return "other-answers", "remove it, or name another --output"
+	case is[*answer.AllowError](err):
+		return "bad-allow", "a line is algorithm, class, evm, path or files, and what of it is allowed"
 	case is[*labelfile.PartError](err):
 		return "not-whole", "join all parts (cat), each once; --partial takes what is there"
 	case isKind && kind.Is == labelfile.Requests:
-		return "requests", ""
+		return "requests", "imaseal answer --key KEY REQUESTS makes labels of them"
 	case isKind:
 		return "labels", "imaseal apply LABELS PATH writes labels, which need no answer"
 	case errors.Is(err, labelfile.ErrForeign):

@@ -149,7 +149,7 @@ all.`,
 		OnUsageError:              func(_ *urfave.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*urfave.Command{
 			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.showCommand(),
-			p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

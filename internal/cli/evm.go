@@ -36,11 +36,10 @@ type evmOptions struct {
 	key   evmKeyOption
 }
 
-func (o *evmOptions) flags() []urfave.Flag {
-	return []urfave.Flag{
-		&urfave.StringFlag{Name: "evm", Destination: &o.kinds, Category: evmCategory, DefaultText: "none", Usage: "write security.evm too, of this `KIND`: portable, signature (bound to the inode), hmac, or a kind for signed files and hmac for the rest: portable,hmac or signature,hmac"},
-		o.key.flag(),
-	}
+func (o *evmOptions) flags() []urfave.Flag { return []urfave.Flag{o.kindFlag(), o.key.flag()} }
+
+func (o *evmOptions) kindFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "evm", Destination: &o.kinds, Category: evmCategory, DefaultText: "none", Usage: "write security.evm too, of this `KIND`: portable, signature (bound to the inode), hmac, or a kind for signed files and hmac for the rest: portable,hmac or signature,hmac"}
 }
 
 // An evmRequest says which kinds of EVM labels are asked for. Zero is none.

@@ -16,7 +16,6 @@ import (
 	"imaseal/internal/run"
 	"imaseal/internal/target"
 	"imaseal/internal/tree"
-	"imaseal/keys"
 	"imaseal/sign"
 )
 
@@ -36,14 +35,20 @@ type labelOptions struct {
 	writing writingOptions
 	export  exportOptions
 	output  outputOptions
+	// elsewhere asks for signatures of a key that is not here; nil for others.
+	elsewhere *elsewhereRequest
 }
 
 // classFlags are for commands that sign some files and hash others.
 func (o *labelOptions) classFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "write each signature to PATH.sig too, as evmctl does"},
-		&urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip; - is standard input"},
+		o.rulesFlag(),
 	}
+}
+
+func (o *labelOptions) rulesFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "rules", Destination: &o.rules, Category: labels, Usage: "`FILE` of rules that say which files to sign, to hash and to skip; - is standard input"}
 }
 
 // trustFlag is for commands that may find signatures of other keys.
@@ -72,7 +77,9 @@ type labelRequest struct {
 	output  outputOptions
 	classes classes
 	key     *keyRequest // nil for none
-	trust   []string    // files and directories of certificates
+	// elsewhere asks for the signatures of a key that is not here.
+	elsewhere *elsewhereRequest
+	trust     []string // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
 	inFlight     int   // files at once that keep the key busy
@@ -84,6 +91,9 @@ type labelRequest struct {
 	target       target.Options
 	policy       *policyRequest // nil: the selection decides which files are labelled
 }
+
+// signs reports whether there is a key, here or elsewhere.
+func (r *labelRequest) signs() bool { return r.key != nil || r.elsewhere != nil }
 
 // classes say where the rules come from that give files their class.
 type classes struct {
@@ -97,7 +107,7 @@ type policyRequest struct{ name, targetFS string }
 // plan checks what all these commands take. The command's name is for reports;
 // algo is zero if the policy chooses; rules are those without --rules.
 func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algorithm, rules plan.Rules) (labelRequest, error) {
-	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile}
+	r := labelRequest{output: o.output, classes: classes{o.rules, rules}, trust: o.trust, allowWriters: o.writers, sigFile: o.sigFile, elsewhere: o.elsewhere}
 	w, err := o.writing.plan()
 	if err := firstError(err, o.export.plan(&w), o.output.check(), o.readStdinOnce(files)); err != nil {
 		return r, err
@@ -146,7 +156,7 @@ func (o *labelOptions) checkArchive(r labelRequest) error {
 
 // checkKinds refuses kinds of EVM labels that nothing can be made for.
 func (r *labelRequest) checkKinds() error {
-	if r.key == nil && r.evm.signature != 0 {
+	if !r.signs() && r.evm.signature != 0 {
 		return conflict("--evm "+r.evm.word+" needs a private key", "--key FILE; imaseal keys generate --out PREFIX makes one")
 	}
 	if r.classes.file != "" {
@@ -190,7 +200,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	if err := firstError(err, refuseHashes(r.Selection, rules.Uses(plan.Hash))); err != nil {
 		return err
 	}
-	if r.key == nil && rules.Uses(plan.Sign) {
+	if !r.signs() && rules.Uses(plan.Sign) {
 		return errNoKey
 	}
 	t, err := p.openTarget(r.target, r.policy != nil)
@@ -205,6 +215,9 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	}
 	if err := p.chooseAlgorithm(ctx, &r, l, t); err != nil {
 		return err
+	}
+	if r.elsewhere != nil {
+		l.Key = r.elsewhere.key()
 	}
 	signature := 0 // bytes of a label
 	if r.key != nil {
@@ -225,41 +238,6 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		}
 	}
 	return p.runLabeller(ctx, r, l, labelSizes(r.Algo, signature, kinds))
-}
-
-// useKey makes signatures those of a key, if that goes together with what is asked for.
-func (p Program) useKey(l *label.Labeller, r *labelRequest, s *signer, t *target.Target) error {
-	scheme := s.key.Scheme()
-	if err := scheme.Check(r.Algo); err != nil {
-		return conflict(err.Error(), "")
-	}
-	version, err := r.key.versionFor(scheme)
-	if err != nil {
-		return err
-	}
-	if scheme == sign.MLDSA && !t.IsSigV3() {
-		p.warn(reason.Key, "%s signatures are verified by Linux 7.2 and later, and the target's kernel is %s", scheme, t.Kernel)
-	}
-	if !r.output.inOrder {
-		r.inFlight = s.parallel()
-	}
-	r.signatures = s.statistic()
-	l.Key = &label.Key{Signer: sign.NewCache(s), Own: s.key, Version: version}
-	return nil
-}
-
-// readRate is how many bytes a worker reads and hashes in a second, or so.
-const readRate = 500 << 20
-
-// signingCost is how many bytes so many workers could read in the time that the
-// key takes for the signatures of a file.
-func signingCost(key *keys.Key, jobs int, kinds map[plan.Class]imaevm.Type) int64 {
-	signatures := 1
-	if t := kinds[plan.Sign]; t != 0 && t != imaevm.TypeHMAC {
-		signatures++
-	}
-	each := key.SignatureTime().Seconds() / float64(key.Parallel())
-	return int64(each * float64(signatures*jobs) * readRate)
 }
 
 // chooseAlgorithm opens the policy, if there is one, and takes the algorithm that was
@@ -304,7 +282,7 @@ func (p Program) openTrust(r labelRequest, t *target.Target) (sign.Verifiers, er
 	if len(r.trust) > 0 {
 		return p.openVerifiers(r.trust)
 	}
-	if r.policy != nil && r.key == nil {
+	if r.policy != nil && !r.signs() {
 		return t.Keys().IMA, nil
 	}
 	return nil, nil
@@ -317,7 +295,7 @@ func choosePolicy(r labelRequest, t *target.Target) (*label.Policy, error) {
 		return nil, err
 	}
 	chosen := &label.Policy{Policy: pol.Policy, Kernel: t.Kernel, Place: placeOf(r.policy.targetFS, r.target)}
-	if r.key == nil && len(r.trust) == 0 {
+	if !r.signs() && len(r.trust) == 0 {
 		narrowed := len(r.Include) > 0 || len(r.Exclude) > 0 || r.FilesFrom != "" || r.classes.file != ""
 		err = chosen.CheckKey(narrowed)
 	}
@@ -366,6 +344,10 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 		o.countFiles = !o.packages.payloads
 		r.Algo = 0 // each has its own
 	}
+	var job run.Job = l
+	if r.elsewhere != nil {
+		o.record, job = r.elsewhere.record(l), label.Requester{Labeller: l}
+	}
 	s, err := p.prepare(ctx, r.Plan, o)
 	if err != nil {
 		return err
@@ -376,7 +358,7 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 			return err
 		}
 	}
-	return s.do(ctx, l)
+	return s.do(ctx, job)
 }
 
 // openRules reads rules from a file, or from standard input.

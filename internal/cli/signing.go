@@ -77,10 +77,10 @@ type keyRequest struct {
 func (o *keyOptions) plan() (*keyRequest, error) {
 	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase, signatures: o.signatures}
 	if o.version != nil {
-		if *o.version != 2 && *o.version != 3 {
-			return nil, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", *o.version), "2 is for every kernel, 3 for Linux 7.2 and later")
+		var err error
+		if r.version, err = parseVersion(*o.version); err != nil {
+			return nil, err
 		}
-		r.version = uint8(*o.version)
 	}
 	if err := firstError(o.device(&r.options), checkKey(o.key, o.tpm), checkStore(o.signatures)); err != nil {
 		return nil, err
@@ -101,6 +101,13 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 			given{"sig-version", o.version != nil}, given{"signatures", o.signatures != ""})
 	}
 	return r, nil
+}
+
+func parseVersion(version int) (uint8, error) {
+	if version != 2 && version != 3 {
+		return 0, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", version), "2 is for every kernel, 3 for Linux 7.2 and later")
+	}
+	return uint8(version), nil
 }
 
 // device says how a key is used that is not in a file.

@@ -24,13 +24,24 @@ func (l *Labeller) Record(f tree.File, res report.Result) (labelfile.Record, err
 		}
 	}
 	if l.EVM == nil || l.EVM.Kinds[plan.Class(res.Class)] == 0 {
-		return r, nil
+		return requested(r), nil
 	}
 	if r.EVMLabel, err = tree.Value(f, imaevm.AttrEVM); err != nil || len(r.EVMLabel) == 0 {
 		return r, err
 	}
 	r.EVM, err = l.covered(f, imaevm.Type(r.EVMLabel[0]), r)
-	return r, err
+	return requested(r), err
+}
+
+// requested leaves out the labels that are made elsewhere.
+func requested(r labelfile.Record) labelfile.Record {
+	if isElsewhere(r.IMA) {
+		r.IMA = nil
+	}
+	if isElsewhere(r.EVMLabel) {
+		r.EVMLabel = nil
+	}
+	return r
 }
 
 // covered returns what the EVM label of a record covers.

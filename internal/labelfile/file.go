@@ -37,6 +37,13 @@ func (w *Writer) Write(r Record) error {
 	return nil
 }
 
+// Add counts records that are there already.
+func (w *Writer) Add(t Total) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.total.Plus(t)
+}
+
 // End writes the end. requests are those that were answered; nil in other files.
 func (w *Writer) End(requests *Total) error {
 	w.mu.Lock()
@@ -99,6 +106,7 @@ type Reader struct {
 
 	line, ends int
 	at, next   int64 // where the last line begins and ends
+	end        int64 // of the last record
 	have, want Total
 	// Of the requests that labels answer.
 	haveAnswered, wantAnswered Total
@@ -127,6 +135,7 @@ func (r *Reader) Next() (Record, error) {
 			return Record{}, &LineError{r.line, err}
 		case end == nil:
 			r.have.Add(rec.Sum)
+			r.end = r.next
 			if rec.Answers != (Sum{}) {
 				r.haveAnswered.Add(rec.Answers)
 			}
@@ -145,6 +154,9 @@ func (r *Reader) Line() int { return r.line }
 
 // At is where in the file the line of the last record begins, in bytes.
 func (r *Reader) At() int64 { return r.at }
+
+// End is where in the file the line of the last record ends, in bytes.
+func (r *Reader) End() int64 { return r.end }
 
 // Requested is what the ends of requests tell of.
 func (r *Reader) Requested() Total { return r.want }

@@ -111,6 +111,7 @@ const (
 	EVMActive       Code = "evm-active" // on the running kernel
 	NothingSelected Code = "nothing-selected"
 	TornLog         Code = "torn-log"
+	Resumed         Code = "resumed"     // with what an earlier run has left
 	OtherLines      Code = "other-lines" // in a report, which are none of it
 	NoReport        Code = "no-report"   // that is whole
 	Archive         Code = "archive"     // that is labelled itself

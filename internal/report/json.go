@@ -88,6 +88,7 @@ type jsonSummary struct {
 	Warned      map[reason.Code]int `json:"warned,omitempty"`
 	Notes       reason.List         `json:"notes,omitempty"`
 	Bytes       int64               `json:"bytes"`
+	Signatures  uint64              `json:"signatures,omitempty"`
 	Seconds     float64             `json:"seconds"`
 	Jobs        int                 `json:"jobs"`
 	Store       *Store              `json:"signature_store,omitempty"`
@@ -143,7 +144,7 @@ func (j *JSON) Finish(s Summary) error {
 	o := jsonSummary{
 		Command: s.Command, DryRun: s.DryRun, LabelsTo: s.LabelsTo, Interrupted: s.Interrupted,
 		Outcomes: s.Count, HardLinks: s.HardLinks, Skipped: make(map[string]int), Warnings: s.Warnings, Warned: s.Warned, Notes: s.Notes,
-		Bytes: s.Bytes, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs, Store: s.Store, Merged: s.Merged,
+		Bytes: s.Bytes, Signatures: s.Signatures, Seconds: s.Elapsed.Seconds(), Jobs: s.Jobs, Store: s.Store, Merged: s.Merged,
 	}
 	for c, n := range s.Skipped { // by their words, as ever
 		o.Skipped[c.Words()] = n

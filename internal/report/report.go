@@ -17,6 +17,8 @@ type Outcome string
 // Unverifiable, check has Allowed to Undecided. All have the last three.
 const (
 	Labelled  Outcome = "labelled"  // carries a new label now
+	Requested Outcome = "requested" // a label is to be made elsewhere
+	Answered  Outcome = "answered"  // a label was made that was requested
 	Unchanged Outcome = "unchanged" // was as asked, and not written
 	Kept      Outcome = "kept"      // carries something better, which was left
 	Cleared   Outcome = "cleared"   // carries no label any more
@@ -39,7 +41,7 @@ const (
 // outcomes lists the outcomes in the order of the summary.
 func outcomes() []Outcome {
 	return []Outcome{
-		Allowed, Denied, Undecided, Labelled, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
+		Allowed, Denied, Undecided, Labelled, Requested, Answered, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
 		Unchanged, Kept, Vanished, Failed,
 	}
 }
@@ -118,10 +120,12 @@ type Summary struct {
 	Warned map[reason.Code]int
 	// Notes are what the user should know of the run as a whole; so many of them
 	// were Said already.
-	Said    int
-	Notes   reason.List
-	Bytes   int64
-	Elapsed time.Duration
+	Said  int
+	Notes reason.List
+	Bytes int64
+	// Signatures is how many a key has made, in runs of which that is told.
+	Signatures uint64
+	Elapsed    time.Duration
 	// Store is what came of a store of signatures; nil for a run without.
 	Store *Store
 	// Interrupted says that the run was ended before all files had their

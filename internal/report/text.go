@@ -197,6 +197,8 @@ var always = map[string][]Outcome{
 	"hash":    {Labelled, Unchanged, Failed},
 	"sign":    {Labelled, Unchanged, Failed},
 	"relabel": {Labelled, Unchanged, Failed},
+	"request": {Requested, Unchanged, Failed},
+	"answer":  {Answered},
 	"apply":   {Labelled, Unchanged, Failed},
 	"clear":   {Cleared, Unchanged, Failed},
 	"undo":    {Restored, Kept, Failed},
@@ -225,7 +227,11 @@ func writeSummary(w io.Writer, s Summary) {
 		line += "; " + skipped
 	}
 	fmt.Fprintf(w, "imaseal: %s\n", line)
-	rate := fmt.Sprintf("%s in %.2f s, %s", Size(s.Bytes), s.Elapsed.Seconds(), plural(s.Jobs, "job"))
+	work := Size(s.Bytes)
+	if s.Command == "answer" {
+		work = plural(int(s.Signatures), "signature")
+	}
+	rate := fmt.Sprintf("%s in %.2f s, %s", work, s.Elapsed.Seconds(), plural(s.Jobs, "job"))
 	if m := s.Merged; m != nil {
 		rate = fmt.Sprintf("%s, %s; %s took %.2f s in all, the longest %.2f s",
 			Size(s.Bytes), plural(s.Jobs, "job"), plural(m.Reports, "run"), m.Seconds, s.Elapsed.Seconds())
@@ -244,7 +250,11 @@ func writeSummary(w io.Writer, s Summary) {
 		fmt.Fprintln(w, "imaseal: dry run: nothing was written")
 	}
 	if s.LabelsTo != "" && !s.Interrupted {
-		fmt.Fprintf(w, "imaseal: the labels are in %s; nothing was written to the tree\n", labelsIn(s.LabelsTo))
+		what := "labels"
+		if s.Command == "request" {
+			what = "requests"
+		}
+		fmt.Fprintf(w, "imaseal: the %s are in %s; nothing was written to the tree\n", what, labelsIn(s.LabelsTo))
 	}
 	if s.Interrupted {
 		fmt.Fprintln(w, "imaseal: interrupted: run the same command again to complete the job")

@@ -285,12 +285,7 @@ func (o *Out) publish() error {
 		return err
 	}
 	o.temp = ""
-	dir, err := os.Open(filepath.Dir(o.real))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return syncDir(filepath.Dir(o.real))
 }
 
 // Abort leaves what was there before. After Commit it does nothing.
