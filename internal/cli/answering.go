@@ -50,7 +50,7 @@ func (p Program) openAnswering(ctx context.Context, r answerRequest) (*answering
 func (j *answering) open(ctx context.Context) error {
 	p, r := j.program, j.request
 	if r.allow != "" {
-		allow, err := p.openAllow(r.allow)
+		allow, err := readFrom(p, r.allow, answer.ParseAllow)
 		if err != nil {
 			return err
 		}
@@ -77,24 +77,6 @@ func (j *answering) close() {
 	for _, k := range j.keys {
 		k.Close()
 	}
-}
-
-// openAllow reads what is allowed.
-func (p Program) openAllow(file string) (*answer.Allow, error) {
-	from := p.Stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		from = f
-	}
-	allow, err := answer.ParseAllow(from)
-	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
-	}
-	return allow, nil
 }
 
 // openKey opens a key, which close closes.

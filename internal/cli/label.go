@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 	"os"
 	"slices"
 
@@ -192,7 +193,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	rules := r.classes.rules
 	var err error
 	if r.classes.file != "" {
-		if rules, err = p.openRules(r.classes.file); err != nil {
+		if rules, err = readFrom(p, r.classes.file, plan.ParseRules); err != nil {
 			return err
 		}
 	}
@@ -361,20 +362,21 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 	return s.do(ctx, job)
 }
 
-// openRules reads rules from a file, or from standard input.
-func (p Program) openRules(file string) (plan.Rules, error) {
+// readFrom parses a file, or standard input for "-".
+func readFrom[T any](p Program, file string, parse func(io.Reader) (T, error)) (T, error) {
+	var none T
 	from := p.Stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		defer f.Close()
 		from = f
 	}
-	rules, err := plan.ParseRules(from)
+	parsed, err := parse(from)
 	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
+		return none, &os.PathError{Op: "read", Path: file, Err: pathless(err)}
 	}
-	return rules, nil
+	return parsed, nil
 }

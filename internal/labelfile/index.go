@@ -2,6 +2,7 @@ package labelfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"hash/maphash"
 	"io"
@@ -32,6 +33,11 @@ type entry struct {
 // The errors are those of Reader.
 func NewIndex(ctx context.Context, in io.ReaderAt, partial bool) (*Index, error) {
 	x := &Index{in: in, seed: maphash.MakeSeed()}
+	n, err := countLines(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	x.entries = make([]entry, 0, n) // or it would be there twice while it grows
 	r := NewReader(io.NewSectionReader(in, 0, 1<<62), Labels)
 	for {
 		rec, err := r.Next()
@@ -52,16 +58,28 @@ func NewIndex(ctx context.Context, in io.ReaderAt, partial bool) (*Index, error)
 		return nil, err
 	}
 	slices.SortFunc(x.entries, func(a, b entry) int {
-		switch {
-		case a.hash < b.hash || a.hash == b.hash && a.at < b.at:
-			return -1
-		case a == b:
-			return 0
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.at, b.at))
 	})
 	x.used = make([]atomic.Uint64, (len(x.entries)+63)/64)
 	return x, nil
+}
+
+// countLines counts the lines of a file.
+func countLines(ctx context.Context, in io.ReaderAt) (n int, err error) {
+	b := make([]byte, 256<<10)
+	for at := int64(0); ; {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		got, err := in.ReadAt(b, at)
+		n, at = n+bytes.Count(b[:got], []byte{'\n'}), at+int64(got)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 }
 
 func (x *Index) hash(path string) uint64 { return maphash.String(x.seed, path) }
@@ -130,13 +148,17 @@ func (x *Index) read(i int) (Record, error) {
 	return Record{}, ErrLong
 }
 
-// Unused calls do with the path of each record for which Find was not called,
-// until it returns an error.
+// Unused calls do with the path of each record for which Find was not called, in
+// the order of the file, until it returns an error.
 func (x *Index) Unused(do func(path string) error) error {
+	var unused []int // numbers of entries
 	for i := range x.entries {
-		if x.used[i/64].Load()&(1<<(i%64)) != 0 {
-			continue
+		if x.used[i/64].Load()&(1<<(i%64)) == 0 {
+			unused = append(unused, i)
 		}
+	}
+	slices.SortFunc(unused, func(a, b int) int { return cmp.Compare(x.entries[a].at, x.entries[b].at) })
+	for _, i := range unused {
 		r, err := x.read(i)
 		if err == nil {
 			err = do(r.Path)
