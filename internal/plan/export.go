@@ -1,5 +1,7 @@
 package plan
 
+import "slices"
+
 // Exporting says that labels go to a file, and nothing is written to a tree.
 type Exporting struct {
 	// LabelsTo is the file, "-" standard output, "" for none.
@@ -36,10 +38,14 @@ func (p Plan) checkExport() error {
 			return &ConflictError{o.name + " is about what is written to trees, and --labels-to writes to none", "leave out one of them"}
 		}
 	}
-	for _, f := range perTree {
-		if f == p.Format && len(p.Paths) > 1 {
-			return &ConflictError{"--labels-format " + f + " names files by their path in one tree", "name one PATH, once for each run"}
-		}
+	if !slices.Contains(perTree, p.Format) {
+		return nil
+	}
+	if len(p.Paths) > 1 {
+		return &ConflictError{"--labels-format " + p.Format + " names files by their path in one tree", "name one PATH, once for each run"}
+	}
+	if c, ok := p.Carrier(); ok && c.Kind != Tar && c.Kind != Ext4 {
+		return &ConflictError{"--labels-format " + p.Format + " names files by their path, of which layers and packages may have several", "--labels-format json says of each what it is"}
 	}
 	return nil
 }
