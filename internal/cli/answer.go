@@ -24,6 +24,7 @@ type answerOptions struct {
 
 func (o *answerOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
+		o.key.storeFlag(),
 		&urfave.StringFlag{Name: "evm-sign-key", Destination: &o.evmKey, Category: labels, DefaultText: "that of --key", Usage: "another private `KEY` for EVM labels"},
 		&urfave.StringFlag{Name: "evm-sign-cert", Destination: &o.evmCert, Category: labels, Usage: "its certificate `FILE`"},
 		&urfave.StringFlag{Name: "allow", Destination: &o.allow, Category: labels, Usage: "`FILE` that says what is signed: all else is refused, and then nothing is signed"},

@@ -269,6 +269,7 @@ func (m *Merger) count(name string, number int, s *report.Summary) {
 	sum.HardLinks += s.HardLinks
 	sum.Warnings += s.Warnings
 	sum.Bytes += s.Bytes
+	sum.Signatures += s.Signatures
 	sum.Jobs += s.Jobs
 	sum.Interrupted = sum.Interrupted || s.Interrupted
 	sum.Elapsed = max(sum.Elapsed, s.Elapsed)

@@ -242,6 +242,7 @@ func TestStoresAndLabels(t *testing.T) {
 	var texts []string
 	for i := range 3 {
 		sum := report.NewSummary(report.Header{Command: "sign", Shard: shard.Shard{Index: i + 1, Count: 3}, LabelsTo: fmt.Sprint("labels.", i/2)})
+		sum.Signatures = uint64(i)
 		if i > 0 {
 			sum.Store = &report.Store{Found: i, Made: 10, Stored: 100, Rejected: 1000, Unreachable: 10000, Unstored: 100000}
 		}
@@ -249,7 +250,7 @@ func TestStoresAndLabels(t *testing.T) {
 	}
 	sum, problems := merge(t, new(Merger), texts...)
 	want := report.Store{Found: 3, Made: 20, Stored: 200, Rejected: 2000, Unreachable: 20000, Unstored: 200000}
-	if problems != "" || *sum.Store != want || sum.LabelsTo != "labels.0, labels.1" {
+	if problems != "" || *sum.Store != want || sum.Signatures != 3 || sum.LabelsTo != "labels.0, labels.1" {
 		t.Errorf("%+v, %q, %s", sum.Store, sum.LabelsTo, problems)
 	}
 	other := summaryOf(t, report.NewSummary(report.Header{Command: "sign", Shard: shard.Shard{Index: 3, Count: 3}}))

@@ -130,9 +130,11 @@ func isOutcome(o Outcome) bool {
 	return o == Skipped
 }
 
-// isCount reports whether there can be so many files: more would overflow where
-// they are added.
-func isCount(n int) bool { return n >= 0 && int64(n) < 1e15 }
+// maxCount is more than there can be files: greater numbers would overflow where they
+// are added.
+const maxCount = 1e15
+
+func isCount(n int) bool { return n >= 0 && int64(n) <= maxCount }
 
 func decodeSummary(b []byte) (*Summary, error) {
 	var o jsonSummary
@@ -178,6 +180,9 @@ func decodeSummary(b []byte) (*Summary, error) {
 	if g := o.Store; g != nil && !(isCount(g.Found) && isCount(g.Made) && isCount(g.Stored) && isCount(g.Rejected) && isCount(g.Unreachable) && isCount(g.Unstored)) {
 		return nil, errors.New("the summary has numbers of signatures that are no counts")
 	}
-	s.Store, s.Merged, s.LabelsTo = o.Store, o.Merged, o.LabelsTo
+	if o.Signatures > maxCount {
+		return nil, errors.New("the summary has a number of signatures that is no count")
+	}
+	s.Signatures, s.Store, s.Merged, s.LabelsTo = o.Signatures, o.Store, o.Merged, o.LabelsTo
 	return &s, nil
 }
