@@ -113,7 +113,7 @@ var importTable = map[string]row{
 	"keys/p256":          {outside: "filippo.io/nistec"},
 	"keys/kernelkey":     {own: "keys/ber keys/p256", outside: "filippo.io/mldsa"},
 	"keys/kernelcert":    {own: "hash keys/ber keys/kernelkey"},
-	"keys/keyfile":       {own: "keys/kernelcert keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
+	"keys/keyfile":       {own: "keys/kernelcert keys/kernelkey keys/pbes2 keys/pkcs12", outside: "filippo.io/mldsa golang.org/x/sys"},
 	"keys/pbes2":         {outside: "golang.org/x/crypto"},
 	"keys/pkcs12":        {outside: "software.sslmate.com/src/go-pkcs12"},
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},

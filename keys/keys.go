@@ -35,8 +35,7 @@
 // RSA keys of 2048, 3072 and 4096 bits, and of 1024 and 1536 bits, which
 // kernels refuse in FIPS mode, with a warning; P-256, P-384, P-521. The kernel
 // takes no other RSA sizes (crypto/rsa.c rsa_check_key_length()) but 512,
-// which is refused here, and no Ed25519. Of P-192 there are certificates to verify
-// with, and no private keys. ML-DSA-44, 65 and 87, which Linux 7.2 and later can
+// which is refused here, and no Ed25519. P-192 gives a warning, too. ML-DSA-44, 65 and 87, which Linux 7.2 and later can
 // verify, and only in labels of version 3.
 //
 // # Certificates

@@ -1,9 +1,12 @@
 package keys
 
 import (
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"fmt"
 	"time"
+
+	"imaseal/keys/kernelkey"
 )
 
 // A WarningKind is a kind of Warning.
@@ -12,7 +15,7 @@ type WarningKind uint8
 // The kinds. Those about certificates say what kernels make of them.
 const (
 	ReadableByOthers     WarningKind = iota + 1 // the private key's file, by group or others
-	WeakKey                                     // RSA below 2048 bits; kernels in FIPS mode refuse it
+	WeakKey                                     // RSA below 2048 bits, P-192; kernels in FIPS mode refuse it
 	KeyIDFromKey                                // there is no certificate to take the id from
 	KeyIDNotCertificates                        // Options.KeyID is not the certificate's
 	NoSubjectKeyID                              // labels name the certificate by its issuer, or cannot
@@ -38,6 +41,9 @@ func (p *Public) check() []Warning {
 	var all []Warning
 	if k, ok := p.key.(*rsa.PublicKey); ok && k.Size() < 256 {
 		all = append(all, Warning{WeakKey, p.source, fmt.Sprintf("an RSA key of %d bits is weak, and kernels in FIPS mode refuse it", k.N.BitLen())})
+	}
+	if k, ok := p.key.(*ecdsa.PublicKey); ok && k.Curve == kernelkey.NISTP192() {
+		all = append(all, Warning{WeakKey, p.source, "a key on P-192 is weak, and kernels in FIPS mode refuse it"})
 	}
 	if p.cert != nil {
 		for _, w := range CheckCertificate(p.cert, time.Now()) {

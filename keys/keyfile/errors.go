@@ -10,8 +10,6 @@ type UnsupportedError struct{ Kind string }
 
 func (e *UnsupportedError) Error() string {
 	switch {
-	case e.Kind == "P-192":
-		return "P-192 keys are not supported; use P-256, P-384, P-521 or RSA"
 	case e.Kind == "RSA-512":
 		return "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits"
 	case strings.HasPrefix(e.Kind, "RSA-") && e.Kind != "RSA-PSS":

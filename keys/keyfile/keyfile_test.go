@@ -22,7 +22,6 @@ func TestUnsupportedSaysWhatToDo(t *testing.T) {
 		"Ed25519":  "the kernel cannot verify signatures of Ed25519 keys; use RSA with 2048, 3072 or 4096 bits, or P-256, P-384, P-521",
 		"RSA-2560": "the kernel cannot verify signatures of RSA-2560 keys; use 2048, 3072 or 4096 bits",
 		"RSA-512":  "RSA keys of 512 bits are not supported: anyone can break them; use 2048, 3072 or 4096 bits",
-		"P-192":    "P-192 keys are not supported; use P-256, P-384, P-521 or RSA",
 	} {
 		if got := (&UnsupportedError{Kind: kind}).Error(); got != want {
 			t.Errorf("%s: %s, want %s", kind, got, want)

@@ -202,6 +202,8 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 				return nil, fmt.Errorf("malformed %s private key: %w", kind, err)
 			}
 			return asSigner(k)
+		case kind == kindP192:
+			return parseP192(der)
 		case kind != "":
 			return nil, &UnsupportedError{Kind: kind}
 		}
@@ -209,7 +211,11 @@ func parsePrivateDER(typ string, der []byte) (crypto.Signer, error) {
 	case typePKCS1:
 		k, err = x509.ParsePKCS1PrivateKey(der)
 	case typeSEC1:
-		if kind := sec1Kind(der); kind != "" {
+		switch kind := sec1Kind(der); kind {
+		case "":
+		case kindP192:
+			return parseP192SEC1(der)
+		default:
 			return nil, &UnsupportedError{Kind: kind}
 		}
 		k, err = x509.ParseECPrivateKey(der)
@@ -252,6 +258,8 @@ func parsePublic(b *pem.Block) (crypto.PublicKey, error) {
 	switch kind := publicKind(b.Bytes); {
 	case isMLDSA(kind):
 		return parsePublicMLDSA(kind, b.Bytes)
+	case kind == kindP192:
+		return parsePublicP192(b.Bytes)
 	case kind != "":
 		return nil, &UnsupportedError{Kind: kind}
 	}
