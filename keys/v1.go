@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"context"
+	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
 	"fmt"
@@ -42,6 +44,11 @@ func (p *Public) VerifyV1(signed [sha1.Size]byte, sig []byte) error {
 	return nil
 }
 
+// SignV1 implements sign.SignerV1, for RSA keys.
+func (k *Key) SignV1(ctx context.Context, signed [sha1.Size]byte) ([]byte, error) {
+	return k.backend.Sign(ctx, signed[:], crypto.Hash(0))
+}
+
 // A setV1 holds RSA keys by their ids of version 1.
 type setV1 map[imaevm.KeyIDV1][]*Public
 
@@ -62,6 +69,14 @@ func (s setV1) VerifierV1(id imaevm.KeyIDV1) (sign.VerifierV1, error) {
 	default:
 		return nil, ambiguous(id, found)
 	}
+}
+
+// VerifierV1 makes a Key the sign.VerifiersV1 that know this key only.
+func (k *Key) VerifierV1(id imaevm.KeyIDV1) (sign.VerifierV1, error) {
+	if own, ok := k.KeyIDV1(); !ok || own != id {
+		return nil, &sign.UnknownKeyError{KeyID: id}
+	}
+	return k.Public, nil
 }
 
 // VerifierV1 returns the RSA key with an id of version 1. It may have come with a

@@ -13,7 +13,7 @@
 //
 // ML-DSA keys sign the imaevm.FileID itself, in version 3 labels only: pure
 // ML-DSA with an empty context (asymmetric_verify_v3_hashless(), Linux 7.2).
-// Labels of version 1 are checked and not made: see VerifyV1.
+// Labels of version 1 are made by LabelV1 and checked by VerifyV1.
 package sign
 
 import (

@@ -1,7 +1,9 @@
 package sign
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -18,6 +20,41 @@ type VerifierV1 interface {
 // Verifiers. What implements Verifiers may implement this too.
 type VerifiersV1 interface {
 	VerifierV1(id imaevm.KeyIDV1) (VerifierV1, error)
+}
+
+// A SignerV1 makes signatures of version 1 with one private key: as a VerifierV1
+// checks them. KeyIDV1 returns false for a key that is not RSA.
+type SignerV1 interface {
+	KeyIDV1() (imaevm.KeyIDV1, bool)
+	SignV1(ctx context.Context, signed [20]byte) ([]byte, error)
+}
+
+// DigestsV1 returns the algorithms that labels of version 1 have a number for.
+func DigestsV1() []hash.Algorithm { return []hash.Algorithm{hash.SHA1, hash.SHA256} }
+
+// LabelV1 signs d and returns the label of version 1. Its timestamp, which nobody
+// reads as one, is the kernel's number of the algorithm: so a kernel that takes the
+// first byte for that (imaevm.ParseEVMSignatureV1) finds it, and the same digest
+// gives the same label. The error is an *UnsupportedError for an algorithm that is
+// none of DigestsV1 and for a key that is not RSA; others are the Signer's.
+func LabelV1(ctx context.Context, s SignerV1, d hash.Digest) (imaevm.SignatureV1, error) {
+	number := slices.Index(DigestsV1(), d.Algorithm())
+	id, isRSA := s.KeyIDV1()
+	switch {
+	case !isRSA:
+		return imaevm.SignatureV1{}, &UnsupportedError{Kind: imaevm.TypeSignature, Version: 1, Why: "keys of version 1 are RSA"}
+	case number < 0:
+		return imaevm.SignatureV1{}, &UnsupportedError{Kind: imaevm.TypeSignature, Version: 1, Why: "digests of version 1 are sha1 and sha256, not " + d.Algorithm().String()}
+	}
+	l := imaevm.SignatureV1{
+		Timestamp: uint32(d.Algorithm().Number()), Algorithm: imaevm.AlgorithmRSA, Hash: byte(number), KeyID: id, Count: 1,
+	}
+	var err error
+	if l.Raw, err = s.SignV1(ctx, l.Signed(d)); err != nil {
+		return imaevm.SignatureV1{}, err
+	}
+	l.Bits = uint16(len(l.Raw) * 8)
+	return l, nil
 }
 
 // VerifyV1 checks a label of version 1 over the digest of the content. Kernels

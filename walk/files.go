@@ -173,3 +173,32 @@ func (e *Entry) WithDir(f func(at int, name string) error) error {
 	defer unix.Close(at)
 	return f(at, name)
 }
+
+// OpenNode opens what is no regular file by its path: a directory for reading, what
+// else there is, also a symbolic link itself, with O_PATH.
+func OpenNode(name string) (*File, unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := openLong(clean(name), unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, st, err
+	}
+	if err := fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, st, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return &File{fd: fd, name: name}, st, nil
+	}
+	unix.Close(fd)
+	f, err := reopen(name, func(flags int) (int, error) { return openLong(clean(name), flags) }, unix.O_DIRECTORY|unix.O_NOFOLLOW, &st)
+	return f, st, err
+}
+
+// OpenDir opens a directory by its path.
+func OpenDir(name string) (*File, error) {
+	fd, err := openLong(clean(name), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &File{fd: fd, name: name}, nil
+}

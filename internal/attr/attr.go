@@ -62,7 +62,10 @@ func Remove(f File, name string) error {
 
 // List returns the names of the attributes, in no order.
 func List(f File) ([]string, error) {
-	b, err := grow(func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) })
+	return names(grow(func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) }))
+}
+
+func names(b []byte, err error) ([]string, error) {
 	if err != nil || len(b) == 0 {
 		return nil, cause("listing", "attributes", err)
 	}
@@ -106,7 +109,7 @@ func grow(call func([]byte) (int, error)) ([]byte, error) {
 // those of Get. The path it was opened by, which may be longer than
 // PATH_MAX, is only used where /proc is not mounted.
 func ByPath(f File, path, name string) ([]byte, error) {
-	value, err := xattr.Get(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), name)
+	value, err := xattr.Get(unopened(f), name)
 	if errors.Is(err, unix.ENOENT) {
 		value, err = xattr.Get(path, name)
 	}
@@ -115,6 +118,32 @@ func ByPath(f File, path, name string) ([]byte, error) {
 	}
 	return value, cause("reading", name, err)
 }
+
+// GetUnopened, SetUnopened, RemoveUnopened and ListUnopened are Get, Set, Remove and
+// List for an inode that is open with O_PATH only, also a symbolic link. They need
+// /proc.
+func GetUnopened(f File, name string) ([]byte, error) {
+	value, err := grow(func(b []byte) (int, error) { return unix.Getxattr(unopened(f), name, b) })
+	return value, cause("reading", name, err)
+}
+
+// SetUnopened is Set: see GetUnopened.
+func SetUnopened(f File, name string, value []byte) error {
+	return cause("writing", name, retry(func() error { return unix.Setxattr(unopened(f), name, value, 0) }))
+}
+
+// RemoveUnopened is Remove: see GetUnopened.
+func RemoveUnopened(f File, name string) error {
+	return cause("removing", name, retry(func() error { return unix.Removexattr(unopened(f), name) }))
+}
+
+// ListUnopened is List: see GetUnopened.
+func ListUnopened(f File) ([]string, error) {
+	return names(grow(func(b []byte) (int, error) { return unix.Listxattr(unopened(f), b) }))
+}
+
+// unopened is a name that stands for the inode itself.
+func unopened(f File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // cause says what was tried.
 func cause(doing, what string, err error) error {

@@ -65,6 +65,8 @@ func (o *answerOptions) plan(args []string) (answerRequest, error) {
 	switch {
 	case r.key == nil && !o.dryRun:
 		return r, errNoKey
+	case r.key != nil && r.key.version == 1:
+		return r, conflict("--sig-version 1: requests are for version 2 or 3", "leave it out")
 	case o.evmKey == "":
 		err = refuseUnused("--evm-sign-key", given{"evm-sign-cert", o.evmCert != ""})
 	case r.key != nil:

@@ -87,7 +87,7 @@ func (j *answering) openKey(ctx context.Context, r *keyRequest) (*answer.Key, er
 	}
 	counted := &countedSigner{signer: key}
 	j.keys = append(j.keys, counted)
-	version, err := r.versionFor(key.key.Scheme())
+	version, err := r.versionFor(key.key.Scheme(), 0)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (o *hashOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
 		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`; the target's kernel must have it built in for files that the boot needs"},
 	}
-	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.key.flags(), []urfave.Flag{o.key.storeFlag()}, o.evmFlags(), o.kernelFlags(),
+	return slices.Concat(o.owner.flags(), o.files.flags(), []urfave.Flag{o.files.itselfFlag()}, own, []urfave.Flag{o.only.flag()}, o.key.flags(), []urfave.Flag{o.key.storeFlag()}, o.evmFlags(), o.view.insteadFlags(), o.kernelFlags(),
 		o.rewrite.flags("instead of keeping them"), []urfave.Flag{writersFlag(&o.writers)}, o.writing.flags(), o.export.flags(), o.output.flags())
 }
 

@@ -28,6 +28,7 @@ type labelOptions struct {
 	writers bool
 	sigFile bool
 	rules   string
+	only    onlyOption
 	context contextOptions
 	evm     evmOptions
 	view    viewOptions
@@ -83,6 +84,7 @@ type labelRequest struct {
 	trust     []string // files and directories of certificates
 	// allowWriters labels files that somebody has open for writing.
 	allowWriters bool
+	onlyEVM      bool
 	inFlight     int   // files at once that keep the key busy
 	perFile      int64 // see report.Bar
 	signatures   func() *report.Store
@@ -129,7 +131,8 @@ func (o *labelOptions) plan(command string, files plan.Selection, algo hash.Algo
 	if r.evm, err = o.evm.plan(); err != nil {
 		return r, err
 	}
-	if err := firstError(o.checkArchive(r), o.export.check(r)); err != nil {
+	r.onlyEVM = o.only.isEVM()
+	if err := firstError(o.checkArchive(r), o.export.check(r), o.checkOnly(r)); err != nil {
 		return r, err
 	}
 	if r.target, err = o.kernel.plan(); err != nil {
@@ -151,7 +154,7 @@ func (o *labelOptions) checkArchive(r labelRequest) error {
 	}
 	return firstError(
 		refusePackageEVM(r.Selection, !r.evm.isNone()), refuseForPackages(r.Selection, given{"file-contexts", r.context.file != ""}),
-		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}),
+		refuseForArchive(r.Selection, given{"sigfile", o.sigFile}, given{"allow-writers", o.writers}, given{"itself", r.Itself}),
 		checkArchiveOutput(r.Plan, o.output))
 }
 
@@ -170,19 +173,19 @@ func (r *labelRequest) checkKinds() error {
 // checkView refuses options about EVM that the kinds of labels do not need. Where
 // there is a policy the UUID counts for that, too.
 func (o *labelOptions) checkView(r evmRequest, hasPolicy bool) error {
-	unneeded := []given{o.view.givenNoUUID()}
+	unneeded := append(o.view.givenBound(), o.view.givenNoUUID())
 	if !hasPolicy {
 		unneeded = append(unneeded, o.view.givenUUID())
 	}
 	switch {
 	case r.isNone():
-		return refuseUnused("--evm", append(unneeded, o.view.givenXattr(), o.kernel.givenArch())...)
+		return refuseUnused("--evm", slices.Concat(unneeded, o.view.givenInstead(), []given{o.view.givenXattr(), o.kernel.givenArch()})...)
 	case r.isBound():
 		return nil
 	}
 	for _, g := range unneeded {
 		if g.is {
-			return conflict("--"+g.name+" is of no use: a portable signature holds on every file system", "leave it out, or add --evm signature or hmac")
+			return conflict("--"+g.name+" is of no use: a portable signature holds for every inode and on every file system", "leave it out, or add --evm signature or hmac")
 		}
 	}
 	return nil
@@ -209,7 +212,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		return err
 	}
 	l := &label.Labeller{
-		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, Stale: p.stale(r),
+		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, OnlyEVM: r.onlyEVM, Stale: p.stale(r),
 	}
 	if err := p.openInputs(l, r, t); err != nil {
 		return err
@@ -231,7 +234,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 			return err
 		}
 		r.perFile = signingCost(signer.key, r.Jobs, kinds)
-		signature = imaevm.SignatureHeader + signer.key.SignatureSize()
+		signature = signatureSize(signer.key, l.Key.Version)
 	}
 	if kinds != nil {
 		if l.EVM, err = p.evmLabels(r, t, kinds, rules); err != nil {

@@ -111,7 +111,7 @@ func (o *requestOptions) signatureVersion() (uint8, error) {
 	if o.version == nil {
 		return 0, nil
 	}
-	return parseVersion(*o.version)
+	return parseVersion(*o.version, 2)
 }
 
 // An elsewhereRequest asks for signatures of a key that is not here.

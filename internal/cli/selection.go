@@ -39,6 +39,7 @@ type selectionOptions struct {
 	filesFrom        string
 	nul              bool
 	root             string
+	itself           bool
 	shard            shard.Shard
 	getenv           func(string) string // for --shard auto
 }
@@ -58,11 +59,16 @@ func (o *selectionOptions) flags() []urfave.Flag {
 	}
 }
 
+// itselfFlag is for commands that can label what is no regular file.
+func (o *selectionOptions) itselfFlag() urfave.Flag {
+	return &urfave.BoolFlag{Name: "itself", Destination: &o.itself, Category: selecting, Usage: "with --label evm: each PATH itself, be it a directory or a symbolic link, not what is below or behind it"}
+}
+
 // plan returns the selection of a user's files; nil selects those of all.
 func (o *selectionOptions) plan(paths []string, owner *uint32) plan.Selection {
 	return plan.Selection{
 		Paths: paths, FilesFrom: o.filesFrom, NUL: o.nul, Root: o.root, Owner: owner,
-		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems, Shard: o.shard,
+		Include: o.include, Exclude: o.exclude, CrossFilesystems: o.crossFilesystems, Itself: o.itself, Shard: o.shard,
 	}
 }
 

@@ -108,12 +108,6 @@ func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	return s
 }
 
-// userNamespace keeps what is written where no privilege is needed. What EVM covers
-// besides is what the file really has.
-var userNamespace = tree.Namespace{From: "security.", To: "user.", Hidden: []string{"ima", "evm"}}
-
-func (s *session) isRenamed() bool { return s.plan.Namespace == "user" }
-
 // newSink returns what writes as the plan says.
 func (s *session) newSink() tree.Sink {
 	if s.plan.ReadOnly {
@@ -177,8 +171,12 @@ func (s *session) openTree() error {
 		}
 	}
 	cfg.Own = s.ownFiles()
+	roots := s.plan.Paths
+	if s.plan.Itself {
+		roots, cfg.Itself = nil, roots
+	}
 	var err error
-	if s.tree, err = mounted.Open(s.plan.Paths, cfg); err != nil {
+	if s.tree, err = mounted.Open(roots, cfg); err != nil {
 		s.dropLog()
 	}
 	return err
@@ -330,14 +328,6 @@ func (s *session) checkRoot(root *walk.Root) error {
 		return errNoXattr
 	}
 	return nil
-}
-
-// kept returns the name under which an attribute is kept.
-func (s *session) kept(name string) string {
-	if s.isRenamed() {
-		return userNamespace.Kept(name)
-	}
-	return name
 }
 
 // do runs a job on the session's files, and returns what decides about the exit

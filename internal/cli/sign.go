@@ -20,7 +20,7 @@ type signOptions struct {
 
 func (o *signOptions) flags() []urfave.Flag {
 	algo := &urfave.StringFlag{Name: "algo", Destination: &o.algo, Action: o.noteAlgo, Category: labels, Value: hash.SHA256.String(), Usage: "digest `ALGORITHM`"}
-	return slices.Concat(o.owner.flags(), o.files.flags(), o.key.flags(), []urfave.Flag{o.key.storeFlag()}, []urfave.Flag{trustFlag(&o.trust), algo}, o.classFlags(), o.evmFlags(), o.kernelFlags(),
+	return slices.Concat(o.owner.flags(), o.files.flags(), []urfave.Flag{o.files.itselfFlag()}, o.key.flags(), []urfave.Flag{o.key.storeFlag()}, []urfave.Flag{trustFlag(&o.trust), algo, o.only.flag()}, o.classFlags(), o.evmFlags(), o.view.insteadFlags(), o.kernelFlags(),
 		o.rewrite.flags("where the rules say hash, and those that --trust verifies"), []urfave.Flag{writersFlag(&o.writers)}, o.writing.flags(), o.export.flags(), o.output.flags())
 }
 

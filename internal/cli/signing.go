@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/hash"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
@@ -36,7 +38,7 @@ func (o *keyOptions) flags() []urfave.Flag {
 		tpmFlag(&o.tpm, labels),
 		&urfave.IntFlag{Name: "key-jobs", Action: noted(&o.jobs), Category: labels, DefaultText: "as many as it wants", Usage: "`NUMBER` of signatures that a device or program is asked for at once"},
 		&urfave.DurationFlag{Name: "key-timeout", Action: noted(&o.timeout), Category: labels, Value: time.Minute, Usage: "`TIME` that a device or program may take for a signature"},
-		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make"},
+		&urfave.IntFlag{Name: "sig-version", Action: noted(&o.version), Category: labels, Value: defaultVersion, Usage: "`VERSION` of signatures: 2, or 3 for Linux 7.2 and later, which ML-DSA keys always make; 1 is historic, for RSA keys in keyrings that are not trusted ones"},
 	}
 }
 
@@ -78,7 +80,7 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	r := &keyRequest{ref: o.key, options: keys.Options{Certificate: o.cert, TPM: o.tpm}, passphrase: o.passphrase, signatures: o.signatures}
 	if o.version != nil {
 		var err error
-		if r.version, err = parseVersion(*o.version); err != nil {
+		if r.version, err = parseVersion(*o.version, 1); err != nil {
 			return nil, err
 		}
 	}
@@ -103,9 +105,12 @@ func (o *keyOptions) plan() (*keyRequest, error) {
 	return r, nil
 }
 
-func parseVersion(version int) (uint8, error) {
-	if version != 2 && version != 3 {
-		return 0, conflict(fmt.Sprintf("--sig-version %d is not 2 or 3", version), "2 is for every kernel, 3 for Linux 7.2 and later")
+// parseVersion refuses versions of signatures that there are not, and those before
+// least.
+func parseVersion(version, least int) (uint8, error) {
+	if version < least || version > 3 {
+		words := map[int]string{1: "1, 2 or 3", 2: "2 or 3"}
+		return 0, conflict(fmt.Sprintf("--sig-version %d is not %s", version, words[least]), "2 is for every kernel, 3 for Linux 7.2 and later")
 	}
 	return uint8(version), nil
 }
@@ -127,9 +132,13 @@ func (o *keyOptions) device(to *keys.Options) error {
 	return nil
 }
 
-// versionFor returns the version of signatures by a key.
-func (r *keyRequest) versionFor(s sign.Scheme) (uint8, error) {
+// versionFor returns the version of signatures by a key over such digests.
+func (r *keyRequest) versionFor(s sign.Scheme, algo hash.Algorithm) (uint8, error) {
 	switch {
+	case r.version == 1 && s != sign.RSA:
+		return 0, conflict("--sig-version 1: "+s.String()+" keys make none", "leave it out")
+	case r.version == 1 && !slices.Contains(sign.DigestsV1(), algo):
+		return 0, conflict("--sig-version 1 is over sha1 or sha256 digests, not "+algo.String(), "--algo sha256")
 	case s != sign.MLDSA:
 		return cmp.Or(r.version, defaultVersion), nil
 	case r.version == 2:

@@ -8,6 +8,7 @@ import (
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
 	"imaseal/internal/tree"
+	"imaseal/keys"
 )
 
 // labelSizes is how many bytes of labels the files of each class get, if a
@@ -78,4 +79,12 @@ func (s *session) checkSpace(ctx context.Context, largest tree.Labels, sizes fun
 		s.dropLog()
 	}
 	return err
+}
+
+// signatureSize is that of a label, in bytes.
+func signatureSize(key *keys.Key, version uint8) int {
+	if version == 1 {
+		return imaevm.SignatureHeaderV1 + key.SignatureSize()
+	}
+	return imaevm.SignatureHeader + key.SignatureSize()
 }

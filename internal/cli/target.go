@@ -5,8 +5,6 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"imaseal/internal/cmdline"
-	"imaseal/internal/inode"
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
@@ -47,44 +45,6 @@ func (o *kernelOptions) plan() (target.Options, error) {
 	}
 	return t, nil
 }
-
-// viewOptions say what is not the same with the target's EVM as here.
-type viewOptions struct {
-	uuid   string
-	noUUID bool
-	xattrs []string
-}
-
-func (o *viewOptions) flags() []urfave.Flag {
-	return []urfave.Flag{
-		o.uuidFlag(evmCategory, "`UUID` of the target's file system, if it is not this one's"),
-		&urfave.BoolFlag{Name: "evm-no-uuid", Destination: &o.noUUID, Category: evmCategory, Usage: "the target's kernel leaves the UUID out (no CONFIG_EVM_ATTR_FSUUID)"},
-		&urfave.StringSliceFlag{Name: "evm-xattr", Action: into(&o.xattrs), Category: evmCategory, Usage: "attribute `NAME` that the target protects too (evm_xattrs)"},
-	}
-}
-
-func (o *viewOptions) uuidFlag(category, usage string) urfave.Flag {
-	return &urfave.StringFlag{Name: "evm-uuid", Destination: &o.uuid, Category: category, Usage: usage}
-}
-
-// plan adds the options to those of the kernel.
-func (o *viewOptions) plan(t *target.Options) error {
-	t.NoUUID, t.Attrs = o.noUUID, o.xattrs
-	if o.uuid == "" {
-		return nil
-	}
-	uuid, err := inode.ParseUUID(o.uuid)
-	if err != nil {
-		return &cmdline.UsageError{Err: fmt.Errorf("--evm-uuid: %w", err)}
-	}
-	t.UUID = &uuid
-	return nil
-}
-
-// givenUUID, givenNoUUID and givenXattr are the options that may be of no use.
-func (o *viewOptions) givenUUID() given   { return given{"evm-uuid", o.uuid != ""} }
-func (o *viewOptions) givenNoUUID() given { return given{"evm-no-uuid", o.noUUID} }
-func (o *viewOptions) givenXattr() given  { return given{"evm-xattr", o.xattrs != nil} }
 
 func (o *kernelOptions) givenArch() given   { return given{"target-arch", o.arch != ""} }
 func (o *kernelOptions) givenConfig() given { return given{"kernel-config", o.config != ""} }

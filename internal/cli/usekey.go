@@ -16,7 +16,7 @@ func (p Program) useKey(l *label.Labeller, r *labelRequest, s *signer, t *target
 	if err := scheme.Check(r.Algo); err != nil {
 		return conflict(err.Error(), "")
 	}
-	version, err := r.key.versionFor(scheme)
+	version, err := r.key.versionFor(scheme, r.Algo)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (p Program) useKey(l *label.Labeller, r *labelRequest, s *signer, t *target
 		r.inFlight = s.parallel()
 	}
 	r.signatures = s.statistic()
-	l.Key = &label.Key{Signer: sign.NewCache(s), Own: s.key, Version: version}
+	l.Key = &label.Key{Signer: sign.NewCache(s), Own: s.key, Version: version, V1: s.key}
 	return nil
 }
 

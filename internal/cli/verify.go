@@ -38,7 +38,7 @@ func (o *verifyOptions) flags() []urfave.Flag {
 		o.namespace.flag(labels), o.evmKey.flag(),
 	}
 	kernel := []urfave.Flag{o.kernel.configFlag(), o.kernel.archFlag(), o.archive.tempDirFlag()}
-	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.view.flags(), kernel, o.output.flags())
+	return slices.Concat(o.owner.flags(), o.files.flags(), own, o.view.flags(), o.view.insteadFlags(), kernel, o.output.flags())
 }
 
 // A verifyRequest is what verify is asked for.
@@ -74,7 +74,8 @@ func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
 		return r, err
 	}
 	if !r.checksEVM() {
-		return r, refuseUnused("--key or --evm-key", o.view.givenUUID(), o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenConfig(), o.kernel.givenArch())
+		unused := append(o.view.all(), o.kernel.givenConfig(), o.kernel.givenArch())
+		return r, refuseUnused("--key or --evm-key", unused...)
 	}
 	return r, firstError(o.view.plan(&r.target), r.target.Check())
 }

@@ -160,6 +160,14 @@ func Input(kind Type, attrs []Attr, m Meta, t Target) ([]byte, error) {
 	case m.Mode > math.MaxUint16 || m.Mode>>12 == 0:
 		return nil, fmt.Errorf("mode %#o is no inode's", m.Mode)
 	}
+	return Covered(kind, attrs, m, t), nil
+}
+
+// Covered is Input for what no kernel takes, too, as evmctl has it: a file without
+// attributes, a portable label without security.ima, a mode without its type, of
+// which 16 bits count.
+func Covered(kind Type, attrs []Attr, m Meta, t Target) []byte {
+	portable := kind == TypePortable
 	var b []byte
 	for _, a := range attrs {
 		b = append(b, a.Value...)
@@ -185,7 +193,7 @@ func Input(kind Type, attrs []Attr, m Meta, t Target) ([]byte, error) {
 	if !portable && m.UUID != nil {
 		b = append(b, m.UUID[:]...)
 	}
-	return b, nil
+	return b
 }
 
 // An HMACKey is an EVM HMAC key as the kernel uses it. NewHMACKey makes it. It

@@ -11,7 +11,7 @@ import (
 )
 
 // A SignatureV1 is a historic signature label of version 1, which kernels still
-// check and nothing here makes.
+// check.
 //
 //	0  1  type, 0x03                  7   1  hash, which no kernel reads
 //	1  1  version, 1                  8   8  key id
@@ -90,6 +90,10 @@ func (s SignatureV1) appendHeader(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(s.KeyID))
 	return append(b, s.Count)
 }
+
+// SignatureHeaderV1 is the size in bytes of what stands in front of
+// SignatureV1.Raw.
+const SignatureHeaderV1 = signatureV1Start
 
 // AppendBinary appends the label to b.
 func (s SignatureV1) AppendBinary(b []byte) ([]byte, error) {

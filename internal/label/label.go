@@ -50,6 +50,8 @@ type Labeller struct {
 	Trust sign.Verifiers
 	// EVM makes security.evm; nil for none.
 	EVM *EVM
+	// OnlyEVM leaves security.ima as it is, whatever it is.
+	OnlyEVM bool
 	// Contexts gives files their security.selinux first; nil for none.
 	Contexts Contexts
 	// Stale says what becomes of files that have an EVM label which a new IMA
@@ -81,8 +83,9 @@ const (
 type Key struct {
 	Signer sign.Signer
 	Own    sign.Verifiers // knows the key itself
-	// Version of the signatures, 2 or 3.
+	// Version of the signatures, 2 or 3, or 1 where V1 makes them.
 	Version uint8
+	V1      sign.SignerV1
 }
 
 // Errors about a label in place that is not replaced unasked.
@@ -92,6 +95,8 @@ var (
 	// ErrForeignSigFile says that a file in the place of a detached signature
 	// is none, but perhaps a signature of another program.
 	ErrForeignSigFile = errors.New("a file of that name holds something else, and is left alone")
+	// ErrNotRegular says that an IMA label is asked for where kernels look at none.
+	ErrNotRegular = errors.New("is no regular file, and only those have IMA labels")
 	// ErrStaleEVM says that a new IMA label or context would make the EVM label
 	// wrong.
 	ErrStaleEVM = errors.New("has an EVM label that new labels would make wrong, so that a kernel with EVM refuses the file")
@@ -109,6 +114,8 @@ func (l *Labeller) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 		return run.Skip(reason.ByRule), nil
 	case l.SigFiles && sigfile.Is(f):
 		return run.Skip(reason.SignatureFile), nil
+	case !l.OnlyEVM && !f.Meta().IsRegular():
+		return run.Decision{}, ErrNotRegular
 	}
 	j := &labelling{Labeller: l, ctx: ctx, reading: ctx, reader: r, file: f, choice: chosen}
 	if f.Meta().Size < FinishSize {
@@ -139,7 +146,7 @@ func (j *labelling) decide() ([]tree.Change, error) {
 		return nil, err
 	}
 	j.res.IMA = old
-	ima, err := j.wantIMA()
+	ima, err := j.newIMA()
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +155,7 @@ func (j *labelling) decide() ([]tree.Change, error) {
 		return nil, err
 	}
 	kept := j.res.Outcome == report.Kept
-	newIMA := !bytes.Equal(ima, old) || old == nil || j.Force && !kept
+	newIMA := !j.OnlyEVM && (!bytes.Equal(ima, old) || old == nil || j.Force && !kept)
 	if newIMA {
 		changes = append(changes, tree.Change{Attr: imaevm.AttrIMA, Old: old, New: ima})
 	}
@@ -183,6 +190,15 @@ func (j *labelling) warnReplaced(what string, old, label []byte) {
 	j.res.Warn(reason.ReplacedSignature, fmt.Sprintf("replaces %s by key %s", what, was.KeyID))
 }
 
+// newIMA returns the label that the file will carry.
+func (j *labelling) newIMA() ([]byte, error) {
+	if j.OnlyEVM {
+		j.res.Outcome = report.Unchanged
+		return j.res.IMA, nil
+	}
+	return j.wantIMA()
+}
+
 // wantIMA returns the label that the file should carry instead of the one in the
 // result, the same if that is right or better, and sets the outcome for a file
 // that will not be written.
@@ -214,7 +230,7 @@ func (j *labelling) wantIMA() ([]byte, error) {
 		if j.Key == nil { // only what is signed already could do
 			return nil, &DemandError{Code: reason.NeedsKey, What: needsSignature, Advice: needsKey}
 		}
-		res.KeyID, res.HasKeyID = key.Signer.KeyID(), true
+		res.KeyID, res.HasKeyID = key.Signer.KeyID(), key.Version != 1
 		return key.label(j.ctx, kind, digest, old, j.Force)
 	}
 	if label, err := imaevm.ParseHash(old); err == nil && label.Digest == digest && !j.Force {
@@ -314,6 +330,9 @@ func (k *Key) label(ctx context.Context, kind imaevm.Type, d hash.Digest, old []
 	if k.made(kind, d, old) && !force {
 		return old, nil
 	}
+	if k.Version == 1 {
+		return k.labelV1(ctx, kind, d)
+	}
 	label, err := sign.Label(ctx, k.Signer, kind, k.Version, d)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
@@ -323,6 +342,9 @@ func (k *Key) label(ctx context.Context, kind imaevm.Type, d hash.Digest, old []
 
 // made reports whether the key made the label over d.
 func (k *Key) made(kind imaevm.Type, d hash.Digest, label []byte) bool {
+	if k.Version == 1 {
+		return k.madeV1(kind, d, label)
+	}
 	s, err := imaevm.ParseSignature(label)
 	return err == nil && s.Kind == kind && s.Version == k.Version && s.Alg == d.Algorithm() &&
 		s.KeyID == k.Signer.KeyID() && sign.Verify(s, d, k.Own) == nil

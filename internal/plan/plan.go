@@ -49,6 +49,9 @@ type Selection struct {
 	// Include and Exclude are doublestar patterns relative to the tree.
 	Include, Exclude []string
 	CrossFilesystems bool
+	// Itself says that Paths are labelled themselves, whatever they are, and not
+	// what is below or behind them.
+	Itself bool
 	// Shard is the part of all that which the command answers for.
 	Shard shard.Shard
 }
@@ -89,6 +92,12 @@ func (p Plan) Validate() (Plan, error) {
 		if name == "" {
 			return Plan{}, &ConflictError{"a PATH is empty", "a shell variable may be unset; . is the current directory"}
 		}
+	}
+	if p.Itself && (p.FilesFrom != "" || len(p.Include)+len(p.Exclude) > 0 || p.Shard.IsGiven()) {
+		return Plan{}, &ConflictError{"--itself is about each PATH, and selects nothing else", "leave out --files-from, --include, --exclude and --shard"}
+	}
+	if p.Itself && p.UndoLog != "" {
+		return Plan{}, &ConflictError{"--itself and --undo-log: undo puts back the labels of regular files only", "leave out one of them"}
 	}
 	if p.NUL && p.FilesFrom == "" {
 		return Plan{}, &ConflictError{"-0 is about the list of --files-from, and there is none", "add --files-from FILE, or - for standard input"}

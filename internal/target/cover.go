@@ -25,10 +25,16 @@ type Coverage struct {
 	Attrs  []imaevm.Attr // those that count and are there, in the kernel's order
 	Meta   imaevm.Meta
 	Layout imaevm.Target
+	Bare   bool // see EVM
 }
 
 // Input returns the bytes that are covered. The errors are those of imaevm.Input.
-func (c Coverage) Input() ([]byte, error) { return imaevm.Input(c.Kind, c.Attrs, c.Meta, c.Layout) }
+func (c Coverage) Input() ([]byte, error) {
+	if c.Bare {
+		return imaevm.Covered(c.Kind, c.Attrs, c.Meta, c.Layout), nil
+	}
+	return imaevm.Input(c.Kind, c.Attrs, c.Meta, c.Layout)
+}
 
 // Input returns what an EVM label of the kind covers of the file, as bytes. The
 // errors are those of Cover and of Coverage.Input.
@@ -44,16 +50,26 @@ func (e EVM) Input(f tree.File, kind imaevm.Type, ima []byte) ([]byte, error) {
 // security.ima is ima. The error is a *NotBoundError for a label that needs the
 // inode of a file without one, ErrMapped, or about reading the file.
 func (e EVM) Cover(f tree.File, kind imaevm.Type, ima []byte) (Coverage, error) {
-	c := Coverage{Kind: kind, Layout: e.Layout}
-	if err := CheckOwner(f); err != nil {
-		return c, err
-	}
+	c := Coverage{Kind: kind, Layout: e.Layout, Bare: e.Bare}
 	var err error
-	if c.Attrs, err = Protected(f, e.Covered(kind), ima); err != nil {
+	if e.Instead.UID == nil || e.Instead.GID == nil {
+		if err := CheckOwner(f); err != nil {
+			return c, err
+		}
+	}
+	if e.IMA != nil {
+		if ima, err = e.IMA(f); err != nil {
+			return c, err
+		}
+	}
+	names := e.Covered(kind)
+	if c.Attrs, err = Protected(f, names, ima); err != nil {
 		return c, err
 	}
+	c.Attrs = e.Instead.attrs(names, c.Attrs)
 	m := f.Meta()
 	c.Meta = imaevm.Meta{UID: m.UID, GID: m.GID, Mode: m.Mode}
+	e.Instead.owner(&c.Meta)
 	if kind != imaevm.TypePortable {
 		err = e.bind(f, kind, &c.Meta)
 	}
@@ -77,21 +93,33 @@ func CheckOwner(f tree.File) error {
 
 // bind fills in what binds a label to the inode.
 func (e EVM) bind(f tree.File, kind imaevm.Type, meta *imaevm.Meta) error {
-	bound, ok := tree.As[tree.Bound](f)
-	if !ok {
-		return &NotBoundError{Kind: kind}
+	var bound tree.Bound
+	if i := e.Instead; i.Inode == nil || i.Generation == nil || e.UUID == nil && !e.NoUUID() {
+		var ok bool
+		if bound, ok = tree.As[tree.Bound](f); !ok {
+			return &NotBoundError{Kind: kind}
+		}
 	}
-	meta.Inode = bound.Inode()
 	var err error
-	if meta.Generation, err = bound.Generation(); err != nil || e.NoUUID() {
+	if e.Instead.Inode != nil {
+		meta.Inode = *e.Instead.Inode
+	} else {
+		meta.Inode = bound.Inode()
+	}
+	if e.Instead.Generation != nil {
+		meta.Generation = *e.Instead.Generation
+	} else if meta.Generation, err = bound.Generation(); err != nil {
 		return err
 	}
-	if e.UUID != nil {
+	switch {
+	case e.NoUUID():
+	case e.UUID != nil:
 		meta.UUID = e.UUID
-		return nil
+	default:
+		var uuid [16]byte
+		uuid, err = bound.UUID()
+		meta.UUID = &uuid
 	}
-	uuid, err := bound.UUID()
-	meta.UUID = &uuid
 	return err
 }
 

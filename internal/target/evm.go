@@ -9,6 +9,7 @@ import (
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
+	"imaseal/internal/tree"
 )
 
 // A State is what EVM is set to: the flags of /sys/kernel/security/evm that
@@ -120,9 +121,64 @@ type EVM struct {
 	UUID *[16]byte
 	// Layout is how all this is laid out.
 	Layout imaevm.Target
+	// Instead is what labels cover in place of what a file has.
+	Instead Instead
+	// IMA returns the security.ima that labels cover; nil is for the one that the
+	// file has, or will have.
+	IMA func(tree.File) ([]byte, error)
+	// Bare makes labels that no kernel takes, too: see imaevm.Covered.
+	Bare bool
 	// Source says in words whose EVM it is, such as "in the running kernel
 	// 6.12.9".
 	Source string
+}
+
+// An Instead is what EVM covers in place of what a file has here: as it will have
+// it on the target. Nil fields are for what it has.
+type Instead struct {
+	UID, GID   *uint32
+	Mode       *uint32 // the whole i_mode, type bits included
+	Inode      *uint64
+	Generation *uint32
+	// Values are those of attributes, nil for none.
+	Values map[string][]byte
+}
+
+// IsBound reports whether something is in it that portable signatures do not cover.
+func (i Instead) IsBound() bool { return i.Inode != nil || i.Generation != nil }
+
+// owner puts the owner and the mode in place of a file's.
+func (i Instead) owner(meta *imaevm.Meta) {
+	for _, field := range []struct {
+		to   *uint32
+		from *uint32
+	}{{&meta.UID, i.UID}, {&meta.GID, i.GID}, {&meta.Mode, i.Mode}} {
+		if field.from != nil {
+			*field.to = *field.from
+		}
+	}
+}
+
+// attrs puts values of attributes in place of a file's, in the order of names.
+func (i Instead) attrs(names []string, has []imaevm.Attr) []imaevm.Attr {
+	if i.Values == nil {
+		return has
+	}
+	var attrs []imaevm.Attr
+	for _, name := range names {
+		if value, isGiven := i.Values[name]; isGiven {
+			if value != nil {
+				attrs = append(attrs, imaevm.Attr{Name: name, Value: value})
+			}
+			continue
+		}
+		for _, a := range has {
+			if a.Name == name {
+				attrs = append(attrs, a)
+			}
+		}
+	}
+	return attrs
 }
 
 // An Attr is an attribute that EVM may protect. Counts says whether HMACs and
@@ -195,7 +251,7 @@ var rare = []string{"CONFIG_SECURITY_SMACK", "CONFIG_EVM_EXTRA_SMACK_XATTRS"}
 // gives ErrNoEVM in an *fs.PathError, one that contradicts the options an
 // *OptionError.
 func (t *Target) EVM() (EVM, error) {
-	e := EVM{UUID: t.options.UUID, Layout: t.Layout(), Source: "in kernels of distributions (--kernel-config names another)"}
+	e := EVM{UUID: t.options.UUID, Instead: t.options.Instead, Layout: t.Layout(), Source: "in kernels of distributions (--kernel-config names another)"}
 	config := t.Configuration
 	switch {
 	case config.Enabled("CONFIG_EVM") && t.ConfigFile != "":

@@ -55,6 +55,8 @@ type Options struct {
 	NoUUID bool
 	// Attrs are attributes that EVM covers besides those it was built for.
 	Attrs []string
+	// Instead is what EVM covers in place of what files have here.
+	Instead Instead
 
 	// Keys returns the keys that a kernel will have in its keyrings: those of the
 	// named ones whose certificates it loads. Nil if nobody names any.

@@ -38,10 +38,15 @@ type Meta struct {
 	Size     int64  // bytes
 }
 
+// IsRegular reports whether it is a regular file, as all are that a Source finds in
+// trees.
+func (m Meta) IsRegular() bool { return m.Mode&0o170000 == 0o100000 }
+
 // Executable reports whether somebody may execute the file.
 func (m Meta) Executable() bool { return m.Mode&0o111 != 0 }
 
-// A File is a regular file, open for reading. One goroutine at a time uses it.
+// A File is a regular file, open for reading; where the user names an inode itself
+// it can be any other, of which there is no content. One goroutine at a time uses it.
 // No error of its methods names the file.
 type File interface {
 	// Name is the file's name in messages.

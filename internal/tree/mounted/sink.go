@@ -12,12 +12,15 @@ import (
 	"imaseal/internal/attr"
 	"imaseal/internal/inode"
 	"imaseal/internal/tree"
+	"imaseal/walk"
 )
 
 // A Sink changes attributes in place. Its Apply is safe for concurrent use.
 type Sink struct {
 	// Lift lifts the immutable flag of files for the change.
 	Lift bool
+	// Lazy leaves it to the kernel when what was written is brought to the disk.
+	Lazy bool
 
 	syncfs func(fd int) error // unix.Syncfs, but in tests
 
@@ -60,11 +63,17 @@ func (e *ImmutableError) Unwrap() error { return e.Err }
 // Apply implements tree.Sink, for files of a Tree. Each change replaces the old
 // value in one step.
 func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
+	if n, ok := tree.As[*node](file); ok {
+		if _, err := s.toSync(walk.InodeOf(&n.stat).Dev, n.beside); err != nil {
+			return err
+		}
+		return n.set(changes)
+	}
 	f, ok := tree.As[*File](file)
 	if !ok {
 		return fmt.Errorf("%T is no file of a mounted file system", file)
 	}
-	on, err := s.toSync(f)
+	on, err := s.toSync(f.dev(), func() (int, error) { return keep(f) })
 	if err != nil {
 		return err
 	}
@@ -92,8 +101,7 @@ func (s *Sink) Apply(file tree.File, changes []tree.Change) error {
 }
 
 func (s *Sink) set(f *File, changes []tree.Change) error {
-	for i, c := range changes {
-		var err error
+	return each(changes, func(c tree.Change) (err error) {
 		switch {
 		case c.Attr == tree.SidecarAttr:
 			if err = f.writeSidecar(c.New); err != nil {
@@ -106,6 +114,14 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 		default:
 			err = attr.Set(f.entry.File, c.Attr, c.New)
 		}
+		return err
+	})
+}
+
+// each makes changes in their order, and says what was done if one fails.
+func each(changes []tree.Change, change func(tree.Change) error) error {
+	for i, c := range changes {
+		err := change(c)
 		if err != nil && i > 0 {
 			return &tree.PartialError{Done: changes[:i], Err: err}
 		}
@@ -116,10 +132,9 @@ func (s *Sink) set(f *File, changes []tree.Change) error {
 	return nil
 }
 
-// toSync remembers that the file's file system has to be synced, by a descriptor
-// on the first file of it.
-func (s *Sink) toSync(f *File) (*written, error) {
-	dev := f.dev()
+// toSync remembers that a file system has to be synced, by a descriptor on the first
+// file of it, which keep returns.
+func (s *Sink) toSync(dev uint64, keep func() (int, error)) (*written, error) {
 	if on := s.last.Load(); on != nil && on.dev == dev {
 		return on, nil
 	}
@@ -127,7 +142,7 @@ func (s *Sink) toSync(f *File) (*written, error) {
 	defer s.mu.Unlock()
 	on := s.written[dev]
 	if on == nil {
-		fd, err := keep(f)
+		fd, err := keep()
 		if err != nil {
 			return nil, fmt.Errorf("keeping a descriptor to sync: %w", err)
 		}
@@ -144,7 +159,7 @@ func (s *Sink) toSync(f *File) (*written, error) {
 // syncAhead counts a file, and begins to sync what was written when enough of them
 // were, unless that goes on already.
 func (s *Sink) syncAhead(on *written) {
-	if on.files.Add(1)%aheadEvery != 0 || !on.ahead.TryLock() {
+	if s.Lazy || on.files.Add(1)%aheadEvery != 0 || !on.ahead.TryLock() {
 		return
 	}
 	go func() {
@@ -191,7 +206,7 @@ func (s *Sink) sync() error {
 	var err error
 	for _, on := range s.written {
 		on.ahead.Lock() // the one that goes on ends first
-		if on.err == nil {
+		if on.err == nil && !s.Lazy {
 			on.err = s.syncOne(on.fd)
 		}
 		if on.err != nil && err == nil {

@@ -38,6 +38,10 @@ type Config struct {
 	// that is empty.
 	List  *List
 	Below string
+	// Itself are paths that are visited themselves, before all else: what they name
+	// is not entered, be it a directory, nor followed, be it a link. What is no
+	// regular file has attributes and no content.
+	Itself []string
 	// Check returns an error for a root that is not to be walked; nil checks none.
 	Check func(*walk.Root) error
 	// Lenient makes roots that cannot be opened, or are not to be walked, failures
@@ -177,6 +181,9 @@ func (t *Tree) Notes() reason.List {
 
 // Walk implements tree.Source.
 func (t *Tree) Walk(ctx context.Context, visit func(tree.Found) error) error {
+	if err := t.visitItself(ctx, visit); err != nil {
+		return err
+	}
 	for _, m := range t.missing {
 		if err := visit(m); err != nil {
 			return err
