@@ -84,6 +84,8 @@ var importTable = map[string]row{
 	"internal/merge":      {own: "internal/reason internal/report internal/shard"},
 	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
+	"internal/evmctl": {own: "hash internal/imaevm internal/reason internal/report"},
+
 	"internal/advice": {
 		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
 			" internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +

@@ -28,8 +28,12 @@ func run() int {
 		time.Sleep(time.Second) // timeout(1) sends its signal twice in a row
 		signal.Stop(signals)    // the next one ends the process at once
 	}()
+	args := os.Args[1:]
+	if cli.IsEvmctl(os.Args[0]) {
+		args = append([]string{"evmctl"}, args...)
+	}
 	return cli.Main(ctx, cli.Program{
-		Args:   os.Args[1:],
+		Args:   args,
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,

@@ -13,14 +13,23 @@ import (
 	"imaseal/sign"
 )
 
+// KeyV1 returns the key as version 1 has it, and false for a key that is not RSA.
+func (p *Public) KeyV1() (imaevm.KeyV1, bool) {
+	k, ok := p.key.(*rsa.PublicKey)
+	if !ok {
+		return imaevm.KeyV1{}, false
+	}
+	return imaevm.KeyV1{N: k.N, E: big.NewInt(int64(k.E))}, true
+}
+
 // KeyIDV1 returns the id that labels of version 1 name the key by, and false for
 // a key that is not RSA.
 func (p *Public) KeyIDV1() (imaevm.KeyIDV1, bool) {
-	k, ok := p.key.(*rsa.PublicKey)
+	k, ok := p.KeyV1()
 	if !ok {
 		return 0, false
 	}
-	id, err := imaevm.KeyV1{N: k.N, E: big.NewInt(int64(k.E))}.ID()
+	id, err := k.ID()
 	return id, err == nil
 }
 

@@ -50,6 +50,7 @@ type Program struct {
 	Host           host.Host
 
 	said *said // warnings so far
+	mute bool  // warnings are not printed
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -74,6 +75,9 @@ func versionText() string {
 // in hand are finished first.
 func Main(ctx context.Context, p Program) int {
 	p.said = new(said)
+	if len(p.Args) > 0 && p.Args[0] == evmctlName {
+		return p.evmctl(ctx, p.Args[1:])
+	}
 	g := p.grammar()
 	if len(p.Args) > 0 && p.Args[0] == completeCommand {
 		for _, word := range g.Complete(p.Args[1:]) {
@@ -148,8 +152,8 @@ all.`,
 		ExitErrHandler:            func(*urfave.Context, error) {},
 		OnUsageError:              func(_ *urfave.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*urfave.Command{
-			p.hashCommand(), p.signCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.showCommand(),
-			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.keysCommand(), p.completionCommand(),
+			p.hashCommand(), p.signCommand(), p.signDigestsCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.showCommand(),
+			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.evmctlCommand(), p.keysCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)
@@ -212,7 +216,9 @@ func (p Program) complain(err error, hinted map[string]bool) {
 // the summary in JSON.
 func (p Program) warn(c reason.Code, format string, args ...any) {
 	w := reason.New(c, format, args...)
-	fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", w.Words)
+	if !p.mute {
+		fmt.Fprintf(p.Stderr, "imaseal: warning: %s\n", w.Words)
+	}
 	if p.said != nil {
 		p.said.add(w)
 	}

@@ -47,6 +47,8 @@ type sessionOptions struct {
 	inFlight int
 	// perFile is what files cost besides reading them: see report.Bar.
 	perFile int64
+	// handler prints results; nil for what the options of the output say.
+	handler report.Handler
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 	// signatures returns what came of a store of them; nil for none.
@@ -104,7 +106,9 @@ func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	if request.ToStd() || request.LabelsTo == "-" {
 		p.Stdout = p.Stderr // that is where the archive or the labels go
 	}
-	s.report = p.reporter(o.output, s.bar)
+	if s.report = o.handler; s.report == nil {
+		s.report = p.reporter(o.output, s.bar)
+	}
 	return s
 }
 
@@ -116,7 +120,7 @@ func (s *session) newSink() tree.Sink {
 	if s.plan.DryRun {
 		return tree.DryRun{}
 	}
-	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable}
+	var sink tree.Sink = &mounted.Sink{Lift: s.plan.LiftImmutable, Lazy: s.plan.Lazy}
 	if s.carrier != nil {
 		sink = s.written
 	}

@@ -188,6 +188,10 @@ var others = map[string]string{
 	"echo 1 >/sys/kernel/security/evm": "internal/kernellab/live_test.go",
 	"echo 4 >/sys/kernel/security/evm": "internal/kernellab/live_test.go",
 	"evmctl does":                      "", // prose
+	"evmctl to":                        "", // likewise
+	"evmctl ima_sign":                  "testdata/script/root-evmctl.txtar",
+	"evmctl sign":                      "testdata/script/root-evmctl.txtar",
+	"fsverity digest":                  "testdata/script/sign-digests.txtar",
 	"evmctl import":                    "testdata/script/root-advice.txtar",
 	"fsverity enable":                  "internal/kernellab/verity_test.go",
 	"fuser FILE":                       "testdata/script/root-advice.txtar",

@@ -22,6 +22,7 @@ import (
 var needed = map[string]string{
 	"hash":           "DIR/tree",
 	"sign":           "--key DIR/key DIR/tree",
+	"sign-digests":   "--key DIR/key DIR/log",
 	"relabel":        "--policy DIR/policy DIR/tree",
 	"verify":         "--key DIR/key DIR/tree",
 	"check":          "--policy DIR/policy --key DIR/key DIR/tree",
@@ -64,10 +65,16 @@ var wrong = map[string][]string{
 	"root":                    {"DIR/tree"},
 	"algo":                    {"sha265", "wp256", "none"},
 	"keyid":                   {"xyz", "123456789", "00000000", "0", "0x0"},
-	"sig-version":             {"1", "4", "-2", "x"},
+	"sig-version":             {"0", "4", "-2", "x"},
 	"evm":                     {"bogus", ",", "portable,signature", "hmac,hmac", "none,hmac"},
 	"evm-uuid":                {"bogus", "1122"},
 	"evm-xattr":               {"bogus", "user.x", "security.evm"},
+	"evm-uid":                 {"root", "-1", "4294967296"},
+	"evm-gid":                 {"root", "-1", "4294967296"},
+	"evm-mode":                {"rw", "888", "1000000"},
+	"evm-inode":               {"x", "-1"},
+	"evm-generation":          {"x", "4294967296"},
+	"evm-value":               {"bogus", "user.x=1", "security.evm=1", "security.ima=0x0"},
 	"initramfs-loads":         {"sha265", "sha256,sha512"},
 	"evm-state":               {"bogus", "hmac,hmac", "none,hmac", "sigv3"},
 	"kernel-version":          {"bogus", "6", "six.one"},
@@ -140,7 +147,7 @@ file log content=x`)
 		t.Fatalf("what is opened is not seen: %v", err)
 	}
 	leaves(Program{}.grammar().App, func(path string, inv cmdline.Invocation) {
-		if path == "completion" {
+		if path == "completion" || path == evmctlName { // which have no options
 			return
 		}
 		args, ok := needed[path]

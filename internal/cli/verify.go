@@ -21,6 +21,7 @@ type verifyOptions struct {
 	files     selectionOptions
 	keys      []string
 	sigFile   bool
+	label     string
 	require   []string
 	namespace namespaceOption
 	evmKey    evmKeyOption
@@ -34,6 +35,7 @@ func (o *verifyOptions) flags() []urfave.Flag {
 	own := []urfave.Flag{
 		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys: a `FILE`, or a directory of them"},
 		&urfave.BoolFlag{Name: "sigfile", Destination: &o.sigFile, Category: labels, Usage: "check PATH.sig instead of security.ima"},
+		&urfave.StringFlag{Name: "label", Destination: &o.label, Category: labels, Value: "all", Usage: "check all, ima and leave security.evm aside, or evm alone and read no contents"},
 		&urfave.StringSliceFlag{Name: "require", Action: into(&o.require), Category: labels, Usage: "`DEMAND` of the target's kernel on every file: imasig, a signature, or evm, an EVM label"},
 		o.namespace.flag(labels), o.evmKey.flag(),
 	}
@@ -49,6 +51,7 @@ type verifyRequest struct {
 	evmKey                 string   // "" for none
 	sigFile                bool
 	needSignature, needEVM bool
+	ignoreEVM, onlyEVM     bool
 	target                 target.Options
 }
 
@@ -70,6 +73,9 @@ func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
 		refuseForPackages(r.Selection, o.owner.given()), refusePackageEVM(r.Selection, r.needEVM || r.evmKey != "")); err != nil {
 		return r, err
 	}
+	if err := r.choose(o.label); err != nil {
+		return r, err
+	}
 	if r.target, err = o.kernel.plan(); err != nil {
 		return r, err
 	}
@@ -78,6 +84,25 @@ func (o *verifyOptions) plan(paths []string) (verifyRequest, error) {
 		return r, refuseUnused("--key or --evm-key", unused...)
 	}
 	return r, firstError(o.view.plan(&r.target), r.target.Check())
+}
+
+// choose takes the word of --label.
+func (r *verifyRequest) choose(label string) error {
+	if err := checkWord("label", label); err != nil {
+		return err
+	}
+	r.ignoreEVM, r.onlyEVM = label == "ima", label == "evm"
+	switch {
+	case r.onlyEVM && r.sigFile:
+		return refuseWith("label evm", given{"sigfile", true})
+	case r.onlyEVM && r.needSignature:
+		return refuseWith("label evm", given{"require imasig", true})
+	case r.onlyEVM && !r.checksEVM():
+		return conflict("--label evm checks labels of EVM, and there is no key for any", "--key CERT, or --evm-key FILE")
+	case r.ignoreEVM && (r.needEVM || r.evmKey != ""):
+		return refuseWith("label ima", given{"require evm", r.needEVM}, given{"evm-key", r.evmKey != ""})
+	}
+	return nil
 }
 
 // demand takes the words of --require.
@@ -151,7 +176,7 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 // openVerifier opens the keys, and finds out what the target's EVM covers if
 // there is something to check that with.
 func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
-	v := &verify.Verifier{SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM}
+	v := &verify.Verifier{SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM, IgnoreEVM: r.ignoreEVM, OnlyEVM: r.onlyEVM}
 	if !r.checksEVM() {
 		return v, nil
 	}

@@ -134,7 +134,23 @@ func findAnywhere(name string) (ID, error) {
 // Import adds a certificate, in DER, to a keyring. If the keyring has one of
 // the same subject and identifier it is replaced. The error is an *Error that
 // says what the kernel objected to.
-func Import(ring ID, der []byte) (Key, error) {
+func Import(ring ID, der []byte) (Key, error) { return add(ring, "asymmetric", "", der) }
+
+// ImportV1 adds a public key for signatures of version 1, which is one of type user,
+// to a keyring. Those that only take certificates refuse it.
+func ImportV1(ring ID, key imaevm.KeyV1) (Key, error) {
+	payload, err := key.AppendBinary(nil)
+	if err != nil {
+		return Key{}, err
+	}
+	id, err := key.ID()
+	if err != nil {
+		return Key{}, err
+	}
+	return add(ring, "user", id.Description(), payload)
+}
+
+func add(ring ID, kind, description string, payload []byte) (Key, error) {
 	var k Key
 	err := possessing(func() error {
 		// The same error says that there is no such keyring, and that
@@ -142,9 +158,9 @@ func Import(ring ID, der []byte) (Key, error) {
 		if _, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, int(ring)); err == unix.ENOKEY {
 			return &Error{Op: fmt.Sprintf("finding keyring %s", ring), Err: err}
 		}
-		id, err := unix.AddKey("asymmetric", "", der, int(ring))
+		id, err := unix.AddKey(kind, description, payload, int(ring))
 		if err != nil {
-			return &Error{Op: fmt.Sprintf("adding the certificate to keyring %s", ring), Err: err, Adding: true}
+			return &Error{Op: fmt.Sprintf("adding the certificate to keyring %s", ring), Err: err, Adding: kind == "asymmetric"}
 		}
 		k = describe(ID(id))
 		return nil

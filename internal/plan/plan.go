@@ -71,6 +71,8 @@ type Writing struct {
 	Force   bool
 	// LiftImmutable lifts the immutable flag where it is in the way.
 	LiftImmutable bool
+	// Lazy leaves it to the kernel when labels are brought to the disk.
+	Lazy bool
 	// Namespace of the attributes: "security" or "user".
 	Namespace string
 	Archiving

@@ -50,15 +50,15 @@ func (e EVM) Input(f tree.File, kind imaevm.Type, ima []byte) ([]byte, error) {
 // security.ima is ima. The error is a *NotBoundError for a label that needs the
 // inode of a file without one, ErrMapped, or about reading the file.
 func (e EVM) Cover(f tree.File, kind imaevm.Type, ima []byte) (Coverage, error) {
-	c := Coverage{Kind: kind, Layout: e.Layout, Bare: e.Bare}
+	c := Coverage{Kind: kind, Layout: e.Layout, Bare: e.Bare && kind != imaevm.TypePortable}
 	var err error
-	if e.Instead.UID == nil || e.Instead.GID == nil {
-		if err := CheckOwner(f); err != nil {
+	if e.Adapt != nil {
+		if e.Instead, err = e.Adapt(f, kind, e.Instead); err != nil {
 			return c, err
 		}
 	}
-	if e.IMA != nil {
-		if ima, err = e.IMA(f); err != nil {
+	if e.Instead.UID == nil || e.Instead.GID == nil {
+		if err := CheckOwner(f); err != nil {
 			return c, err
 		}
 	}

@@ -123,10 +123,11 @@ type EVM struct {
 	Layout imaevm.Target
 	// Instead is what labels cover in place of what a file has.
 	Instead Instead
-	// IMA returns the security.ima that labels cover; nil is for the one that the
-	// file has, or will have.
-	IMA func(tree.File) ([]byte, error)
-	// Bare makes labels that no kernel takes, too: see imaevm.Covered.
+	// Adapt returns what is Instead for a file and a kind of label; nil is for the
+	// same for all.
+	Adapt func(tree.File, imaevm.Type, Instead) (Instead, error)
+	// Bare makes labels that no kernel takes, too, but portable ones: see
+	// imaevm.Covered.
 	Bare bool
 	// Source says in words whose EVM it is, such as "in the running kernel
 	// 6.12.9".

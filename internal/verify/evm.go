@@ -28,9 +28,26 @@ func (j *verification) evm() error {
 	return nil
 }
 
+// onlyEVM judges security.evm alone.
+func (j *verification) onlyEVM() error {
+	if len(j.res.EVM) == 0 {
+		j.found(report.Unlabelled, reason.NoEVM, "no %s", imaevm.AttrEVM)
+		return nil
+	}
+	j.read = true // the owner and the mode, so that it counts if they change
+	o, c, why, err := j.evmVerdict()
+	j.res.Outcome, j.res.Code, j.res.Reason = o, c, why
+	return err
+}
+
 // evmVerdict judges the label in security.evm.
 func (j *verification) evmVerdict() (o report.Outcome, c reason.Code, why string, err error) {
-	if old, alg, err := imaevm.ParseEVMSignatureV1(j.res.EVM); err == nil {
+	if j.HashInHeader {
+		if old, err := imaevm.ParseSignatureV1(j.res.EVM); err == nil {
+			alg, _ := old.ContentAlgorithm()
+			return j.evmVerdictV1(old, alg)
+		}
+	} else if old, alg, err := imaevm.ParseEVMSignatureV1(j.res.EVM); err == nil {
 		return j.evmVerdictV1(old, alg)
 	}
 	label, err := imaevm.Parse(j.res.EVM)

@@ -33,6 +33,12 @@ type Verifier struct {
 	// SigFiles checks the signature in the file beside each file instead of
 	// security.ima.
 	SigFiles bool
+	// IgnoreEVM leaves security.evm aside, OnlyEVM security.ima and the content.
+	IgnoreEVM, OnlyEVM bool
+	// HashInHeader takes the algorithm of EVM's digest in labels of version 1 from
+	// where evmctl puts it, not from where kernels look for it; and no portable
+	// label is one of that version.
+	HashInHeader bool
 	// NeedSignature refuses hashes as appraise_type=imasig does: but for those
 	// that a portable EVM signature covers. NeedEVM refuses files without
 	// security.evm, as a kernel does once EVM is active.
@@ -87,6 +93,9 @@ func (j *verification) verify() error {
 	if j.res.EVM, err = tree.Value(j.file, imaevm.AttrEVM); err != nil {
 		return err
 	}
+	if j.OnlyEVM {
+		return j.onlyEVM()
+	}
 	name, value, missing := imaevm.AttrIMA, j.res.IMA, reason.NoIMA
 	if j.SigFiles {
 		name, missing = "detached signature", reason.NoSidecar
@@ -101,7 +110,12 @@ func (j *verification) verify() error {
 	if err := j.ima(name, value); err != nil {
 		return err
 	}
-	if j.res.Outcome == report.Valid && !j.SigFiles {
+	switch {
+	case j.res.Outcome != report.Valid:
+	case j.IgnoreEVM:
+		kind := imaevm.Type(value[0])
+		j.demandSignature(kind, kind == imaevm.TypeVerity)
+	case !j.SigFiles:
 		return j.evm()
 	}
 	return nil
@@ -116,10 +130,16 @@ func (j *verification) demand() {
 	}
 	kind := imaevm.Type(j.res.IMA[0])
 	covered := j.Keys != nil && len(j.res.EVM) > 0 && imaevm.Type(j.res.EVM[0]) == imaevm.TypePortable
-	switch {
-	case j.NeedEVM && j.res.EVM == nil:
+	if j.NeedEVM && j.res.EVM == nil {
 		j.found(report.Unlabelled, reason.NoEVM, "no %s", imaevm.AttrEVM)
-	case j.NeedSignature && kind != imaevm.TypeSignature && !covered:
+		return
+	}
+	j.demandSignature(kind, covered)
+}
+
+// demandSignature refuses what is none, where one is required.
+func (j *verification) demandSignature(kind imaevm.Type, isCovered bool) {
+	if j.NeedSignature && kind != imaevm.TypeSignature && !isCovered {
 		j.found(report.Invalid, reason.NeedsSignature, "a label of type %s, and a signature is required", kind)
 	}
 }

@@ -1,0 +1,299 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"imaseal/internal/imaevm"
+	"imaseal/internal/treetest"
+	"imaseal/internal/vectors"
+	"imaseal/keys/keytest"
+)
+
+// An evmctlLine is a command line of evmctl, and what comes of it.
+type evmctlLine struct {
+	args     string
+	stdin    string
+	status   int
+	out, err string // regular expressions
+	// alone says that evmctl itself does otherwise, or says it in other words.
+	alone bool
+}
+
+// evmctlFiles makes files with labels in user attributes.
+func evmctlFiles(t *testing.T) string {
+	t.Helper()
+	dir := treetest.Make(t, "file f content=content\nfile g content=other\nfile d/h content=x\nfile text content=x\nlink link f")
+	treetest.UserAttrs(t, dir)
+	for _, name := range []string{"rsa2048", "p256", "p192"} {
+		for from, to := range map[string]string{".key.pem": ".key", ".cert.der": ".cer"} {
+			b := vectors.Read(t, "keys/"+name+from)
+			if err := os.WriteFile(filepath.Join(dir, name+to), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Chdir(dir)
+	keytest.Run(t, "openssl", "pkey", "-in", "rsa2048.key", "-pubout", "-out", "rsa2048.pub")
+	keytest.Run(t, "openssl", "pkey", "-in", "rsa2048.key", "-aes256", "-passout", "pass:secret", "-out", "locked.key")
+	return dir
+}
+
+// evmctlLines are run one after the other.
+var evmctlLines = []evmctlLine{
+	// Words.
+	{args: "", out: `^Usage: evmctl \[-v\] <command> \[OPTIONS\]\n`},
+	{args: "--help", out: `--hmackey`, alone: true},
+	{args: "-h", out: `--engine e .*\n.*--provider p`, alone: true},
+	{args: "--version", out: `^evmctl 1\.6\.2\n`, alone: true},
+	{args: "help ima_hash", out: `^usage: ima_hash file\nMake file content hash\.\n$`},
+	{args: "foo", status: 125, out: `^Invalid command: foo\n$`},
+	{args: "--foo", status: 1, err: `^evmctl: unrecognized option '--foo'\n$`},
+	{args: "-a", status: 1, err: `^evmctl: option requires an argument -- 'a'\n$`},
+	{args: "ima_hash", status: 125, out: `^usage: ima_hash file\n$`, err: `^Parameters missing\n`},
+	{args: "--keyid 0 ima_sign f", status: 1, err: `Invalid keyid value\.`},
+
+	// Hashes.
+	{args: "ima_hash --xattr-user f", out: `^0404ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73\n$`},
+	{args: "ima_hash --xattr-user -a sha1 f", out: `^01040f06fd774092478d450774f5ba30c5da78acc8\n$`},
+	{args: "-a sha512 --xattr-user ima_hash f -n", out: `^0406`},
+	{args: "ima_verify --xattr-user -k rsa2048.cer f", status: 1, err: `f: verification failed`, alone: true},
+	{args: "ima_hash --xattr-user -a SHA1 f", status: 125},
+	{args: "ima_hash --xattr-user nofile", status: 125},
+	{args: "ima_hash --xattr-user d", status: 125, err: `d: is no regular file`, alone: true},
+	{args: "ima_hash --xattr-user link", status: 125, err: `link: is no regular file`, alone: true},
+	{args: "ima_hash --xattr-user f g", out: `^0404.{64}\n0404.{64}\n$`, alone: true},
+	{args: "ima_hash -r --xattr-user d", out: `^04042d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\n$`},
+	{args: "ima_hash -r --xattr-user nodir", status: 125, alone: true},
+
+	// Signatures of contents.
+	{args: "ima_sign --xattr-user --key rsa2048.key f", out: `^030204dd65a4eb0100[0-9a-f]{512}\n$`, err: `hash\(sha256\): ed7002.*\nevm/ima signature: 264 bytes\n`},
+	{args: "ima_verify --xattr-user --key rsa2048.cer f", err: `^key 1: dd65a4eb rsa2048.cer\nf: verification is OK\n$`},
+	{args: "ima_verify --xattr-user --key p256.cer f", status: 1},
+	{args: "ima_verify --xattr-user --key /dev/null,rsa2048.cer, f", err: `f: verification is OK\n$`},
+	{args: "ima_verify --xattr-user --key text,nofile,rsa2048.cer f", err: `f: verification is OK\n$`},
+	{args: "ima_verify --xattr-user --key /dev/zero f", status: 1},
+	{args: "ima_verify --xattr-user --key rsa2048.cer g f nofile", status: 1, err: `f: verification is OK`},
+	{args: "ima_sign --xattr-user -k p192.key -f --keyid=aabbccdd f", out: `^030204aabbccdd00`, err: `Writing|evm/ima`},
+	{args: "ima_sign --xattr-user -k rsa2048.key -f --keyid-from-cert rsa2048.cer f", out: `^030204dd65a4eb0100`},
+	{args: "ima_verify --xattr-user --sigfile -k rsa2048.cer f", err: `verification is OK`},
+	{args: "ima_hash --xattr-user f"},
+	{args: "ima_setxattr --xattr-user f"},
+	{args: "ima_verify --xattr-user -k rsa2048.cer f", err: `verification is OK`},
+	{args: "ima_setxattr --xattr-user --sigfile f.sig g"},
+	{args: "ima_verify --xattr-user -k rsa2048.cer g", status: 1, err: `g: verification failed`},
+	{args: "ima_setxattr --xattr-user text", status: 125, alone: true}, // evmctl: 0
+	{args: "ima_sign --xattr-user --key nokey f", status: 125},
+	{args: "ima_sign --xattr-user -k locked.key -psecret f", out: `^030204dd65a4eb0100`},
+	{args: "ima_sign --xattr-user -k locked.key --pass=wrong f", status: 125},
+	{args: "ima_sign --xattr-user -k p192.key f", out: `^030204`},
+	{args: "ima_verify --xattr-user -k p192.cer f", err: `verification is OK`},
+
+	// Version 1.
+	{args: "ima_sign --xattr-user --rsa -k rsa2048.key f", out: `^0301[0-9a-f]{8}00010227da7bc4f8bf4f010800`},
+	{args: "ima_verify --xattr-user --rsa -k rsa2048.pub f", err: `verification is OK`},
+	{args: "ima_sign --xattr-user --rsa -a md5 -k rsa2048.key f", status: 125, alone: true},
+	{args: "sign --xattr-user --uuid --generation 0 --rsa -k rsa2048.key f", out: `^0301`},
+	{args: "verify --xattr-user --uuid --generation 0 --rsa -k rsa2048.pub f", err: `verification is OK`},
+	{args: "verify --xattr-user --uuid --generation 1 --rsa -k rsa2048.pub f", status: 1, alone: true},
+
+	// EVM.
+	{args: "sign --xattr-user --uuid --generation 0 --ino 7 -k p256.key f", out: `^0302046bca908e00`, err: `evm/ima signature`},
+	{args: "verify --xattr-user --uuid --generation 0 --ino 7 -k p256.cer f", err: `verification is OK`},
+	{args: "verify --xattr-user --uuid --generation 0 --ino 8 -k p256.cer f", status: 1},
+	{args: "verify --xattr-user --uuid --generation 0 --ino 7 --m32 -k p256.cer f", status: 1},
+	{args: "verify --xattr-user --uuid --generation 0 --ino 7 -k rsa2048.cer f", status: 125},
+	{args: "verify --xattr-user -k rsa2048.cer text", status: 125},
+	{args: "sign --xattr-user --uuid=11223344-5566-7788-99aa-bbccddeeff00 --generation 5 --selinux u:r:t --caps --uid 7 --gid 8 --mode 33261 -k rsa2048.key f", out: `^030204dd65a4eb0100`},
+	{args: "verify --xattr-user --uuid=11223344-5566-7788-99aa-bbccddeeff00 --generation 5 --selinux u:r:t --caps --uid 7 --gid 8 --mode 33261 -k rsa2048.cer f", err: `verification is OK`},
+	{args: "verify --xattr-user --uuid=11223344-5566-7788-99aa-bbccddeeff00 --generation 5 --selinux u:r:s --caps --uid 7 --gid 8 --mode 33261 -k rsa2048.cer f", status: 1},
+	{args: "sign --xattr-user -o --imahash -k p256.key f", out: `^0404ed70.*\n0502046bca908e00`},
+	{args: "verify --xattr-user -k p256.cer f", err: `verification is OK`},
+	{args: "sign --xattr-user -o --imasig -k rsa2048.key f", out: `^030204dd65a4eb0100.*\n050204dd65a4eb0100`},
+	{args: "ima_verify --xattr-user -k rsa2048.cer f", err: `verification is OK`},
+	{args: "verify --xattr-user -k rsa2048.cer f", err: `verification is OK`},
+	{args: "sign --xattr-user -o -k rsa2048.key text", status: 125},
+	{args: "sign --xattr-user -i --uuid --generation 0 -k rsa2048.key f", out: `^0303`, alone: true},
+	{args: "hmac --xattr-user --uuid --hmackey text -n f", status: 0, err: `(?m)^hmac: [0-9a-f]{40}$`, alone: true},
+	{args: "hmac --xattr-user --uuid --hmackey nofile f", status: 125, alone: true},
+	{args: "ima_clear --xattr-user f"},
+	{args: "ima_verify --xattr-user -k rsa2048.cer f", status: 1},
+	{args: "ima_clear --xattr-user f"},
+	{args: "ima_fix f"},
+	{args: "ima_fix -r -t fxm d"},
+	{args: "ima_fix nofile", status: 125},
+
+	// Digests of files elsewhere.
+	{args: "sign_hash -k rsa2048.key", stdin: "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73  f\n", out: `^ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73  f 030204dd65a4eb0100[0-9a-f]{512}\n$`},
+	{args: "sign_hash --veritysig -k rsa2048.key", stdin: "sha256:5161c5386613f74a6fdfa5e9debfeae6bc22a817cf10caef11bf9adb62407191 hello\n", out: ` hello 060304dd65a4eb0100[0-9a-f]{512}\n$`, alone: true}, // not in 1.4
+	{args: "sign_hash --veritysig -k rsa2048.key", stdin: "5161 hello\n", status: 125, alone: true},
+	{args: "sign_hash -k rsa2048.key", status: 125, alone: true},
+
+	// What there is not.
+	{args: "ima_measurement f", status: 125, err: `ima_measurement: measurement lists and boot aggregates are not supported`, alone: true},
+	{args: "ima_boot_aggregate", status: 125, err: `not supported`, alone: true},
+	{args: "ima_sign --engine gost -k rsa2048.key f", status: 125, err: `GOST`, alone: true},
+	{args: "ima_hash -a streebog256 f", status: 125, err: `streebog256 cannot be computed`, alone: true},
+	{args: "import nofile", status: 125, alone: true},
+}
+
+// TestEvmctlLines runs evmctl's command lines, and those that should be alike by
+// evmctl itself, too: the statuses are the same, and standard outputs but for
+// signatures that are made with random numbers.
+func TestEvmctlLines(t *testing.T) {
+	evmctlFiles(t)
+	_, err := exec.LookPath("evmctl")
+	for _, line := range evmctlLines {
+		out, errs, status := line.ours()
+		line.check(t, "imaseal", out, errs, status)
+		if line.alone || err != nil {
+			continue
+		}
+		theirs, errs, status := line.theirs(t)
+		line.check(t, "evmctl", theirs, errs, status)
+		if strings.Contains(line.args, "rsa2048.key") && !strings.Contains(line.args, "--rsa") && theirs != out {
+			t.Errorf("evmctl %s: ours\n%s\nevmctl's\n%s", line.args, out, theirs)
+		}
+	}
+}
+
+func (l evmctlLine) ours() (out, errs string, status int) {
+	var o, e bytes.Buffer
+	p := Program{
+		Args: append([]string{"evmctl"}, strings.Fields(l.args)...), Stdin: strings.NewReader(l.stdin), Stdout: &o, Stderr: &e,
+		Getenv: func(string) string { return "" },
+	}
+	status = Main(context.Background(), p)
+	return o.String(), e.String(), status
+}
+
+func (l evmctlLine) theirs(t *testing.T) (out, errs string, status int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	cmd := exec.Command("evmctl", strings.Fields(l.args)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(l.stdin), &o, &e
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return o.String(), e.String(), cmd.ProcessState.ExitCode()
+}
+
+func (l evmctlLine) check(t *testing.T, who, out, errs string, status int) {
+	t.Helper()
+	if status != l.status || !regexp.MustCompile(l.out).MatchString(out) || who == "imaseal" && !regexp.MustCompile(l.err).MatchString(errs) {
+		t.Errorf("%s: evmctl %s: status %d, want %d\n%s%s", who, l.args, status, l.status, out, errs)
+	}
+}
+
+// TestEvmctlReplaces: evmctl replaces whatever is there, and no other label is kept.
+func TestEvmctlReplaces(t *testing.T) {
+	evmctlFiles(t)
+	for _, old := range []string{"77", "0302", "0404ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73", ""} {
+		b, _ := hex.DecodeString(old)
+		if err := unix.Setxattr("f", "user.ima", b, 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range []string{"ima_sign --xattr-user -k p256.key f", "ima_hash --xattr-user f"} {
+			if out, errs, status := (evmctlLine{args: args}).ours(); status != 0 || len(out) < 34 {
+				t.Errorf("%s over %q: %d %s%s", args, old, status, out, errs)
+			}
+		}
+	}
+}
+
+// TestEvmctlItself signs directories, links and devices themselves, as evmctl does, and
+// each program verifies what the other has made.
+func TestEvmctlItself(t *testing.T) {
+	treetest.Root(t)
+	root := evmctlTree(t, "ext4")
+	private, crt := vectors.Path(t, "keys/rsa2048.key.pem"), vectors.Path(t, "keys/rsa2048.cert.der")
+	t.Chdir(root)
+	if err := errors.Join(os.Symlink("plain", "link"), unix.Mknod("null", unix.S_IFCHR|0o666, 1<<8|3), os.Mkdir("dir", 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dir", "link", "null", "plain"} {
+		if err := unix.Lsetxattr(name, imaevm.AttrSELinux, []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+		sign := evmctlLine{args: "sign --uuid -k " + private + " " + name}
+		ours, errs, status := sign.ours()
+		theirs, _, _ := sign.theirs(t)
+		if status != 0 || ours != theirs {
+			t.Errorf("%s: %d %s\nours     %sevmctl's %s", name, status, errs, ours, theirs)
+		}
+		sign.ours()
+		verify := evmctlLine{args: "verify --uuid -k " + crt + " " + name, err: "verification is OK"}
+		out, errs, status := verify.ours()
+		verify.check(t, "imaseal", out, errs, status)
+		out, errs, status = verify.theirs(t)
+		verify.check(t, "evmctl", out, errs, status)
+		out, errs, status = evmctlLine{args: "ima_clear " + name}.ours()
+		if status != 0 {
+			t.Errorf("ima_clear %s: %d %s%s", name, status, out, errs)
+		}
+		if _, err := unix.Lgetxattr(name, imaevm.AttrEVM, nil); err != unix.ENODATA {
+			t.Errorf("ima_clear %s: %v", name, err)
+		}
+	}
+}
+
+// TestEvmctlHMACs compares HMACs of 20 bytes with what our own command makes, which
+// kernels have accepted: of a file, and of a directory against evmctl.
+func TestEvmctlHMACs(t *testing.T) {
+	treetest.Root(t)
+	root := evmctlTree(t, "ext4")
+	t.Chdir(root)
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcde\xff"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	imaseal(t, 0, "hash", "--owner", "any", "--evm", "hmac", "--evm-key", key, "capable")
+	want := treeLabels(t, root)["capable security.evm"]
+	imaseal(t, 0, "clear", "--owner", "any", "--label", "evm", "capable")
+	for _, uuid := range []string{"", " --uuid=" + fileSystemUUID(t, root)} {
+		_, errs, status := evmctlLine{args: "hmac" + uuid + " --hmackey " + key + " capable"}.ours()
+		if got := treeLabels(t, root)["capable security.evm"]; status != 0 || got != want || !strings.Contains(errs, "hmac: "+want[2:]+"\n") {
+			t.Errorf("%s: %d %s\nhave %s\nwant %s", uuid, status, errs, got, want)
+		}
+	}
+	_, errs, status := evmctlLine{args: "hmac --uuid --smack -v -n --hmackey " + key + " a"}.ours()
+	if status != 0 || !regexp.MustCompile(`(?m)^hmac: [0-9a-f]{40}$`).MatchString(errs) {
+		t.Errorf("of a directory: %d %s", status, errs)
+	}
+}
+
+// TestEvmctlTrees labels trees of files of all owners, and counts what fails.
+func TestEvmctlTrees(t *testing.T) {
+	treetest.Root(t)
+	root := evmctlTree(t, "ext4")
+	private, crt := vectors.Path(t, "keys/rsa2048.key.pem"), vectors.Path(t, "keys/rsa2048.cert.der")
+	line := evmctlLine{args: "sign -r --imasig -o -k " + private + " " + root}
+	_, errs, status := line.ours()
+	ours := treeLabels(t, root)
+	if status != 0 {
+		t.Fatalf("%d %s", status, errs)
+	}
+	imaseal(t, 0, "verify", "--owner", "any", "--key", crt, "--require", "imasig,evm", root)
+	clearTree(t, root)
+	line.theirs(t)
+	sameLabels(t, "tree", ours, treeLabels(t, root))
+	if _, errs, status := (evmctlLine{args: "ima_clear -r " + root}).ours(); status != 0 || len(treeLabels(t, root)) > 0 {
+		t.Errorf("ima_clear: %d %s", status, errs)
+	}
+	keytest.Run(t, "chattr", "+i", filepath.Join(root, "plain"))
+	defer keytest.Run(t, "chattr", "-i", filepath.Join(root, "plain"))
+	if _, errs, status := (evmctlLine{args: "ima_hash -r " + root}).ours(); status != 125 || !strings.Contains(errs, "immutable") {
+		t.Errorf("a file that cannot be labelled: %d %s", status, errs)
+	}
+}

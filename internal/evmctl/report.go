@@ -1,0 +1,111 @@
+package evmctl
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+
+	"imaseal/internal/imaevm"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+)
+
+// A Report prints results as evmctl does: labels in hexadecimal to Out, the rest to
+// Err. It is a report.Handler.
+type Report struct {
+	Request  Request
+	Out, Err io.Writer
+	failed   int
+	// broken says that something could not be done, besides what does not verify.
+	broken bool
+}
+
+// Start implements report.Handler.
+func (r *Report) Start(report.Header) error { return nil }
+
+// Finish implements report.Handler.
+func (r *Report) Finish(report.Summary) error { return nil }
+
+// Result implements report.Handler.
+func (r *Report) Result(res report.Result) error {
+	name := report.Quote(res.Path)
+	switch res.Outcome {
+	case report.Skipped:
+		if r.Request.Recursive {
+			return nil
+		}
+		return r.fail("%s: %s\n", name, res.Reason)
+	case report.Failed:
+		return r.fail("%s: %v\n", name, res.Err)
+	case report.Vanished:
+		return r.fail("%s: no such file or directory\n", name)
+	case report.Valid:
+		return r.say("%s: verification is OK\n", name)
+	case report.Unlabelled:
+		return r.fail("%s: getxattr failed: %s\n", name, res.Reason)
+	case report.Invalid, report.Unverifiable:
+		r.failed++
+		r.broken = r.broken || res.Code != reason.BadSignature && res.Code != reason.BadHMAC
+		return r.say("%s: verification failed: %s\n", name, res.Reason)
+	}
+	return r.labelled(res)
+}
+
+// say prints to Err. Who hides messages misses nothing that counts.
+func (r *Report) say(format string, args ...any) error {
+	fmt.Fprintf(r.Err, format, args...)
+	return nil
+}
+
+func (r *Report) fail(format string, args ...any) error {
+	r.failed++
+	r.broken = true
+	return r.say(format, args...)
+}
+
+// labelled prints the labels that a command has made, in their order.
+func (r *Report) labelled(res report.Result) error {
+	q := r.Request
+	switch {
+	case q.Command == Hash, q.IMAHash && (q.Command == Sign || q.Command == HMAC):
+		r.say("hash(%s): ", q.Digest)
+		if err := r.hex(res.IMA); err != nil {
+			return err
+		}
+	case q.Command == IMASign, q.IMASig && (q.Command == Sign || q.Command == HMAC):
+		r.say("hash(%s): %s\n", q.Digest, hex.EncodeToString(res.Digest.Bytes()))
+		if err := r.signature(res.IMA); err != nil {
+			return err
+		}
+	}
+	switch q.Command {
+	case Sign:
+		return r.signature(res.EVM)
+	case HMAC:
+		if mac, err := imaevm.ParseHMAC(res.EVM); err == nil {
+			return r.say("hmac: %x\n", mac[:])
+		}
+	}
+	return nil
+}
+
+func (r *Report) signature(label []byte) error {
+	r.say("evm/ima signature: %d bytes\n", len(label)-1)
+	return r.hex(label)
+}
+
+func (r *Report) hex(label []byte) error {
+	_, err := fmt.Fprintf(r.Out, "%x\n", label)
+	return err
+}
+
+// Status is that of a run whose results were all reported.
+func (r *Report) Status() int {
+	switch {
+	case r.failed == 0:
+		return StatusOK
+	case r.Request.Command == IMAVerify, r.Request.Command == Verify && !r.broken:
+		return StatusFailed
+	}
+	return StatusError
+}
