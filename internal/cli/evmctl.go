@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -227,8 +228,30 @@ func innermost(f tree.File) tree.File {
 	}
 }
 
-// evmctlKeyFile returns the key that the request names, or evmctl's own.
-func evmctlKeyFile(r evmctl.Request) string { return cmp.Or(r.Key, "/etc/keys/privkey_evm.pem") }
+// evmctlKeyFile returns the private key that the request names, or evmctl's own, and
+// its passphrase or PIN, nil for none. The URI of a public key in a token stands for
+// the private one, and may hold the PIN, as OpenSSL's engine has it.
+func evmctlKeyFile(r evmctl.Request) (ref string, secret *string) {
+	ref = cmp.Or(r.Key, "/etc/keys/privkey_evm.pem")
+	if !strings.HasPrefix(ref, "pkcs11:") {
+		return ref, r.Pass
+	}
+	path, query, _ := strings.Cut(ref, "?")
+	ref, secret = strings.Replace(path, "type=public", "type=private", 1), r.Pass
+	var rest []string
+	for part := range strings.SplitSeq(query, "&") {
+		pin, isPIN := strings.CutPrefix(part, "pin-value=")
+		if plain, err := url.PathUnescape(pin); isPIN && err == nil {
+			secret = &plain
+		} else if part != "" {
+			rest = append(rest, part)
+		}
+	}
+	if rest != nil {
+		ref += "?" + strings.Join(rest, "&")
+	}
+	return ref, secret
+}
 
 // evmctlKeyFiles returns what public keys the request names.
 func evmctlKeyFiles(r evmctl.Request) []string {

@@ -97,10 +97,10 @@ func (p Program) evmctlKey(ctx context.Context, r evmctl.Request) (*keys.Key, ui
 		o.KeyID = &id
 	}
 	ask := p.asker(ctx, passphraseOption{})
-	if r.Pass != nil {
-		ask = func(string) ([]byte, error) { return []byte(*r.Pass), nil }
+	ref, secret := evmctlKeyFile(r)
+	if secret != nil {
+		ask = func(string) ([]byte, error) { return []byte(*secret), nil }
 	}
-	ref := evmctlKeyFile(r)
 	if err := keys.Check(ref, ""); err != nil {
 		return nil, 0, err
 	}

@@ -273,6 +273,24 @@ func TestEvmctlHMACs(t *testing.T) {
 	}
 }
 
+// TestEvmctlToken signs with a key in a token, named as openssl and p11tool name it.
+func TestEvmctlToken(t *testing.T) {
+	hsm := keytest.NewHSM(t, "signing")
+	hsm.Put("signing", "rsa2048", "rsa", "01")
+	evmctlFiles(t)
+	want, _, _ := evmctlLine{args: "ima_sign -n --xattr-user -k rsa2048.key f"}.ours()
+	for _, args := range []string{
+		"--engine pkcs11 --keyid=dd65a4eb --key " + hsm.URI("token=signing;object=rsa;type=public") + "&pin-value=1234",
+		"--provider pkcs11 --key " + hsm.URI("token=signing;object=rsa;type=private") + "&pin-value=1234",
+		"-p1234 --key " + hsm.URI("token=signing;object=rsa"),
+	} {
+		out, errs, status := evmctlLine{args: "ima_sign -n --xattr-user f " + args}.ours()
+		if status != 0 || out != want || want == "" {
+			t.Errorf("%s: %d %s\n%s", args, status, errs, out)
+		}
+	}
+}
+
 // TestEvmctlTrees labels trees of files of all owners, and counts what fails.
 func TestEvmctlTrees(t *testing.T) {
 	treetest.Root(t)
