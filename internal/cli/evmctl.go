@@ -99,6 +99,9 @@ func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 		}
 		return 0, p.print(text)
 	}
+	if err := p.checkPreload(); err != nil {
+		return 0, err
+	}
 	switch r.Command {
 	case evmctl.Import:
 		return 0, p.evmctlImport(r)
@@ -126,6 +129,18 @@ func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 	defer s.close()
 	err = s.do(ctx, job)
 	return o.handler.(*evmctl.Report).Status(), err
+}
+
+// checkPreload refuses to run where a library pretends to programs that they are root
+// and that files have owners and attributes which they have not: to a static program
+// it does not. Labels would be those of other files, or get lost.
+func (p Program) checkPreload() error {
+	for _, name := range []string{"libpseudo", "libfakeroot"} {
+		if strings.Contains(p.getenv("LD_PRELOAD"), name) {
+			return fmt.Errorf("%s is preloaded, and imaseal does not see what it pretends: label the archive or image that is made there (doc/images.md)", name)
+		}
+	}
+	return nil
 }
 
 // evmctlPlan returns the plan of a request: files of all owners, and of all kinds of
@@ -165,14 +180,13 @@ func noCarrier(path string) string {
 // evmctlCovers is what EVM covers for evmctl: the attributes that it has in its
 // table, whatever the target's kernel was built with, and of those of Smack but one
 // only with --smack. Portable signatures cover these, too, as kernels demand.
-func evmctlCovers(r evmctl.Request) (target.EVM, error) {
-	e := target.EVM{Source: "for " + evmctlName, Bare: true, CountsUUID: policy.True}
+func (p Program) evmctlCovers(r evmctl.Request) (target.EVM, error) {
+	e := target.EVM{Source: "for " + evmctlName, Layout: target.LayoutOf(p.Host.Machine()), Bare: true, CountsUUID: policy.True}
 	for _, a := range imaevm.Protected() {
 		isExtra := a.Option == "CONFIG_EVM_EXTRA_SMACK_XATTRS"
 		e.Attrs = append(e.Attrs, target.Attr{Name: a.Name, Counts: policy.Of(!isExtra || r.Smack)})
 	}
-	e.Layout.Word32 = r.Word32
-	e.Layout.SignatureV3 = r.SigVersion == 3 || r.Immutable
+	e.Layout.Word32 = r.Word32 || e.Layout.Word32 && !r.Word64
 	if r.NoUUID {
 		e.CountsUUID = policy.False
 	}

@@ -58,7 +58,7 @@ func (p Program) evmctlLabeller(ctx context.Context, r evmctl.Request) (run.Job,
 		SigFiles: r.SigFile && class == plan.Sign && (r.IMASig || r.Command == evmctl.IMASign),
 	}
 	if kind != 0 {
-		covers, err := evmctlCovers(r)
+		covers, err := p.evmctlCovers(r)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -167,7 +167,7 @@ func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
 		return v, nil
 	}
 	v.OnlyEVM, v.NeedEVM = true, true
-	v.Covers, err = evmctlCovers(r)
+	v.Covers, err = p.evmctlCovers(r)
 	return v, err
 }
 

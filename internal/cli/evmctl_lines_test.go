@@ -212,6 +212,22 @@ func TestEvmctlReplaces(t *testing.T) {
 	}
 }
 
+// Under pseudo, as in a build of Yocto, a static program sees other files.
+func TestEvmctlPreload(t *testing.T) {
+	for preload, want := range map[string]int{"/usr/lib/libpseudo.so": 125, "libfakeroot-sysv.so": 125, "libother.so": 0, "": 0} {
+		var out bytes.Buffer
+		p := Program{Args: []string{"evmctl", "ima_fix", "evmctl_test.go"}, Stdout: &out, Stderr: &out, Getenv: func(name string) string {
+			if name == "LD_PRELOAD" {
+				return preload
+			}
+			return ""
+		}}
+		if status := Main(context.Background(), p); status != want || (status != 0) != strings.Contains(out.String(), "is preloaded") {
+			t.Errorf("%q: %d %s", preload, status, &out)
+		}
+	}
+}
+
 // TestEvmctlItself signs directories, links and devices themselves, as evmctl does, and
 // each program verifies what the other has made.
 func TestEvmctlItself(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"imaseal/internal/host"
+	"imaseal/internal/imaevm"
 )
 
 // An arch is an architecture of the kernel, and how EVM lays out there what
@@ -134,6 +135,13 @@ func (t *Target) setArch() error {
 	}
 	t.Word32, t.BigEndian = known.knowsWord && known.word32, known.knowsEnd && known.bigEndian
 	return nil
+}
+
+// LayoutOf is how the EVM of this machine's kernel lays out what labels cover, as far as
+// the name of the machine tells (uname -m).
+func LayoutOf(machine string) imaevm.Target {
+	a := findArch(machine)
+	return imaevm.Target{Word32: a != nil && a.word32, BigEndian: isBigEndian()}
 }
 
 func (t *Target) configName() string {
