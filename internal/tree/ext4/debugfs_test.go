@@ -3,6 +3,7 @@ package ext4
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -124,6 +125,8 @@ func TestReproducible(t *testing.T) {
 		fmt.Fprintf(&spec, "file %d/f%d content=%d\n", i%7, i, i)
 	}
 	x := treetest.Ext4(t, treetest.Make(t, spec.String()), 8)
+	const written = 1_000_000_000 // not now
+	change(t, x, func(b []byte) { binary.LittleEndian.PutUint32(b[1024+0x30:], written) })
 	value := bytes.Repeat([]byte("label"), 30)
 	var first []byte
 	for _, jobs := range []int{1, 4, 4} {
@@ -150,6 +153,9 @@ func TestReproducible(t *testing.T) {
 			first = b
 		} else if !bytes.Equal(first, b) {
 			t.Errorf("%d workers: the image is another", jobs)
+		}
+		if at := binary.LittleEndian.Uint32(b[1024+0x30:]); at != written {
+			t.Errorf("the superblock was written at %d", at)
 		}
 		treetest.Fsck(t, out)
 		again(t, out, value)
