@@ -44,6 +44,9 @@
 // its own, and tells what the kernel makes of it. With ima_appraise=log in Append nothing
 // is denied and Verdict.Cause still tells what would be.
 //
+// A case may have other images besides the root, Case.More, for probes with Image 1
+// and so on: they cost a mount instead of a boot.
+//
 // Keys, policy rules and EVM are fields of a Case and come before the root
 // filesystem is mounted, in the order of the fields:
 //

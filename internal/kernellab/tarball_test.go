@@ -1,16 +1,15 @@
 package kernellab
 
 import (
-	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,8 +126,9 @@ func (b bench) spoil(archive string, record string) {
 	check(b.t, os.WriteFile(b.path(archive), content, 0o644))
 }
 
-// image makes an image of an archive, as nobody.
-func (b bench) image(program, archive string) Image {
+// image makes an image of an archive that was labelled and spoilt, or of t.tar, which
+// it labels with the command and spoils, all as nobody.
+func (b bench) image(program, archive string, label []string, record string) Image {
 	b.t.Helper()
 	img := Image{FS: "squashfs", Path: b.path("image." + program)}
 	switch program {
@@ -139,48 +139,33 @@ func (b bench) image(program, archive string) Image {
 	case "mkfs.erofs":
 		img.FS = "erofs"
 		b.run("", "mkfs.erofs", "--quiet", "--tar=f", img.Path, archive)
-	case "mke2fs":
+	case "mke2fs": // drops labels, which therefore come last
 		img.FS = Ext4
-		b.run("", "mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", archive, img.Path, fmt.Sprint(treeSize>>10, "k"))
-		b.setLabels(img, archive)
+		b.run("", "mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", "t.tar", img.Path, fmt.Sprint(treeSize>>10, "k"))
+		b.run("", slices.Concat([]string{"imaseal"}, label, []string{"ext4:" + img.Path})...)
+		b.spoilImage(img, record)
 	}
 	return img
 }
 
-// setLabels gives the files of an ext4 image the attributes that they have in an
-// archive, of which mke2fs drops all but one.
-func (b bench) setLabels(img Image, archive string) {
+// spoilImage does to an ext4 image what spoil does to an archive.
+func (b bench) spoilImage(img Image, record string) {
 	b.t.Helper()
-	f, err := os.Open(b.path(archive))
+	block, err := strconv.ParseInt(strings.TrimSpace(b.run("", "debugfs", "-R", "blocks /lab/content", img.Path)), 10, 64)
 	check(b.t, err)
-	defer f.Close()
-	values := b.path("values")
-	check(b.t, errors.Join(os.RemoveAll(values), os.Mkdir(values, 0o755)))
-	var script strings.Builder
-	n := 0
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		check(b.t, err)
-		for key, value := range h.PAXRecords {
-			name, ok := strings.CutPrefix(key, "SCHILY.xattr.security.")
-			if !ok || h.Typeflag != tar.TypeReg {
-				continue
-			}
-			file := fmt.Sprint("values/", n)
-			n++
-			check(b.t, os.WriteFile(b.path(file), []byte(value), 0o644))
-			fmt.Fprintf(&script, "ea_set -f %s \"/%s\" security.%s\n", file, strings.TrimPrefix(h.Name, "./"), name)
-		}
+	f, err := os.OpenFile(img.Path, os.O_RDWR, 0)
+	check(b.t, err)
+	const blockSize = 4096
+	content := make([]byte, len("the content"))
+	_, err = f.ReadAt(content, block*blockSize)
+	if err != nil || string(content) != "the content" {
+		b.t.Fatalf("block %d of the image has %q, %v", block, content, err)
 	}
-	check(b.t, os.WriteFile(b.path("script"), []byte(script.String()), 0o644))
-	for line := range strings.Lines(b.run("", "debugfs", "-w", "-f", "script", img.Path)) {
-		if !strings.HasPrefix(line, "debugfs") {
-			b.t.Fatalf("debugfs: %s", line)
-		}
-	}
+	content[4] ^= 1
+	_, err = f.WriteAt(content, block*blockSize)
+	check(b.t, errors.Join(err, f.Close()))
+	b.run("", "debugfs", "-w", "-R", "set_inode_field /lab/mode mode 0100755", img.Path)
+	b.run("", "debugfs", "-w", "-R", "ea_rm /lab/record "+record, img.Path)
 }
 
 // treeProbes try the whole Debian tree, and the files that were spoilt.
@@ -282,17 +267,19 @@ func TestArchive(t *testing.T) {
 			c := Case{Kernel: kernel, Probes: probes, Timeout: 20 * time.Minute}
 			causes := [3]string{"invalid-signature", "invalid-fail-immutable", "missing-HMAC"}
 			policy := []string{"--policy", "appraise_tcb"}
+			label, record := []string{"hash", "--quiet"}, "security.ima"
 			if hasECDSA(series) {
 				policy = b.sign(&c, generate(t, l, "p256"))
+				label, record = signing, "security.evm"
 			} else {
 				causes = [3]string{"invalid-hash", "", "missing-hash"} // a hash does not cover the mode
-				b.run("", "imaseal", "hash", "--quiet", "tar:t.tar", "--output", "labelled.tar")
+				b.run("", slices.Concat([]string{"imaseal"}, label, []string{"tar:t.tar", "--output", "labelled.tar"})...)
 				b.run("", "imaseal", "verify", "--quiet", "tar:labelled.tar")
-				b.spoil("labelled.tar", "security.ima")
+				b.spoil("labelled.tar", record)
 				c.Append = EnforceTCB
 			}
 			for i, program := range programs {
-				img := b.image(program, "labelled.tar")
+				img := b.image(program, "labelled.tar", label, record)
 				if i == 0 {
 					c.Image = img
 					continue
@@ -324,6 +311,9 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+// signing is the command that signs, but for the PATH.
+var signing = []string{"sign", "--quiet", "--key", "key", "--cert", "key.der", "--evm", "portable"}
+
 // sign signs the archive, has imaseal verify it, spoils it, and makes the case one of
 // signatures. It returns the options of imaseal check for that.
 func (b bench) sign(c *Case, key signingKey) []string {
@@ -334,7 +324,7 @@ func (b bench) sign(c *Case, key signingKey) []string {
 	c.Policy = append(slices.Clone(unjudged), "appraise fowner=0 appraise_type=imasig")
 	check(b.t, errors.Join(os.WriteFile(b.path("key"), private, 0o600), os.Chown(b.path("key"), nobody, nobody), os.WriteFile(b.path("key.der"), key.der(b.t), 0o644),
 		os.WriteFile(b.path("policy"), []byte(strings.Join(c.Policy, "\n")+"\n"), 0o644)))
-	b.run("", "imaseal", "sign", "--quiet", "--key", "key", "--cert", "key.der", "--evm", "portable", "tar:t.tar", "--output", "labelled.tar")
+	b.run("", slices.Concat([]string{"imaseal"}, signing, []string{"tar:t.tar", "--output", "labelled.tar"})...)
 	b.run("", "imaseal", "verify", "--quiet", "--key", "key.der", "--require", "imasig,evm", "tar:labelled.tar")
 	b.spoil("labelled.tar", "security.evm")
 	return []string{"--policy", "policy", "--key", "key.der", "--evm-state", "x509"}
