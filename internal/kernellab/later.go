@@ -28,7 +28,7 @@ var packageName = regexp.MustCompile(`(?m)^[a-z0-9][a-z0-9+.:-]*$`)
 // need, extracted and not installed.
 func (l *Lab) later(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(l.cache, "programs", laterSuite+"-1")
+	dir := filepath.Join(l.cache, "programs", laterSuite+"-2")
 	err := cached(dir, func(dir string) (err error) {
 		tmp := filepath.Join(dir, "apt")
 		defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
@@ -53,7 +53,7 @@ func (l *Lab) later(t testing.TB) string {
 
 // needed returns the names of packages, with those that they depend on.
 func (a *archive) needed(packages []string) ([]string, error) {
-	tree, err := a.run("apt-cache", append([]string{"depends", "--recurse", "--no-pre-depends", "--no-recommends",
+	tree, err := a.run("apt-cache", append([]string{"depends", "--recurse", "--no-recommends",
 		"--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"}, packages...)...)
 	names := packageName.FindAllString(tree, -1)
 	slices.Sort(names)
