@@ -86,7 +86,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 
 test-unit: ## unit and script tests under the race detector
 	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES)
-	IMASEAL_TEST= $(GO) test -race ./...
+	IMASEAL_TEST= $(GO) test -race -timeout 40m ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	@set -e; $(GO) list ./... | while read -r pkg; do \
@@ -98,7 +98,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
 	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES) buildah=buildah
-	IMASEAL_TEST=root $(GO) test ./...
+	IMASEAL_TEST=root $(GO) test -timeout 40m ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)
 	@.ci/need $(NEED_KEYS) $(NEED_KERNEL)
