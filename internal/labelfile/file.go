@@ -209,7 +209,10 @@ func parse(k Kind, b []byte) (Record, *lineEnd, error) {
 	if l.End != nil {
 		again := line{End: l.End}
 		again.setKind(k)
-		return Record{}, l.End, written(again, b)
+		if err := written(again, b); err != nil {
+			return Record{}, nil, err
+		}
+		return Record{}, l.End, nil
 	}
 	r, err := l.record(k, sum)
 	if err == nil {
