@@ -149,6 +149,10 @@ var importTable = map[string]row{
 	"internal/locate":  {outside: "golang.org/x/sys"},
 	"internal/logs":    {own: "internal/audit", outside: "golang.org/x/sys"},
 
+	// What a kernel has measured.
+	"internal/measure": {own: "hash internal/pcr"},
+	"internal/pcr":     {own: "hash"},
+
 	// For tests and benchmarks.
 	"internal/bench":           {},
 	"internal/bench/floor":     {outside: "golang.org/x/sys"},
