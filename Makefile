@@ -71,7 +71,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
-	shellcheck .ci/need .ci/run internal/demo/demo.sh doc/examples/imaseal-key-openssl
+	shellcheck .ci/need .ci/run internal/demo/demo.sh doc/examples/imaseal-key-openssl $$(grep -rl '^#!' internal/integrate/files)
 
 cross: ## build and vet for other architectures, run the tests of formats on two of them
 	@.ci/need $(NEED_EMULATED)

@@ -152,6 +152,8 @@ var importTable = map[string]row{
 	// What a kernel has measured.
 	"internal/measure": {own: "hash internal/pcr"},
 	"internal/pcr":     {own: "hash"},
+	// What has others call the program.
+	"internal/integrate": {own: "walk", outside: "golang.org/x/sys"},
 
 	// For tests and benchmarks.
 	"internal/bench":           {},
