@@ -17,7 +17,9 @@ func TestOfRecord(t *testing.T) {
 		{"appraise_metadata", "no_label", "gives it one"}, {"appraise_metadata", "pass_immutable", "portable signature"}, {"appraise_metadata", "fail", "did not fit"},
 		{"policy_update", "failed", "policy lint"}, {"policy_update", "signed policy required", "signed file"}, {"policy_rule", "action=measure x", "policy lint"},
 		{"invalid_pcr", "ToMToU", "opened for writing"}, {"invalid_pcr", "open_writers", "is open for writing"}, {"collect_data", "failed(directio)", "O_DIRECT"},
-		{"appraise_data", "unknown", ""}, {"appraise_data", "fail", ""}, {"", "", ""},
+		{"update_metadata", "no_xattrs", "gives it one"}, {"set_data", "unavailable-hash-algorithm", "does not have"}, {"set_data", "denied-hash-algorithm", "SETXATTR_CHECK"},
+		{"mmap_file", "mmapped_writers", "mapped for writing"}, {"collect_data", "failed-mprotect", "MMAP_CHECK"}, {"appraise_data", "sigv3-hashing-error", "imaseal show"},
+		{"collect_data", "denied-hash-algorithm", ""}, {"appraise_data", "unknown", ""}, {"appraise_data", "fail", ""}, {"", "", ""},
 	} {
 		if got := OfRecord(c.op, c.cause); !strings.Contains(got, c.words) || (got == "") != (c.words == "") {
 			t.Errorf("%s, %s: %q", c.op, c.cause, got)

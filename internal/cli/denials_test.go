@@ -92,3 +92,59 @@ func BenchmarkNight(b *testing.B) {
 		b.ReportMetric(float64(n.peak>>20), "MiB")
 	}
 }
+
+// kernelCauses are all that kernels record of what went wrong, by type and operation.
+// Kernel: the callers of integrity_audit_msg() and integrity_audit_message(),
+// security/integrity/, of 6.1 to 7.2.
+var kernelCauses = []struct {
+	kind   int
+	op     string
+	causes string
+	title  string
+}{
+	{1800, "appraise_data", "missing-hash IMA-signature-required verity-signature-required IMA-sigv3-required invalid-hash invalid-signature " +
+		"invalid-signature-version invalid-verity-signature sigv3-hashing-error unknown-ima-data missing-HMAC invalid-HMAC invalid-fail-immutable " +
+		"unverifiable-signature unknown", "denied, if the mode was enforce"},
+	{1808, "appraise_data", "missing-hash invalid-hash invalid-signature IMA-signature-required", "advised against"},
+	{1800, "collect_data", "failed failed(directio) no-verity-digest denied-hash-algorithm failed-mprotect", "denied, if the mode was enforce"},
+	{1800, "mmap_file", "mmapped_writers", "denied, if the mode was enforce"},
+	{1800, "set_data", "unavailable-hash-algorithm denied-hash-algorithm", "denied, if the mode was enforce"},
+	{1801, "appraise_metadata", "pass_immutable fail fail_immutable no_label no_xattrs unknown", "change refused"},
+	{1801, "update_metadata", "no_xattrs no_label", "change refused"},
+	{1802, "policy_update", "failed", "policy refused"},
+	{1802, "policy_update", "signed_policy_required", "policy refused"},
+	{1802, "update_policy", "invalid-policy", "policy refused"},
+	{1804, "invalid_pcr", "ToMToU open_writers", "measured in vain"},
+	{1804, "add_template_measure", "hashing_error ENOMEM", "not measured"},
+	{1804, "add_boot_aggregate", "alloc_entry store_entry hashing_error", "not measured"},
+	{1804, "KEY_CHECK", "ENOMEM hashing_error alloc_entry store_entry", "not measured"},
+}
+
+// TestEveryCause: whatever a kernel can record is told in words, with what to do where
+// anything can be done.
+func TestEveryCause(t *testing.T) {
+	serial := 0
+	for _, k := range kernelCauses {
+		for cause := range strings.FieldsSeq(k.causes) {
+			serial++
+			result := 0
+			if k.op == "invalid_pcr" { // ima_add_violation()
+				result = 1
+			}
+			cause := strings.Replace(cause, "signed_policy_required", "signed policy required", 1)
+			line := fmt.Sprintf("audit: type=%d audit(1795600000.000:%d): pid=7 uid=0 auid=0 ses=3 subj=unconfined op=%s cause=%s comm=\"prog\" name=\"/srv/f\" dev=\"vda\" ino=7 res=%d errno=0\n",
+				k.kind, serial, k.op, cause, result)
+			var out, errs strings.Builder
+			p := Program{Args: []string{"denials", "--elsewhere", "-"}, Stdin: strings.NewReader(line), Stdout: &out, Stderr: &errs, Host: host.Host{Root: t.TempDir()}}
+			Main(context.Background(), p)
+			told, rest, _ := strings.Cut(out.String(), "\n")
+			if want := k.title + ": " + cause + ", prog, in /srv: once"; told != want || errs.Len() > 0 {
+				t.Errorf("%s, %s: %q%q, want %q", k.op, cause, told, &errs, want)
+			}
+			// A date, a name, and the summary: what is more is advice.
+			if lines := strings.Count(rest, "\n"); lines <= 3 && k.title != "not measured" {
+				t.Errorf("%s, %s: nothing is to be done about it:\n%s", k.op, cause, rest)
+			}
+		}
+	}
+}
