@@ -137,12 +137,17 @@ func TestKernels(t *testing.T) {
 			"refused appraise_data missing-hash", "refused appraise_data invalid-hash", "refused appraise_data invalid-signature",
 			"refused appraise_data missing-HMAC", "refused appraise_data invalid-HMAC", "refused appraise_data invalid-fail-immutable",
 			"refused appraise_data IMA-signature-required", "refused collect_data failed(directio)", "refused collect_data no-verity-digest",
-			"refused collect_data denied-hash-algorithm", "metadata appraise_metadata fail", "metadata appraise_metadata no_label",
+			"refused collect_data denied-hash-algorithm", "refused appraise_data unknown-ima-data", "refused appraise_data verity-signature-required",
+			"refused appraise_data invalid-verity-signature", "refused collect_data failed", "refused collect_data failed-mprotect",
+			"refused mmap_file mmapped_writers", "refused set_data unavailable-hash-algorithm", "refused set_data denied-hash-algorithm", "metadata appraise_metadata fail", "metadata appraise_metadata no_label",
 			"policy policy_update failed", "policy update_policy invalid-policy", "policy policy_rule UNKNOWN=bogus",
 		} {
 			if _, ok := found[name]; !ok {
 				t.Errorf("%s: there is no %s", series, name)
 			}
+		}
+		if _, ok := found["refused appraise_data IMA-sigv3-required"]; ok != (series == "7.x") {
+			t.Errorf("%s: IMA-sigv3-required: %v", series, ok)
 		}
 		if g, ok := found["violation invalid_pcr ToMToU"]; series != "6.1" && (!ok || g.Directory == "") {
 			t.Errorf("%s: %+v", series, g)

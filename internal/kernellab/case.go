@@ -29,6 +29,8 @@ const (
 	Extend  = wire.Extend
 	Create  = wire.Create
 	MapExec = wire.MapExec
+	Protect = wire.Protect
+	Written = wire.Written
 	Exec    = wire.Exec
 	Module  = wire.Module
 	Kexec   = wire.Kexec

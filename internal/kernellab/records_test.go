@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -41,17 +42,32 @@ func TestRecords(t *testing.T) {
 		check(t, errors.Join(os.WriteFile(path, []byte("x"), 0o644), unix.Chown(path, 0, 0)))
 		inodes["odd/"+name] = inodeOf(t, path)
 	}
+	causes := w.plantCauses(t)
+	for _, name := range causes {
+		inodes[name] = inodeOf(t, filepath.Join(w.dir, name))
+	}
 	w.img.Unmount(t)
+	if out, err := exec.Command(lookPath("tune2fs"), "-O", "verity", w.img.Path).CombinedOutput(); err != nil {
+		t.Fatalf("tune2fs: %v: %s", err, out)
+	}
 	for _, series := range Series {
 		t.Run(series, func(t *testing.T) {
 			c := recordingCase(t, l, w, series)
+			useCauses(t, &c, causes)
+			c.Probes = append(c.Probes, Probe{Name: "dmesg", Op: Sh, Script: "dmesg"})
 			res := l.Boot(t, c)
 			seen := make(map[string]bool)
 			for i, p := range c.Probes {
 				checkRecords(t, p, res.Verdicts[i], inodes, seen)
 			}
+			seen[early] = strings.Contains(res.Verdict(t, "dmesg").Output, early)
 			for _, cause := range []string{"missing-hash", "invalid-hash", "invalid-signature", "missing-HMAC", "invalid-HMAC", "invalid-fail-immutable",
-				"IMA-signature-required", "invalid-signature-version", "failed(directio)", "no-verity-digest", "denied-hash-algorithm", "no_label", "fail"} {
+				"IMA-signature-required", "invalid-signature-version", "failed(directio)", "no-verity-digest", "denied-hash-algorithm", "no_label", "fail",
+				"unknown-ima-data", "failed", "verity-signature-required", "invalid-verity-signature", "failed-mprotect", "mmapped_writers",
+				early, "IMA-sigv3-required"} {
+				if cause == "IMA-sigv3-required" && !hasSigV3(series) {
+					continue
+				}
 				if !seen[cause] {
 					t.Errorf("no record has the cause %s", cause)
 				}
@@ -85,7 +101,12 @@ func recordingCase(t *testing.T, l *Lab, w *world, series string) Case {
 			"appraise func=FILE_CHECK fowner=1 appraise_type=imasig",
 			"appraise func=FILE_CHECK fowner=1000 appraise_algos=sha512",
 			"appraise func=FILE_CHECK fowner=65534 digest_type=verity appraise_type=sigv3",
+			"appraise func=SETXATTR_CHECK appraise_algos=sha256,sha512",
 		}),
+		Files: make(map[string][]byte),
+	}
+	if hasSigV3(series) {
+		c.Policy = append(c.Policy, fmt.Sprintf("appraise func=FILE_CHECK fowner=%d appraise_type=sigv3", sigV3User))
 	}
 	for _, name := range knownKeys {
 		if hasECDSA(series) || !strings.HasPrefix(name, "p") {
@@ -104,7 +125,6 @@ func recordingCase(t *testing.T, l *Lab, w *world, series string) Case {
 	c.Probes = append(c.Probes,
 		Probe{Name: "metadata", Op: Sh, Script: "cd /newroot/d1; chmod 600 *; chown 5 *"},
 		Probe{Name: "writers", Op: Sh, Script: "cd /newroot/d2; for f in *; do (exec 3>>$f; read x <$f; exec 4<$f; exec 5>>$f); done"},
-		Probe{Name: "dmesg", Op: Sh, Script: "dmesg"},
 	)
 	return c
 }
@@ -184,8 +204,11 @@ func checkDenials(t *testing.T, probes []Probe, verdicts []Verdict) {
 	}
 }
 
+// early is a cause of a record from before the log is opened.
+const early = "unavailable-hash-algorithm"
+
 // ofBoot are messages about audit, and records from before the log is opened.
-var ofBoot = regexp.MustCompile(`\] (Linux version|Command line|kauditd_printk_skb|audit: (type=(2000|1400|1802|1807) |[^t]))`)
+var ofBoot = regexp.MustCompile(`\] (Linux version|Command line|kauditd_printk_skb|audit: (type=(2000|1400|1802|1807|1800 .*cause=` + early + `) |[^t]))`)
 
 // keep writes a record of each kind, as dmesg prints them, and what dmesg has of
 // the boot.

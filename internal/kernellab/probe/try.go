@@ -40,6 +40,10 @@ func try(job wire.Job, p wire.Probe) wire.Verdict {
 		})
 	case wire.MapExec:
 		return opened(p, unix.O_RDONLY, mapExec)
+	case wire.Protect:
+		return opened(p, unix.O_RDONLY, protect)
+	case wire.Written:
+		return opened(p, unix.O_RDWR, mapWritten)
 	case wire.Exec:
 		if p.User != 0 {
 			return asUser(p.User, func() wire.Verdict { return execute(p) })
@@ -171,6 +175,24 @@ func mapExec(fd int) wire.Verdict {
 		err = unix.Munmap(mem)
 	}
 	return outcome("mmap", err)
+}
+
+func protect(fd int) wire.Verdict {
+	mem, err := unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return outcome("mmap", err)
+	}
+	defer unix.Munmap(mem)
+	return outcome("mprotect", unix.Mprotect(mem, unix.PROT_READ|unix.PROT_EXEC))
+}
+
+func mapWritten(fd int) wire.Verdict {
+	mem, err := unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return outcome("mmap", err)
+	}
+	defer unix.Munmap(mem)
+	return mapExec(fd)
 }
 
 // execute starts a program traced: the kernel stops it after execve, when all

@@ -49,6 +49,8 @@ const (
 	Extend  Op = "extend"  // the same with O_APPEND
 	Create  Op = "create"  // create, write Probe.Script into it, close
 	MapExec Op = "mapexec" // open for reading and map executable
+	Protect Op = "protect" // open and map for reading, and make the mapping executable
+	Written Op = "written" // open for writing, map shared and writable, and again executable
 	Exec    Op = "exec"    // execve, killed before its first instruction
 	Module  Op = "module"  // load as a kernel module; one that is none is allowed
 	Kexec   Op = "kexec"   // load as the kernel of a kexec; likewise
