@@ -17,7 +17,8 @@ NEED_ROOT = mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vf
 	losetup=mount chattr=e2fsprogs evmctl=ima-evm-utils openssl=openssl strace=strace keyctl=keyutils fuser=psmisc \
 	python3=python3 m4=m4 apt-get=apt dpkg=dpkg tar=tar zstd=zstd
 NEED_KEYS = openssl=openssl nginx=nginx-light softhsm2-util=softhsm2 pkcs11-tool=opensc p11-kit=p11-kit swtpm=swtpm tpm2_createprimary=tpm2-tools \
-	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl
+	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl \
+	journalctl=systemd /lib/systemd/systemd-journal-remote=systemd-journal-remote
 NEED_CLUSTER = sbatch=slurm-client slurmctld=slurmctld slurmd=slurmd munged=munge
 NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
