@@ -28,6 +28,7 @@ func TestLiveDenials(t *testing.T) {
 						{Name: "use", Op: Sh, Script: "sleep 6; for f in bare changed good; do cat /newroot/$f >/dev/null; done; true"},
 						{Name: "report", Op: Sh, Script: "imaseal denials dmesg"},
 						{Name: "json", Op: Sh, Script: "imaseal denials --json --boot dmesg; echo records $(dmesg | grep -c type=1800)"},
+						{Name: "follow", Op: Sh, Script: followScript},
 						{Name: "mend", Op: Sh, Script: "imaseal relabel /newroot/bare; rm /newroot/bare /newroot/changed; echo new >/newroot/bare"},
 						{Name: "mended", Op: Sh, Script: "imaseal denials dmesg"},
 					},
@@ -37,6 +38,21 @@ func TestLiveDenials(t *testing.T) {
 		})
 	}
 }
+
+// followScript has a denial printed while imaseal goes on waiting for others, and then
+// interrupts it.
+const followScript = `imaseal denials --follow dmesg >/follow 2>&1 &
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	cat /newroot/bare 2>/dev/null >&2
+	sleep 1
+	grep -q missing-hash /follow && break
+done
+kill -0 $! && echo "it runs"
+kill -INT $!
+wait $!
+echo "status $?"
+cat /follow
+`
 
 // deniedImage has a file without a label, one with another content than its label
 // says, and one that is as it should be.
@@ -67,5 +83,7 @@ func expectDenials(t *testing.T, res Result, mode string) {
 	if out := res.Verdict(t, "report").Output; strings.Contains(out, "good") {
 		t.Errorf("what was not denied is in the report:\n%s", out)
 	}
+	expectOutput(t, res, "follow", "", "it runs\nstatus 130\n", "imaseal: following the kernel's messages\n",
+		"  "+title+": missing-hash, cat, /newroot/bare: would still be denied\n  they have no label:\n")
 	expectOutput(t, res, "mended", "", "bare, replaced since: would be let through now", "changed: gone", "1 would be let through now")
 }
