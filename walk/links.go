@@ -34,7 +34,7 @@ func (l *Links) visit(st *unix.Stat_t) bool {
 // isLink reports whether another name of the inode was visited before. The file is
 // open as fd, or, if that is -1, lies in the directory that is open as at.
 func (w *walker) isLink(st *unix.Stat_t, at, fd int) bool {
-	return namesOne(st, at, fd) && w.cfg.Links.visit(st)
+	return !w.cfg.EveryName && namesOne(st, at, fd) && w.cfg.Links.visit(st)
 }
 
 // namesOne reports whether the inode has other names, and they stay those of one

@@ -112,7 +112,7 @@ func (r *reader) skipFile(e *Entry, d *dir, at, fd int) reason.Code {
 		return reason.OwnOutput
 	case root != nil && (st.Nlink < 2 || root.path == e.Path):
 		return reason.OwnPath
-	case root != nil && w.cfg.Leave == nil && namesOne(st, at, fd): // with Leave that name may be left out, and this is as good
+	case root != nil && w.cfg.Leave == nil && !w.cfg.EveryName && namesOne(st, at, fd): // with Leave that name may be left out, and this is as good
 		return reason.HardLink
 	}
 	if w.cfg.Leave != nil && fd >= 0 {

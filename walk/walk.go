@@ -65,6 +65,8 @@ type Config struct {
 	// those that this walk visits; nil stands for none. Walks that are one
 	// run share it.
 	Links *Links
+	// EveryName visits an inode under each of its names, not under one alone.
+	EveryName bool
 	// Shard is the part that is visited, by the paths of what the walk comes
 	// to; the rest is skipped. Directories are read in all shards, and what
 	// goes wrong with one of them is told in all.
@@ -358,7 +360,7 @@ func (w *walker) openNamed(e *Entry, flags int) {
 	case w.isOwn(&e.Stat):
 		e.Skip = reason.OwnOutput
 	case w.cfg.CountOnly:
-		if w.cfg.Links.visit(&e.Stat) {
+		if !w.cfg.EveryName && w.cfg.Links.visit(&e.Stat) {
 			e.Skip = reason.HardLink
 		}
 	default:

@@ -343,6 +343,24 @@ func TestHardLinksOnce(t *testing.T) {
 	}
 }
 
+// TestEveryName visits each name of an inode.
+func TestEveryName(t *testing.T) {
+	root := treetest.Make(t, "file a\nhard b a\nhard c/d a\nfile single")
+	for _, countOnly := range []bool{false, true} {
+		cfg := Config{Workers: 2, EveryName: true, CountOnly: countOnly}
+		n := 0
+		for path, o := range collect(t, cfg, standard, root).outcomes() {
+			n++
+			if strings.Contains(o, "link") {
+				t.Errorf("%s: %s", path, o)
+			}
+		}
+		if n != 4 {
+			t.Errorf("%d names", n)
+		}
+	}
+}
+
 func TestOwnOutput(t *testing.T) {
 	root := treetest.Make(t, "file log\nhard log2 log\nfile file")
 	roots := open(t, filepath.Join(root, "log"))

@@ -79,6 +79,9 @@ type Found struct {
 	Rel  string
 	File File
 	Skip reason.Code // why the file is not selected
+	// Target is the path within the tree of the file that a hard link is another
+	// name of, where the carrier tells it.
+	Target string
 	// Err says why a selected file could not be opened, or a directory not
 	// read, and what was tried: "opening: permission denied". It wraps
 	// fs.ErrNotExist for what vanished.

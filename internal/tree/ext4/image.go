@@ -51,6 +51,8 @@ type Config struct {
 	// Leave returns a reason to leave a file out, or nothing; nil leaves out
 	// none.
 	Leave func(tree.File) reason.Code
+	// EveryName visits an inode under each of its names, not under one alone.
+	EveryName bool
 	// TempDir is where that is kept of many files which the new image must have,
 	// empty for where os.TempDir says.
 	TempDir string

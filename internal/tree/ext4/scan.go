@@ -122,7 +122,7 @@ func (s *scan) other(rel string, in *extfs.Inode, included bool) finding {
 			return finding{skip: skip}
 		}
 	}
-	if in.Links > 1 && !s.files.add(in.Number) {
+	if in.Links > 1 && !cfg.EveryName && !s.files.add(in.Number) {
 		return finding{skip: reason.HardLink}
 	}
 	return finding{file: f}

@@ -82,6 +82,9 @@ func TestSelects(t *testing.T) {
 		a/link symbolic-link
 		f hard-link
 		pipe special-file`)
+	if got := outcomes(t, x, Config{EveryName: true}); got["a/hard"] != "file" || got["f"] != "file" {
+		t.Errorf("by every name: %v", got)
+	}
 	want(t, outcomes(t, x, Config{Exclude: func(rel string) bool { return rel == "a/b" || rel == "a/hard" }}), `
 		a/b filtered
 		a/e file

@@ -20,10 +20,11 @@ type fate struct{ excluded, included bool }
 
 // A finding is what a selection says of an entry.
 type finding struct {
-	wants bool // it is something to answer for
-	rel   string
-	skip  reason.Code
-	err   error
+	wants  bool // it is something to answer for
+	rel    string
+	skip   reason.Code
+	target string // of a hard link
+	err    error
 }
 
 // A LinkError says that a hard link is selected and the entry is not that has the
@@ -70,7 +71,7 @@ func (s *selection) found(number int, e *tarfile.Entry) finding {
 			f.err = &LinkError{Target: target}
 			break
 		}
-		f.skip = reason.HardLink
+		f.skip, f.target = reason.HardLink, clean(e.Link)
 	case s.cfg.Owner != nil && e.Kind == tarfile.File && !s.cfg.Owner(e.UID):
 		f.skip = reason.OtherOwner
 	default:

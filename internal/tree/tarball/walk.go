@@ -252,7 +252,7 @@ func (w *walker) work(it *item) {
 		w.fail(context.Cause(w.ctx))
 		return
 	}
-	found := tree.Found{Path: w.a.path(it.rel), Rel: it.rel, Skip: it.skip, Err: it.err}
+	found := tree.Found{Path: w.a.path(it.rel), Rel: it.rel, Skip: it.skip, Target: it.target, Err: it.err}
 	if it.err == nil && it.skip == "" {
 		found = w.file(it)
 	}
