@@ -88,7 +88,7 @@ var importTable = map[string]row{
 
 	"internal/advice": {
 		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
-			" internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
+			" internal/keylime internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
 	},
@@ -144,6 +144,8 @@ var importTable = map[string]row{
 	"internal/selinux/pcre": {},
 
 	// What a kernel has said.
+	"internal/keylime": {},
+	"internal/attest":  {own: "hash internal/imaevm internal/label internal/reason internal/report internal/run internal/tree"},
 	"internal/audit":   {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
 	"internal/denials": {own: "internal/audit"},
 	"internal/locate":  {outside: "golang.org/x/sys"},
