@@ -85,7 +85,11 @@ type carrier interface {
 
 // A carrierConfig says which files of a carrier are visited, and how: see
 // tarball.Config, and oci.Config for what others do not have.
-type carrierConfig = oci.Config
+type carrierConfig struct {
+	oci.Config
+	// EveryName is ext4.Config's. Other carriers tell of hard links what they are.
+	EveryName bool
+}
 
 // imageKinds are the kinds of images.
 var imageKinds = map[plan.Kind]oci.Kind{plan.OCI: oci.Layout, plan.OCIArchive: oci.Archive, plan.DockerArchive: oci.Docker}
@@ -98,18 +102,18 @@ func imageRef(c plan.Carrier) oci.Ref {
 func (p Program) openCarrier(ctx context.Context, c plan.Carrier, cfg carrierConfig) (carrier, error) {
 	switch {
 	case c.Kind == plan.Ext4:
-		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave, TempDir: cfg.TempDir})
+		return ext4.Open(c.Name, ext4.Config{Jobs: cfg.Jobs, Owner: cfg.Owner, Include: cfg.Include, Exclude: cfg.Exclude, Leave: cfg.Leave, TempDir: cfg.TempDir, EveryName: cfg.EveryName})
 	case c.Kind.IsImage():
-		return oci.Open(ctx, imageRef(c), p.Stdin, cfg)
+		return oci.Open(ctx, imageRef(c), p.Stdin, cfg.Config)
 	case c.Kind == plan.RPM:
-		return openPackages([]string{c.Name}, cfg.Config, rpms.Config{})
+		return openPackages([]string{c.Name}, cfg.Config.Config, rpms.Config{})
 	}
-	return tarball.Open(c.Name, p.Stdin, cfg.Config)
+	return tarball.Open(c.Name, p.Stdin, cfg.Config.Config)
 }
 
 // openCarrier opens what holds the files of the run, and what is written.
 func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
-	cfg := carrierConfig{Flat: s.options.flat || s.plan.Exports()}
+	cfg := carrierConfig{Config: oci.Config{Flat: s.options.flat || s.plan.Exports()}, EveryName: s.options.everyName}
 	cfg.Jobs, cfg.Leave, cfg.TempDir = max(s.plan.Jobs, s.options.inFlight), s.options.leave, s.plan.TempDir
 	w := s.walking()
 	cfg.Owner, cfg.Include, cfg.Exclude = w.Owner, w.Include, w.Exclude
@@ -119,7 +123,7 @@ func (s *session) openCarrier(ctx context.Context, named plan.Carrier) error {
 	var c carrier
 	var err error
 	if names, ok := s.plan.Packages(); ok {
-		c, err = openPackages(names, cfg.Config, rpms.Config{Content: s.options.packages.payloads, Mend: s.options.packages.mend})
+		c, err = openPackages(names, cfg.Config.Config, rpms.Config{Content: s.options.packages.payloads, Mend: s.options.packages.mend})
 	} else {
 		c, err = s.program.openCarrier(ctx, named, cfg)
 	}
@@ -255,7 +259,7 @@ func (p Program) each(ctx context.Context, names []string, file func(name string
 }
 
 func (p Program) eachEntry(ctx context.Context, named plan.Carrier, visit func(tree.Found) error) error {
-	c, err := p.openCarrier(ctx, named, carrierConfig{Config: tarball.Config{Jobs: 1}})
+	c, err := p.openCarrier(ctx, named, carrierConfig{Config: oci.Config{Config: tarball.Config{Jobs: 1}}})
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func (o *keysEVMKeyOptions) checkBlob() error {
 	case o.blob == "":
 		return refuseUnused("--blob", given{"master-name", o.masterName != ""}, given{"format", o.format != ""})
 	case o.format != "":
-		if err := checkWord("format", o.format); err != nil {
+		if err := oneOf("format", o.format, blobFormats()); err != nil {
 			return err
 		}
 	}
@@ -147,6 +147,9 @@ func (o *keysEVMKeyOptions) checkSize() error {
 	}
 	return nil
 }
+
+// blobFormats are the words of --format.
+func blobFormats() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} }
 
 func (p Program) keysEVMKeyCommand() *urfave.Command {
 	o := new(keysEVMKeyOptions)

@@ -16,7 +16,6 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/target"
 	"imaseal/keys/cert"
-	"imaseal/keys/evmkey"
 )
 
 // Categories of options in the help. Commands define theirs in this order.
@@ -78,7 +77,7 @@ var enumerated = map[string]func() []string{
 	"progress":      func() []string { return []string{"auto", "never"} },
 	"label":         func() []string { return []string{"all", "ima", "evm"} },
 	"type":          cert.Kinds,
-	"format":        func() []string { return []string{evmkey.FormatDefault, evmkey.FormatEnc32} },
+	"format":        func() []string { return append(blobFormats(), keylimeFormat) },
 	"algo":          hash.Names,
 	"secure-boot":   func() []string { return []string{"on", "off"} },
 	"operation":     operationNames,
@@ -94,7 +93,10 @@ func oneOf(name, value string, words []string) error {
 		return nil
 	}
 	last := len(words) - 1
-	list := strings.Join(words[:last], ", ") + " or " + words[last]
+	list := words[last]
+	if last > 0 {
+		list = strings.Join(words[:last], ", ") + " or " + list
+	}
 	return &cmdline.UsageError{
 		Err:    fmt.Errorf("--%s %q is not %s", name, value, list),
 		Advice: cmdline.DidYouMean(cmdline.Nearest(value, words), ""),

@@ -41,7 +41,11 @@ type sessionOptions struct {
 	// countFiles is for a command that reads no contents: its bar counts files.
 	countFiles bool
 	// flat visits the files of an image as they are when it is unpacked.
-	flat bool
+	flat      bool
+	everyName bool   // visits an inode under each of its names
+	writes    string // a file that the run writes besides, "" for none
+	// keep is run.Run's.
+	keep func(tree.File, report.Result) error
 	// inFlight is how many files are worked on at once if that is more than there
 	// are workers: while a key is slow, others are read.
 	inFlight int
@@ -195,6 +199,7 @@ func (s *session) walking() walk.Config {
 	if s.options.oneFinder {
 		cfg.Workers = 1
 	}
+	cfg.EveryName = s.options.everyName
 	if owner := s.plan.Owner; owner != nil {
 		cfg.Owner = func(uid uint32) bool { return s.ownerOf(uid) == *owner }
 	}
@@ -244,6 +249,9 @@ func (s *session) ownFiles() []walk.Inode {
 	}
 	if s.plan.Exports() {
 		files = append(files, named(s.plan.LabelsTo))
+	}
+	if s.options.writes != "" {
+		files = append(files, named(s.options.writes))
 	}
 	for _, f := range files {
 		statter, ok := f.(interface{ Stat() (os.FileInfo, error) })
@@ -345,7 +353,7 @@ func (s *session) do(ctx context.Context, job run.Job) error {
 }
 
 func (s *session) run(ctx context.Context, job run.Job) (report.Summary, error) {
-	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes, Signatures: s.options.signatures}
+	r := &run.Run{Source: s.source, Job: job, Sink: s.sink, Keep: s.options.keep, Writers: s.options.writers, Report: s.report, Header: s.header, Said: s.program.notes, Signatures: s.options.signatures}
 	if s.dump != nil {
 		r.Keep = s.keep
 	}

@@ -20,30 +20,31 @@ import (
 // needed are the options without which a command does nothing, and its
 // arguments. All files there are in a directory that is watched.
 var needed = map[string]string{
-	"hash":           "DIR/tree",
-	"sign":           "--key DIR/key DIR/tree",
-	"sign-digests":   "--key DIR/key DIR/log",
-	"relabel":        "--policy DIR/policy DIR/tree",
-	"verify":         "--key DIR/key DIR/tree",
-	"check":          "--policy DIR/policy --key DIR/key DIR/tree",
-	"denials":        "DIR/log",
-	"show":           "DIR/tree/f",
-	"apply":          "DIR/log DIR/tree",
-	"request":        "DIR/tree",
-	"answer":         "--key DIR/key DIR/log",
-	"clear":          "DIR/tree",
-	"undo":           "DIR/log",
-	"report merge":   "DIR/log",
-	"policy show":    "DIR/policy",
-	"policy lint":    "DIR/policy",
-	"policy explain": "--policy DIR/policy DIR/tree/f",
-	"keys generate":  "--ca DIR/key --ca-key DIR/key --out DIR/new",
-	"keys id":        "DIR/key",
-	"keys cert":      "--key DIR/key --out DIR/new",
-	"keys import":    "DIR/key",
-	"keys list":      "imaseal-none",
-	"keys remove":    "DIR/key",
-	"keys evm-key":   "--from DIR/key --master DIR/key --blob DIR/new",
+	"hash":                "DIR/tree",
+	"sign":                "--key DIR/key DIR/tree",
+	"sign-digests":        "--key DIR/key DIR/log",
+	"relabel":             "--policy DIR/policy DIR/tree",
+	"verify":              "--key DIR/key DIR/tree",
+	"check":               "--policy DIR/policy --key DIR/key DIR/tree",
+	"denials":             "DIR/log",
+	"measurements export": "DIR/tree",
+	"show":                "DIR/tree/f",
+	"apply":               "DIR/log DIR/tree",
+	"request":             "DIR/tree",
+	"answer":              "--key DIR/key DIR/log",
+	"clear":               "DIR/tree",
+	"undo":                "DIR/log",
+	"report merge":        "DIR/log",
+	"policy show":         "DIR/policy",
+	"policy lint":         "DIR/policy",
+	"policy explain":      "--policy DIR/policy DIR/tree/f",
+	"keys generate":       "--ca DIR/key --ca-key DIR/key --out DIR/new",
+	"keys id":             "DIR/key",
+	"keys cert":           "--key DIR/key --out DIR/new",
+	"keys import":         "DIR/key",
+	"keys list":           "imaseal-none",
+	"keys remove":         "DIR/key",
+	"keys evm-key":        "--from DIR/key --master DIR/key --blob DIR/new",
 }
 
 // wrong are values that an option does not take, by its name or by command and
@@ -94,6 +95,8 @@ var wrong = map[string][]string{
 	"name":                    {strings.Repeat("n", 65)},
 	"size":                    {"19", "129", "x"},
 	"format":                  {"bogus", "ecryptfs"},
+	"prefix":                  {"relative"},
+	"policy-exclude":          {"", "("},
 	"master-name":             {"a b", "logon:x", "user:"},
 	"keys generate out":       {strings.Repeat("n", 65)},
 	"keys cert out":           {strings.Repeat("n", 65)},
@@ -125,7 +128,7 @@ var wrong = map[string][]string{
 
 // right are options by command and name that take what the options of that name of
 // other commands do not.
-var right = map[string]bool{"request output": true, "request as": true, "answer output": true, "answer tmpdir": true}
+var right = map[string]bool{"request output": true, "measurements export output": true, "request as": true, "answer output": true, "answer tmpdir": true}
 
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.

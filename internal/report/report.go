@@ -20,6 +20,7 @@ const (
 	Requested Outcome = "requested" // a label is to be made elsewhere
 	Answered  Outcome = "answered"  // a label was made that was requested
 	Unchanged Outcome = "unchanged" // was as asked, and not written
+	Exported  Outcome = "exported"  // is in a policy that is written
 	Kept      Outcome = "kept"      // carries something better, which was left
 	Cleared   Outcome = "cleared"   // carries no label any more
 	Restored  Outcome = "restored"  // carries what it did before the run that is undone
@@ -41,7 +42,7 @@ const (
 // outcomes lists the outcomes in the order of the summary.
 func outcomes() []Outcome {
 	return []Outcome{
-		Allowed, Denied, Undecided, Labelled, Requested, Answered, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
+		Allowed, Denied, Undecided, Labelled, Requested, Answered, Exported, Cleared, Restored, Valid, Invalid, Unlabelled, Unverifiable,
 		Unchanged, Kept, Vanished, Failed,
 	}
 }

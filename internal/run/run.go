@@ -76,7 +76,7 @@ type Run struct {
 	// Said returns what the user was told of the run by others than the report,
 	// which then has it in its summary; nil for nothing.
 	Said func() reason.List
-	// Keep is given each file that came out as asked, labelled, requested, unchanged or kept,
+	// Keep is given each file that came out as asked, labelled, requested, exported, unchanged or kept,
 	// with its result, before it is closed; nil for nobody. It is called from
 	// several goroutines at once. An error fails the file.
 	Keep func(tree.File, report.Result) error
@@ -276,7 +276,7 @@ func (r *Run) one(ctx context.Context, w *worker, found tree.Found) (report.Resu
 }
 
 func isAsAsked(o report.Outcome) bool {
-	return o == report.Labelled || o == report.Requested || o == report.Unchanged || o == report.Kept
+	return o == report.Labelled || o == report.Requested || o == report.Exported || o == report.Unchanged || o == report.Kept
 }
 
 // A pool holds the workers of a run, of which each works on one file at a time.

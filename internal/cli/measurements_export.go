@@ -1,0 +1,347 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"sync"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/attest"
+	"imaseal/internal/cmdline"
+	"imaseal/internal/keylime"
+	"imaseal/internal/plan"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+	"imaseal/internal/tree"
+)
+
+// exportPolicyOptions are the options of imaseal measurements export.
+type exportPolicyOptions struct {
+	format, to, from, prefix, algo string
+	excluded, keys                 []string
+	owner                          ownerOptions
+	files                          selectionOptions
+	archive                        archiveOptions
+	output                         outputOptions
+}
+
+// keylimeFormat is the one that policies for attestation are written in.
+const keylimeFormat = "keylime"
+
+func (o *exportPolicyOptions) flags() []urfave.Flag {
+	o.owner.owner = "any" // whose files a kernel measures hangs on who reads them
+	own := []urfave.Flag{
+		&urfave.StringFlag{Name: "owner", Destination: &o.owner.owner, Category: selecting, Value: "any", Usage: "files of this `USER`, by number or name; any for all"},
+	}
+	policy := []urfave.Flag{
+		&urfave.StringFlag{Name: "format", Destination: &o.format, Category: policyCategory, Value: keylimeFormat, Usage: "`FORMAT` of the policy: keylime, a runtime policy of Keylime"},
+		&urfave.StringFlag{Name: "from", Destination: &o.from, Category: policyCategory, Usage: "add to what the `POLICY` in a file accepts, as over an upgrade"},
+		&urfave.StringFlag{Name: "prefix", Destination: &o.prefix, Category: policyCategory, DefaultText: "/ for what is a root, else as now", Usage: "`DIRECTORY` of the target that PATH will be there"},
+		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: policyCategory, Value: hash.SHA256.String(), Usage: "the target's digest `ALGORITHM` (ima_hash=), for files whose label names none"},
+		&urfave.StringSliceFlag{Name: "policy-exclude", Action: into(&o.excluded), Category: policyCategory, Usage: "have paths accepted, whatever is there, that begin as the `REGEX` says"},
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: policyCategory, Usage: "have files accepted with signatures by these certificates or public keys: a `FILE`, or a directory of them"},
+	}
+	to := []urfave.Flag{
+		&urfave.StringFlag{Name: "output", Destination: &o.to, Category: writing, DefaultText: "standard output", Usage: "write the policy to `FILE`, which is there when all is written"},
+		o.archive.tempDirFlag(),
+	}
+	return slices.Concat(policy, own, o.files.flags(), to, o.output.flags())
+}
+
+// An exportPolicyRequest is what measurements export is asked for.
+type exportPolicyRequest struct {
+	plan.Plan
+	output   outputOptions
+	to       string // "-" is standard output
+	from     string // "" for none
+	prefix   string // "" for what the trees say
+	excluded []string
+	keys     []string
+}
+
+func (o *exportPolicyOptions) plan(paths []string) (exportPolicyRequest, error) {
+	r := exportPolicyRequest{output: o.output, to: "-", from: o.from, prefix: o.prefix, excluded: o.excluded, keys: o.keys}
+	if o.to != "" {
+		r.to = o.to
+	}
+	algo, algoErr := parseAlgo(o.algo)
+	owner, ownerErr := o.owner.plan()
+	readers := append(archivesReading(paths), reading("files-from", o.files.filesFrom))
+	if err := firstError(oneOf("format", o.format, []string{keylimeFormat}), o.output.check(), algoErr, ownerErr, readStdinOnce(readers...), checkExcluded(o.excluded)); err != nil {
+		return r, err
+	}
+	switch {
+	case algo.Size() < hash.SHA1.Size():
+		return r, conflict("--algo "+o.algo+": a policy of Keylime has digests of 20 bytes and more", "the algorithm that the target measures with: that of ima_hash=, else its CONFIG_IMA_DEFAULT_HASH")
+	case r.to == "-" && o.output.json:
+		return r, conflict("--json and the policy both go to standard output", "--output FILE")
+	case o.from == "-":
+		return r, conflict("--from - is no file", "the name of a file; ./- is one of this name")
+	case o.prefix != "" && !path.IsAbs(o.prefix):
+		return r, conflict(fmt.Sprintf("--prefix %q is no absolute path", o.prefix), "the directory of the target that PATH will be, such as /usr")
+	case o.prefix != "" && (len(paths) != 1 || o.files.filesFrom != ""):
+		return r, conflict("--prefix says where one PATH will be", "one PATH for each run, and --from adds the policies of the others")
+	}
+	var err error
+	r.Plan, err = plan.Plan{
+		Command: "measurements export", ReadOnly: true, Selection: o.files.plan(paths, owner), Algo: algo,
+		Writing: plan.Writing{Namespace: "security", Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
+	}.Validate()
+	return r, firstError(err, refuseForPackages(r.Selection, given{"owner", owner != nil}))
+}
+
+// checkExcluded refuses what Python would refuse, too. Expressions that only Python
+// knows, as those that look ahead, are Keylime's to check.
+func checkExcluded(expressions []string) error {
+	for _, e := range expressions {
+		_, err := syntax.Parse(e, syntax.Perl)
+		wrong, ok := errors.AsType[*syntax.Error](err)
+		if e == "" {
+			return conflict("--policy-exclude is empty, and would have every path accepted", "a shell variable may be unset")
+		}
+		if ok && wrong.Code != syntax.ErrInvalidPerlOp && wrong.Code != syntax.ErrInvalidEscape && wrong.Code != syntax.ErrInvalidRepeatSize {
+			return &cmdline.UsageError{Err: fmt.Errorf("--policy-exclude %q: %s: %q", e, wrong.Code, wrong.Expr), Advice: `a regular expression of Python, which has \ before what stands for itself: '/var/tmp/.*'`}
+		}
+	}
+	return nil
+}
+
+func (p Program) measurementsExportCommand() *urfave.Command {
+	o := &exportPolicyOptions{files: p.files()}
+	return &urfave.Command{
+		Name:      "export",
+		Usage:     "write the attestation policy of a tree",
+		ArgsUsage: "PATH...",
+		Description: `Digests every selected file below each PATH, as a kernel does that measures it,
+and writes a runtime policy for Keylime, which then accepts these contents and no
+others. A file of which the label names an algorithm has a digest of that. Under
+--from, what the old policy accepts stays accepted.
+
+The policy of a root file system that is mounted, and of an image:
+   imaseal measurements export --output policy.json /mnt/root
+   imaseal measurements export --output policy.json oci:image:1.2
+
+Before an upgrade, for as long as it takes:
+   imaseal measurements export --from policy.json --output both.json \
+      rpm:updates
+
+With the keys of a distribution, and paths that nobody can know:
+   imaseal measurements export --key /etc/keys/ima --output policy.json \
+      --policy-exclude '/var/lib/dkms/.*' /`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.exportPolicy),
+	}
+}
+
+// exportPolicy makes a policy and writes it.
+func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error {
+	pol, err := p.basePolicy(r)
+	if err != nil {
+		return err
+	}
+	if pol.Files.Of(keylime.BootAggregate) == nil {
+		p.warn(reason.NoBootAggregate, "the policy has no %s: Keylime adds it if the agent sends the log of its boot, else --from needs a policy that has it", keylime.BootAggregate)
+	}
+	out, err := p.openOutput(ctx, r.to)
+	if err != nil {
+		return err
+	}
+	defer out.Abort() // after Commit, nothing
+	talking := p
+	if r.to == "-" {
+		talking.Stdout = p.Stderr
+	}
+	failed := talking.addTrees(ctx, r, pol)
+	if failed != nil && !is[*verdictError](failed) {
+		return failed
+	}
+	if err := pol.Encode(out); err != nil {
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	if !r.output.silent() {
+		names, digests := pol.Files.Len()
+		text := fmt.Sprintf("imaseal: the policy has %s with %s", quantity(names, "path"), quantity(digests, "digest"))
+		if n := len(pol.Keys.All); n > 0 {
+			text += ", and " + quantity(n, "key")
+		}
+		if r.to != "-" {
+			text += "; it is in " + report.Quote(r.to)
+		}
+		if err := talking.print(text + "\n"); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// quantity prints a number of things.
+func quantity(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// addTrees adds the files of the trees. The error is a *verdictError if some of them
+// are not in the policy.
+func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keylime.Policy) error {
+	places := r.places()
+	var mu sync.Mutex
+	add := func(name string, digest []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return pol.Files.Add(measuredName(name), digest)
+	}
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{
+		output: r.output, bare: true, flat: true, everyName: true, writes: r.written(), packages: packageOptions{payloads: true},
+		keep: func(f tree.File, res report.Result) error { return add(places.Of(f.Full()), res.Digest.Bytes()) },
+	})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	links := &attest.Linker{Like: tree.Like{Source: s.source}, Name: func(rel string) string { return places.Of(path.Join("/", rel)) }}
+	s.source = links
+	err = s.do(ctx, &attest.Digester{Default: r.Algo})
+	if err != nil && !is[*verdictError](err) {
+		return err
+	}
+	lost, linkErr := addLinks(pol, links.Links())
+	switch {
+	case linkErr != nil:
+		return linkErr
+	case lost > 0 && r.Owner == nil:
+		p.warn(reason.LostLinks, "%s are not in the policy: what has their content is not there", quantity(lost, "hard link"))
+		return &verdictError{status: exitFiles}
+	}
+	return err
+}
+
+// addLinks adds further names of files, and returns how many there are of which the
+// file is not in the policy. A link may name another one.
+func addLinks(pol *keylime.Policy, links []attest.Link) (lost int, err error) {
+	for {
+		type also struct {
+			name   string
+			digest []byte
+		}
+		var found []also
+		links = slices.DeleteFunc(links, func(l attest.Link) bool {
+			digests := pol.Files.Of(measuredName(l.Target))
+			for _, d := range digests {
+				found = append(found, also{measuredName(l.Name), d})
+			}
+			return digests != nil
+		})
+		if len(found) == 0 {
+			return len(links), nil
+		}
+		for _, f := range found { // after the last look, which sorts
+			if err := pol.Files.Add(f.name, f.digest); err != nil {
+				return 0, fmt.Errorf("%s: %w", report.Quote(f.name), err)
+			}
+		}
+	}
+}
+
+// measuredName is the name of a path in a measurement list. Kernel:
+// ima_write_template_field_data(), security/integrity/ima/ima_template_lib.c.
+func measuredName(path string) string { return strings.ReplaceAll(path, " ", "_") }
+
+// written names the file that is written.
+func (r *exportPolicyRequest) written() string {
+	if r.to == "-" {
+		return ""
+	}
+	return r.to
+}
+
+// readPolicy reads a policy of Keylime.
+func readPolicy(name string) (*keylime.Policy, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	pol, err := keylime.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", report.Quote(name), pathless(err))
+	}
+	return pol, nil
+}
+
+// basePolicy is what is there without files.
+func (p Program) basePolicy(r exportPolicyRequest) (*keylime.Policy, error) {
+	pol := keylime.New()
+	if r.from != "" {
+		var err error
+		if pol, err = readPolicy(r.from); err != nil {
+			return nil, err
+		}
+	}
+	fresh := keylime.New()
+	fresh.Excludes = r.excluded
+	if len(r.keys) > 0 {
+		known, err := p.openVerifiers(r.keys)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range known.Keys() {
+			der, err := x509.MarshalPKIXPublicKey(k.PublicKey())
+			if err != nil || k.IsHashless() {
+				p.warn(reason.Key, "%s: left out: Keylime verifies signatures by RSA and ECDSA keys", k)
+				continue
+			}
+			fresh.Keys.Add(keylime.Key{ID: uint32(k.KeyID()), DER: der})
+		}
+	}
+	pol.Join(fresh)
+	return pol, nil
+}
+
+// places say where files will be on the target.
+func (r *exportPolicyRequest) places() attest.Places {
+	if _, ok := r.Carrier(); ok {
+		if r.prefix == "" {
+			return nil // they are as on the target
+		}
+		return attest.Places{{Full: "/", To: r.prefix}}
+	}
+	var all attest.Places
+	if r.Root != "" {
+		if full, err := filepath.Abs(r.Root); err == nil {
+			all = append(all, attest.Place{Full: full, To: "/"})
+		}
+	}
+	for _, name := range r.Paths {
+		full, err := filepath.Abs(name)
+		if err != nil {
+			continue
+		}
+		to := r.prefix
+		switch {
+		case to != "":
+		case isRootTree(name):
+			to = "/"
+		default:
+			if to, err = filepath.EvalSymlinks(full); err != nil {
+				to = full
+			}
+		}
+		all = append(all, attest.Place{Full: full, To: to})
+	}
+	return all
+}
