@@ -144,12 +144,12 @@ var importTable = map[string]row{
 	"internal/selinux/pcre": {},
 
 	// What a kernel has said.
-	"internal/keylime": {},
-	"internal/attest":  {own: "hash internal/imaevm internal/label internal/reason internal/report internal/run internal/tree"},
-	"internal/audit":   {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
-	"internal/denials": {own: "internal/audit"},
-	"internal/locate":  {outside: "golang.org/x/sys"},
-	"internal/logs":    {own: "internal/audit", outside: "golang.org/x/sys"},
+	"internal/keylime":  {},
+	"internal/measured": {own: "hash internal/imaevm internal/label internal/reason internal/report internal/run internal/tree"},
+	"internal/audit":    {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
+	"internal/denials":  {own: "internal/audit"},
+	"internal/locate":   {outside: "golang.org/x/sys"},
+	"internal/logs":     {own: "internal/audit", outside: "golang.org/x/sys"},
 
 	// What a kernel has measured.
 	"internal/measure": {own: "hash internal/pcr"},

@@ -16,9 +16,9 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/hash"
-	"imaseal/internal/attest"
 	"imaseal/internal/cmdline"
 	"imaseal/internal/keylime"
+	"imaseal/internal/measured"
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
@@ -213,9 +213,9 @@ func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keyli
 		return err
 	}
 	defer s.close()
-	links := &attest.Linker{Like: tree.Like{Source: s.source}, Name: func(rel string) string { return places.Of(path.Join("/", rel)) }}
+	links := &measured.Linker{Like: tree.Like{Source: s.source}, Name: func(rel string) string { return places.Of(path.Join("/", rel)) }}
 	s.source = links
-	err = s.do(ctx, &attest.Digester{Default: r.Algo})
+	err = s.do(ctx, &measured.Digester{Default: r.Algo})
 	if err != nil && !is[*verdictError](err) {
 		return err
 	}
@@ -232,14 +232,14 @@ func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keyli
 
 // addLinks adds further names of files, and returns how many there are of which the
 // file is not in the policy. A link may name another one.
-func addLinks(pol *keylime.Policy, links []attest.Link) (lost int, err error) {
+func addLinks(pol *keylime.Policy, links []measured.Link) (lost int, err error) {
 	for {
 		type also struct {
 			name   string
 			digest []byte
 		}
 		var found []also
-		links = slices.DeleteFunc(links, func(l attest.Link) bool {
+		links = slices.DeleteFunc(links, func(l measured.Link) bool {
 			digests := pol.Files.Of(measuredName(l.Target))
 			for _, d := range digests {
 				found = append(found, also{measuredName(l.Name), d})
@@ -313,17 +313,17 @@ func (p Program) basePolicy(r exportPolicyRequest) (*keylime.Policy, error) {
 }
 
 // places say where files will be on the target.
-func (r *exportPolicyRequest) places() attest.Places {
+func (r *exportPolicyRequest) places() measured.Places {
 	if _, ok := r.Carrier(); ok {
 		if r.prefix == "" {
 			return nil // they are as on the target
 		}
-		return attest.Places{{Full: "/", To: r.prefix}}
+		return measured.Places{{Full: "/", To: r.prefix}}
 	}
-	var all attest.Places
+	var all measured.Places
 	if r.Root != "" {
 		if full, err := filepath.Abs(r.Root); err == nil {
-			all = append(all, attest.Place{Full: full, To: "/"})
+			all = append(all, measured.Place{Full: full, To: "/"})
 		}
 	}
 	for _, name := range r.Paths {
@@ -341,7 +341,7 @@ func (r *exportPolicyRequest) places() attest.Places {
 				to = full
 			}
 		}
-		all = append(all, attest.Place{Full: full, To: to})
+		all = append(all, measured.Place{Full: full, To: to})
 	}
 	return all
 }

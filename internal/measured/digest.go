@@ -1,11 +1,11 @@
-// Package attest brings trees and measurement lists together: it digests the files of
+// Package measured brings trees and measurement lists together: it digests the files of
 // a tree as a kernel would that measures them, and compares them with what a list has.
 //
 // A kernel takes the digest that it measures by the algorithm of the label, where
 // there is one, and by its default (ima_hash=) where there is none: see
 // imaevm.LabelAlgorithm. It does so for all templates but "ima", which has SHA-1
 // (process_measurement(), security/integrity/ima/ima_main.c).
-package attest
+package measured
 
 import (
 	"context"
