@@ -28,6 +28,7 @@ NEED_ARCHIVES = tar=tar /usr/bin/busybox=busybox-static bsdtar=libarchive-tools 
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
 NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot
 NEED_PACKAGES = rpm=rpm rpmbuild=rpm rpmsign=rpm rpmkeys=rpm gpg=gnupg bsdtar=libarchive-tools dpkg-deb=dpkg bzip2=bzip2
+NEED_PAGES = chromium=chromium
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
 
 # Architectures that the program is built and vetted for, and those whose tests of
@@ -86,7 +87,7 @@ cross: ## build and vet for other architectures, run the tests of formats on two
 	done
 
 test-unit: ## unit and script tests under the race detector
-	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES)
+	@.ci/need $(NEED_SHELLS) $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES) $(NEED_PAGES)
 	IMASEAL_TEST= $(GO) test -race -timeout 40m ./...
 
 fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)

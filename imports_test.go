@@ -80,6 +80,7 @@ var importTable = map[string]row{
 	"internal/attr":       {outside: "github.com/pkg/xattr golang.org/x/sys"},
 	"internal/inode":      {outside: "golang.org/x/sys"},
 	"internal/report":     {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
+	"internal/page":       {own: "internal/imaevm internal/reason internal/report"},
 	"internal/signatures": {own: "hash sign internal/imaevm", outside: "golang.org/x/sys"},
 	"internal/merge":      {own: "internal/reason internal/report internal/shard"},
 	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},

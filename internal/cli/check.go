@@ -36,6 +36,7 @@ type checkOptions struct {
 	view      viewOptions
 	kernel    kernelOptions
 	archive   archiveOptions
+	page      pageOption
 	output    outputOptions
 }
 
@@ -49,14 +50,15 @@ func (o *checkOptions) flags() []urfave.Flag {
 	}
 	loads := &urfave.StringSliceFlag{Name: "initramfs-loads", Action: into(&o.loads), Category: kernelCategory, Usage: "a digest `ALGORITHM` that the kernel has as a module, which the initramfs loads; may be given several times"}
 	kernel := append(o.kernel.flags(), o.kernel.archFlag(), o.kernel.secureBootFlag(), loads, o.archive.tempDirFlag())
-	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, o.output.flags())
+	return slices.Concat(o.policy.flags(), o.files.flags(), []urfave.Flag{host}, o.use.flags("who uses the files:"), own, o.view.flags(), kernel, []urfave.Flag{o.page.flag()}, o.output.flags())
 }
 
 // A checkRequest is what check is asked for.
 type checkRequest struct {
 	plan.Plan
 	output outputOptions
-	host   bool // judges the host, too
+	html   string // file of a page, "" for none
+	host   bool   // judges the host, too
 	policy policyRequest
 	use    use
 	loads  []hash.Algorithm // by the initramfs
@@ -75,11 +77,11 @@ type checkRequest struct {
 func (r *checkRequest) judgesFiles() bool { return !r.host || len(r.Paths) > 0 || r.FilesFrom != "" }
 
 func (o *checkOptions) plan(paths []string) (checkRequest, error) {
-	r := checkRequest{output: o.output, host: o.host, keys: o.keys, evmKey: o.evmKey.file}
+	r := checkRequest{output: o.output, html: o.page.file, host: o.host, keys: o.keys, evmKey: o.evmKey.file}
 	r.mend, r.mendEVM = o.mendOptions()
 	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
 	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
-	err := firstError(o.namespace.check(), o.output.check(), o.policy.check(), o.policy.checkUUID(o.view.uuid))
+	err := firstError(o.namespace.check(), o.output.check(), o.page.check(o.output), o.policy.check(), o.policy.checkUUID(o.view.uuid))
 	if err != nil {
 		return r, err
 	}
@@ -153,6 +155,9 @@ An image, under a policy of its own, with the keys of its kernel:
    imaseal check --policy ima-policy --key keys/ --kernel-version 6.12 \
       --kernel-config config-6.12 --evm-state x509 /mnt/root
 
+The same to look at, with a map, in a browser or on paper:
+   imaseal check --html check.html --host /
+
 The causes of all that is denied:
    imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
 		Flags:  o.flags(),
@@ -161,21 +166,43 @@ The causes of all that is denied:
 }
 
 func (p Program) check(ctx context.Context, r checkRequest) error {
-	t, err := p.openKeyedTarget(r)
+	out, err := p.openPage(ctx, r.html, r.reads()...)
 	if err != nil {
 		return err
+	}
+	defer out.abort()
+	if r.html == "-" {
+		p.Stdout = p.Stderr // that is where the page goes
+	}
+	c, err := p.openChecked(ctx, r)
+	if err != nil {
+		return err
+	}
+	return out.write(p.checkAll(ctx, c, out != nil), p.writeChecked(c))
+}
+
+// openChecked opens what files are judged by.
+func (p Program) openChecked(ctx context.Context, r checkRequest) (*checked, error) {
+	t, err := p.openKeyedTarget(r)
+	if err != nil {
+		return nil, err
 	}
 	pol, err := openPolicy(t, r.policy.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	job, err := p.openJudge(ctx, r, t, pol.Policy)
-	if err != nil {
-		return err
-	}
+	return &checked{request: r, target: t, policy: pol, judge: job}, err
+}
+
+// checkAll judges the host and the files, and has them collected for a page.
+func (p Program) checkAll(ctx context.Context, c *checked, hasPage bool) error {
+	r := c.request
 	var unready error
 	if r.host {
-		ready, err := p.checkHost(r.output, t, pol.Policy)
+		findings := p.askHost(c.target, c.policy.Policy)
+		c.tellHost(findings)
+		ready, err := p.tellHost(r.output, findings)
 		if err != nil {
 			return err
 		}
@@ -186,29 +213,39 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 	if !r.judgesFiles() {
 		return unready
 	}
-	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true, flat: true})
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true, flat: true, writes: r.html})
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	remedy := c.remedy()
 	if text, ok := s.report.(*report.Text); ok {
-		remedy := advice.Remedy{
-			Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: pol.Policy, HasHMAC: t.State().HMAC,
-			Hides: job.HidingOption(), Magic: magicOf,
-		}
-		if _, ok := r.Carrier(); ok {
-			remedy.Archive = r.Paths[0]
-		}
 		text.Groups = &report.Groups{Fix: func(g report.Group) []string { return p.fitProse(remedy.Lines(g)) }}
 	}
-	if !r.output.silent() {
-		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
+	if hasPage {
+		s.report = c.handler(s.report, remedy.Lines)
 	}
-	err = s.do(ctx, job)
+	if !r.output.silent() {
+		fmt.Fprintf(p.Stderr, "imaseal: as %s would judge under %s, with EVM %s\n", describe(c.target), report.Quote(c.policy.Name), evmWord(c.target.State()))
+	}
+	err = s.do(ctx, c.judge)
 	if unready != nil && (err == nil || is[*verdictError](err)) {
 		return unready
 	}
 	return err
+}
+
+// remedy finds what mends what is found.
+func (c *checked) remedy() advice.Remedy {
+	r := c.request
+	remedy := advice.Remedy{
+		Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: c.policy.Policy, HasHMAC: c.target.State().HMAC,
+		Hides: c.judge.HidingOption(), Magic: magicOf,
+	}
+	if _, ok := r.Carrier(); ok {
+		remedy.Archive = r.Paths[0]
+	}
+	return remedy
 }
 
 // openKeyedTarget finds out which kernel is meant, and which of the keys it will

@@ -18,13 +18,16 @@ import (
 	"imaseal/keys/kernelcert"
 )
 
-// checkHost prints the table of check --host, and reports whether the host is
-// ready.
-func (p Program) checkHost(o outputOptions, t *target.Target, pol policy.Policy) (bool, error) {
-	findings := readiness.Ask(readiness.Question{
+// askHost finds out whether the host is ready.
+func (p Program) askHost(t *target.Target, pol policy.Policy) []readiness.Finding {
+	return readiness.Ask(readiness.Question{
 		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
 		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
 	})
+}
+
+// tellHost prints the table of check --host, and reports whether the host is ready.
+func (p Program) tellHost(o outputOptions, findings []readiness.Finding) (bool, error) {
 	count := make(map[readiness.Level]int)
 	for _, f := range findings {
 		count[f.Level]++

@@ -135,7 +135,7 @@ var right = map[string]bool{"request output": true, "measurements export output"
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "labels-to": true, "allow": true, "output": true, "tmpdir": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "labels-to": true, "html": true, "allow": true, "output": true, "tmpdir": true, "keyring": true, "out": true, "new-ca": true,
 }
 
 // TestWrongUsageFirst gives each option of each command a value that it does not

@@ -58,6 +58,8 @@ type Group struct {
 	// Places are directories that hold all files of the group between them;
 	// where it is the only one, the file itself.
 	Places []string
+	// Each is how many files there are in each of them.
+	Each []int
 }
 
 // A place is a directory with files of a group.
@@ -140,32 +142,47 @@ func depth(dir string) int {
 	return 1 + strings.Count(strings.Trim(dir, "/"), "/")
 }
 
-// write prints the groups, the largest first of those denied, then of those
+// List returns the groups, the largest first of those denied, then of those
 // undecided.
-func (g *Groups) write(w io.Writer) error {
+func (g *Groups) List() []Group {
 	keys := slices.SortedFunc(maps.Keys(g.groups), func(a, b groupKey) int {
 		return cmp.Or(strings.Compare(string(a.outcome), string(b.outcome)), cmp.Compare(g.groups[b].files, g.groups[a].files),
 			strings.Compare(a.why, b.why))
 	})
+	var all []Group
 	for _, key := range keys {
 		of := g.groups[key]
-		places := of.places
-		rollUp(places, shownPlaces)
+		rollUp(of.places, shownPlaces)
 		group := Group{Outcome: key.outcome, Why: of.why, Files: of.files}
-		title := join(": ", string(key.outcome), key.why)
-		text := fmt.Sprintf("%s: %s\n", title, plural(group.Files, "file"))
-		for _, dir := range slices.Sorted(maps.Keys(places)) {
-			name := dir
-			if places[dir].files == 1 {
-				name = places[dir].only
+		for _, dir := range slices.Sorted(maps.Keys(of.places)) {
+			name, n := dir, of.places[dir].files
+			if n == 1 {
+				name = of.places[dir].only
 			}
-			group.Places = append(group.Places, name)
-			text += fmt.Sprintf("  %7d  %s\n", places[dir].files, Quote(name))
+			group.Places, group.Each = append(group.Places, name), append(group.Each, n)
 		}
-		if g.Fix != nil {
-			for _, line := range g.Fix(group) {
-				text += "  " + line + "\n"
-			}
+		all = append(all, group)
+	}
+	return all
+}
+
+// Lines are what to do about a group.
+func (g *Groups) Lines(of Group) []string {
+	if g.Fix == nil {
+		return nil
+	}
+	return g.Fix(of)
+}
+
+// write prints the groups.
+func (g *Groups) write(w io.Writer) error {
+	for _, of := range g.List() {
+		text := fmt.Sprintf("%s: %s\n", join(": ", string(of.Outcome), of.Why.text(of.Outcome)), plural(of.Files, "file"))
+		for i, name := range of.Places {
+			text += fmt.Sprintf("  %7d  %s\n", of.Each[i], Quote(name))
+		}
+		for _, line := range g.Lines(of) {
+			text += "  " + line + "\n"
 		}
 		if _, err := io.WriteString(w, text); err != nil {
 			return err

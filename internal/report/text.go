@@ -207,6 +207,13 @@ var always = map[string][]Outcome{
 	"verify":              {Valid, Invalid, Unlabelled, Failed},
 }
 
+// Lines are the summary as Text prints it.
+func (s Summary) Lines() []string {
+	var b strings.Builder
+	writeSummary(&b, s)
+	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+}
+
 func writeSummary(w io.Writer, s Summary) {
 	var parts []string
 	for _, o := range outcomes() {

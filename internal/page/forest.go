@@ -1,0 +1,186 @@
+package page
+
+import (
+	"strings"
+
+	"imaseal/internal/report"
+)
+
+const (
+	// keptNodes bounds the directories that are told apart while a run goes on,
+	// drawnNodes those on the page.
+	keptNodes, drawnNodes = 16384, 360
+	// deepest and longest bound what is told of one path: archives can have names
+	// of any length.
+	deepest, longest = 64, 255
+	// badWeight is what a file weighs that is not allowed, where an allowed one
+	// weighs 1: its directory is merged with the one above it later than others.
+	badWeight = 16
+)
+
+// A verdict is an outcome that the map shows.
+type verdict int
+
+// The verdicts, the worst last: a place is shown as the worst that is in it.
+const (
+	allowed verdict = iota
+	failed
+	undecided
+	denied
+	verdicts // how many there are
+)
+
+// verdictOf returns the verdict of a result, and false for one that the run does not
+// answer for.
+func verdictOf(o report.Outcome) (verdict, bool) {
+	switch o {
+	case report.Allowed:
+		return allowed, true
+	case report.Denied:
+		return denied, true
+	case report.Undecided:
+		return undecided, true
+	case report.Failed:
+		return failed, true
+	}
+	return 0, false
+}
+
+// String is the word that reports have for it.
+func (v verdict) String() string {
+	return string([...]report.Outcome{report.Allowed, report.Failed, report.Undecided, report.Denied}[v])
+}
+
+// A count counts files by verdict.
+type count [verdicts]int
+
+func (c *count) add(o count) {
+	for v, n := range o {
+		c[v] += n
+	}
+}
+
+// Files is how many there are.
+func (c count) Files() int {
+	n := 0
+	for _, of := range c {
+		n += of
+	}
+	return n
+}
+
+func (c count) weight() int { return c[allowed] + badWeight*(c.Files()-c[allowed]) }
+
+// Worst is the worst verdict of them.
+func (c count) Worst() verdict {
+	for v := denied; v > allowed; v-- {
+		if c[v] > 0 {
+			return v
+		}
+	}
+	return allowed
+}
+
+// A directory counts files.
+type directory struct {
+	name  string
+	below map[string]*directory
+	// own are the files in it, and in those below that were merged with it.
+	own    count
+	merged bool // there were some
+}
+
+// A forest counts files by directory. What it takes in memory does not grow with
+// them: where there are too many directories, the smallest are merged with those
+// that they are in.
+type forest struct {
+	root  directory
+	nodes int
+	// last is the directory of the file before, which most often is that of the
+	// next one, too.
+	last     *directory
+	lastPath string
+}
+
+// add counts the file of a path.
+func (f *forest) add(path string, v verdict) {
+	path = path[:strings.LastIndexByte(path, '/')+1] // all that ends in a slash
+	if f.last == nil || path != f.lastPath {
+		if f.nodes >= keptNodes-deepest {
+			f.shrink(keptNodes / 2)
+		}
+		f.last, f.lastPath = f.find(path), strings.Clone(path)
+	}
+	f.last.own[v]++
+}
+
+// find returns the directory of a path, which ends in a slash if it is not empty.
+func (f *forest) find(path string) *directory {
+	d := &f.root
+	if strings.HasPrefix(path, "/") {
+		d = f.child(d, "/")
+	}
+	depth := 0
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." {
+			continue
+		}
+		if depth++; depth == deepest {
+			d.merged = true
+			break
+		}
+		d = f.child(d, name)
+	}
+	return d
+}
+
+func (f *forest) child(d *directory, name string) *directory {
+	if len(name) > longest {
+		name = name[:longest]
+	}
+	c := d.below[name]
+	if c == nil {
+		c = &directory{name: strings.Clone(name)}
+		if d.below == nil {
+			d.below = make(map[string]*directory)
+		}
+		d.below[c.name] = c
+		f.nodes++
+	}
+	return c
+}
+
+// shrink merges the smallest directories with those that they are in until there are
+// at most n.
+func (f *forest) shrink(n int) {
+	f.last = nil
+	for least := 1; f.nodes > n; least *= 2 {
+		f.merge(&f.root, least)
+	}
+}
+
+// merge merges the directories below d that weigh at most so much, and returns what
+// d weighs.
+func (f *forest) merge(d *directory, least int) int {
+	weight := d.own.weight()
+	for name, c := range d.below {
+		w := f.merge(c, least)
+		weight += w
+		if w <= least { // then nothing is below it any more
+			d.own.add(c.own)
+			d.merged = true
+			delete(d.below, name)
+			f.nodes--
+		}
+	}
+	return weight
+}
+
+// total counts all files below d.
+func (d *directory) total() count {
+	c := d.own
+	for _, b := range d.below {
+		c.add(b.total())
+	}
+	return c
+}
