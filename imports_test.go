@@ -85,7 +85,7 @@ var importTable = map[string]row{
 	"internal/merge":      {own: "internal/reason internal/report internal/shard"},
 	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
-	"internal/evmctl": {own: "hash internal/imaevm internal/reason internal/report"},
+	"internal/evmctl": {own: "hash internal/imaevm internal/measure internal/pcr internal/reason internal/report internal/tree sign"},
 
 	"internal/advice": {
 		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/keyring internal/label internal/labelfile internal/plan internal/policy" +

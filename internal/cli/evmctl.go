@@ -77,23 +77,28 @@ func (p Program) evmctlExit(status int, err error) int {
 		p.print(wrong.Usage)
 		return evmctl.StatusError
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s\n", evmctlName, printable(err))
-	if is[*evmctl.UsageError](err) {
-		return evmctl.StatusFailed
+	status = evmctl.StatusError
+	if failed, ok := errors.AsType[*evmctl.FailedError](err); ok {
+		status, err = evmctl.StatusFailed, failed.Err
+	} else if is[*evmctl.UsageError](err) {
+		status = evmctl.StatusFailed
 	}
-	return evmctl.StatusError
+	fmt.Fprintf(p.Stderr, "%s: %s\n", evmctlName, printable(err))
+	return status
 }
 
 // evmctlDo carries out a request. The error of a run that was finished is a
 // *verdictError, and the status says what came of it.
 func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 	switch {
-	case r.Version:
+	case r.Version && r.Verbose > 0:
 		return 0, p.print(fmt.Sprintf("evmctl %s\nimaseal %s\n", evmctl.Version, versionText()))
-	case r.Help, r.Command == "", r.Command == evmctl.Help && len(r.Paths) == 0:
+	case r.Version: // one line, which scripts take apart
+		return 0, p.print(fmt.Sprintf("evmctl %s\n", evmctl.Version))
+	case r.Help, r.Command == "":
 		return 0, p.print(evmctl.Usage())
 	case r.Command == evmctl.Help:
-		text, err := evmctl.HelpOn(r.Paths[0])
+		text, err := evmctl.HelpOn(r.Paths)
 		if err != nil {
 			return 0, err
 		}
@@ -107,6 +112,10 @@ func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 		return 0, p.evmctlImport(r)
 	case evmctl.Fix:
 		return p.evmctlFix(ctx, r)
+	case evmctl.Measurement:
+		return p.evmctlMeasurement(ctx, r)
+	case evmctl.BootAggregate:
+		return 0, p.evmctlBootAggregate(ctx, r)
 	case evmctl.SignHash:
 		return 0, p.evmctlSignHash(ctx, r)
 	}
@@ -114,7 +123,12 @@ func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	o := sessionOptions{output: outputOptions{progress: "never"}, handler: &evmctl.Report{Request: r, Out: p.Stdout, Err: p.Stderr}, writers: run.Allow}
+	var made evmctlLabels
+	o := sessionOptions{
+		output: outputOptions{progress: "never"}, handler: &evmctl.Report{Request: r, Out: p.Stdout, Err: p.Stderr, Made: made.take}, writers: run.Allow,
+		late: r.SigFile || !r.Recursive, bare: r.SigFile,
+		decorate: func(s tree.Sink) tree.Sink { return evmctlSink{s, r.Print && r.SigFile, &made} },
+	}
 	if key != nil {
 		defer key.Close()
 		o.inFlight = key.Parallel()
@@ -150,7 +164,7 @@ func evmctlPlan(r evmctl.Request) plan.Plan {
 		Command:           r.Command,
 		ReadOnly:          r.Command == evmctl.IMAVerify || r.Command == evmctl.Verify,
 		Selection:         plan.Selection{CrossFilesystems: !r.SameFilesystem, Itself: !r.Recursive},
-		Writing:           plan.Writing{DryRun: r.Print, Force: true, Namespace: "security", Lazy: !r.Recursive},
+		Writing:           plan.Writing{DryRun: r.Print && !r.SigFile, Force: true, Namespace: "security", Lazy: !r.Recursive},
 		Algo:              r.Digest,
 		ReplaceSignatures: true,
 		Jobs:              runtime.GOMAXPROCS(0),

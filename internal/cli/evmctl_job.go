@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"imaseal/internal/evmctl"
@@ -86,14 +88,10 @@ func (p Program) evmctlLabeller(ctx context.Context, r evmctl.Request) (run.Job,
 func (p Program) evmctlKey(ctx context.Context, r evmctl.Request) (*keys.Key, uint8, error) {
 	o := p.complete(keys.Options{KeyID: r.KeyID})
 	if r.KeyIDFromCert != "" {
-		certificates, err := keyfile.OpenCertificates(r.KeyIDFromCert)
+		id, err := evmctlKeyID(r.KeyIDFromCert)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, &evmctl.FailedError{Err: err}
 		}
-		if len(certificates[0].KeyIDs) == 0 {
-			return nil, 0, fmt.Errorf("%s has no subject key identifier", report.Quote(r.KeyIDFromCert))
-		}
-		id := imaevm.KeyID(certificates[0].KeyIDs[0])
 		o.KeyID = &id
 	}
 	ask := p.asker(ctx, passphraseOption{})
@@ -127,6 +125,18 @@ func (p Program) evmctlKey(ctx context.Context, r evmctl.Request) (*keys.Key, ui
 	return key, version, nil
 }
 
+// evmctlKeyID returns the key id of a certificate.
+func evmctlKeyID(file string) (imaevm.KeyID, error) {
+	certificates, err := keyfile.OpenCertificates(file)
+	if err != nil {
+		return 0, err
+	}
+	if len(certificates[0].KeyIDs) == 0 {
+		return 0, fmt.Errorf("%s has no subject key identifier", report.Quote(file))
+	}
+	return imaevm.KeyID(certificates[0].KeyIDs[0]), nil
+}
+
 // evmctlHMAC opens the key of EVM's HMACs, which is bytes as they are.
 func (p Program) evmctlHMAC(r evmctl.Request) (*imaevm.HMACKey, error) {
 	file := cmp.Or(r.HMACKey, "/etc/keys/evm-key-plain")
@@ -142,12 +152,15 @@ func (p Program) evmctlHMAC(r evmctl.Request) (*imaevm.HMACKey, error) {
 	return mac, nil
 }
 
-// evmctlVerifier returns the job of the commands that verify. Keys that cannot be read
-// are left out.
-func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
+// evmctlKnown opens the public keys of a request and says how many there are. Those
+// that cannot be read are left out.
+func (p Program) evmctlKnown(r evmctl.Request) (*keys.Verifiers, int, error) {
 	var files []string
 	for _, file := range evmctlKeyFiles(r) {
 		known, err := keys.OpenVerifiers(file)
+		if r.Command == evmctl.Measurement && r.Key == "" && r.Verbose == 0 && errors.Is(err, fs.ErrNotExist) {
+			continue // signatures are checked beside other things
+		}
 		if err != nil {
 			fmt.Fprintf(p.Stderr, "%s: key is left out: %s\n", evmctlName, printable(err))
 			continue
@@ -158,6 +171,12 @@ func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
 		files = append(files, file)
 	}
 	known, err := p.openVerifiers(files)
+	return known, len(files), err
+}
+
+// evmctlVerifier returns the job of the commands that verify.
+func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
+	known, _, err := p.evmctlKnown(r)
 	if err != nil {
 		return nil, err
 	}
@@ -225,18 +244,18 @@ func evmctlAdd(ring keyring.ID, file string, isV1 bool) (keyring.Key, error) {
 	if isV1 {
 		known, err := keys.OpenVerifiers(file)
 		if err != nil {
-			return keyring.Key{}, err
+			return keyring.Key{}, &evmctl.FailedError{Err: err}
 		}
 		for _, k := range known.Keys() {
 			if v1, ok := k.KeyV1(); ok {
 				return keyring.ImportV1(ring, v1)
 			}
 		}
-		return keyring.Key{}, fmt.Errorf("%s: no RSA key in it", report.Quote(file))
+		return keyring.Key{}, &evmctl.FailedError{Err: fmt.Errorf("%s: no RSA key in it", report.Quote(file))}
 	}
 	certificates, err := keyfile.OpenCertificates(file)
 	if err != nil {
-		return keyring.Key{}, err
+		return keyring.Key{}, &evmctl.FailedError{Err: err}
 	}
 	return keyring.Import(ring, certificates[0].Raw)
 }

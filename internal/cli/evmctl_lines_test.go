@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,10 +44,39 @@ func evmctlFiles(t *testing.T) string {
 			}
 		}
 	}
+	list, err := os.ReadFile("../measure/testdata/ima-sigv2.sha1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(list)
+	damaged[60] ^= 1 // in the digest of boot_aggregate
+	for name, b := range map[string][]byte{
+		"list": list, "damaged": damaged,
+		"pcrs":     evmctlPCRs("6a5d32a64926d5a9d5e93e2a7071623cedafff24"),
+		"pcrs256":  evmctlPCRs("74d56c35c09aa4d4a1a3f0a0adca6faf6b13a765e87c47fa511101f58b964a0e"),
+		"wrong256": evmctlPCRs("75d56c35c09aa4d4a1a3f0a0adca6faf6b13a765e87c47fa511101f58b964a0e"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Chdir(dir)
 	keytest.Run(t, "openssl", "pkey", "-in", "rsa2048.key", "-pubout", "-out", "rsa2048.pub")
 	keytest.Run(t, "openssl", "pkey", "-in", "rsa2048.key", "-aes256", "-passout", "pass:secret", "-out", "locked.key")
 	return dir
+}
+
+// evmctlPCRs is a file of PCRs of which all but PCR 10 are zero.
+func evmctlPCRs(value string) []byte {
+	var b []byte
+	for i := range 24 {
+		if i == 10 {
+			b = fmt.Appendf(b, "PCR-10: %s\n", value)
+			continue
+		}
+		b = fmt.Appendf(b, "PCR-%02d: %s\n", i, strings.Repeat("00", len(value)/2))
+	}
+	return b
 }
 
 // evmctlLines are run one after the other.
@@ -55,7 +85,10 @@ var evmctlLines = []evmctlLine{
 	{args: "", out: `^Usage: evmctl \[-v\] <command> \[OPTIONS\]\n`},
 	{args: "--help", out: `--hmackey`, alone: true},
 	{args: "-h", out: `--engine e .*\n.*--provider p`, alone: true},
-	{args: "--version", out: `^evmctl 1\.6\.2\n`, alone: true},
+	{args: "--version", out: `^evmctl 1\.6\.2\n$`, alone: true}, // evmctl's own version
+	{args: "-v --version", out: `^evmctl 1\.6\.2\nimaseal `, alone: true},
+	{args: "help", out: `^usage: help <command>\n$`},
+	{args: "help foo", status: 125, out: `^invalid command: foo\n$`},
 	{args: "help ima_hash", out: `^usage: ima_hash file\nMake file content hash\.\n$`},
 	{args: "foo", status: 125, out: `^Invalid command: foo\n$`},
 	{args: "--foo", status: 1, err: `^evmctl: unrecognized option '--foo'\n$`},
@@ -93,6 +126,9 @@ var evmctlLines = []evmctlLine{
 	{args: "ima_setxattr --xattr-user --sigfile f.sig g"},
 	{args: "ima_verify --xattr-user -k rsa2048.cer g", status: 1, err: `g: verification failed`},
 	{args: "ima_setxattr --xattr-user text", status: 125, alone: true}, // evmctl: 0
+	{args: "ima_sign --xattr-user -n -k rsa2048.key -f text", out: `^030204`},
+	{args: "ima_verify --xattr-user --sigfile -k rsa2048.cer text", err: `verification is OK`},
+	{args: "ima_verify --xattr-user -k rsa2048.cer text", status: 1, err: `getxattr failed: text`},
 	{args: "ima_sign --xattr-user --key nokey f", status: 125},
 	{args: "ima_sign --xattr-user -k locked.key -psecret f", out: `^030204dd65a4eb0100`},
 	{args: "ima_sign --xattr-user -k locked.key --pass=wrong f", status: 125},
@@ -140,11 +176,29 @@ var evmctlLines = []evmctlLine{
 	{args: "sign_hash -k rsa2048.key", status: 125, alone: true},
 
 	// What there is not.
-	{args: "ima_measurement f", status: 125, err: `ima_measurement: measurement lists and boot aggregates are not supported`, alone: true},
-	{args: "ima_boot_aggregate", status: 125, err: `not supported`, alone: true},
+	{args: "convert f", status: 125, err: `convert: import --rsa needs no converted key`, alone: true},
 	{args: "ima_sign --engine gost -k rsa2048.key f", status: 125, err: `GOST`, alone: true},
 	{args: "ima_hash -a streebog256 f", status: 125, err: `streebog256 cannot be computed`, alone: true},
-	{args: "import nofile", status: 125, alone: true},
+	{args: "ima_sign --keyid-from-cert nofile -k rsa2048.key f", status: 1},
+	{args: "import nofile", status: 1, err: `nofile`},
+	{args: "import --rsa nofile", status: 1, err: `nofile`},
+
+	// Measurement lists. Without --ignore-violations none matches that has a violation.
+	{args: "ima_measurement", status: 125, out: `^usage: ima_measurement \[--ignore-violations\] \[--verify-sig \[--key key1, key2, ...\]\] \[--pcrs`, err: `^Parameters missing\n`},
+	{args: "ima_measurement nofile", status: 125, err: `nofile`},
+	{args: "ima_measurement list --pcrs pcrs --ignore-violations", err: `Matched per TPM bank calculated digest\(s\)\.\n$`},
+	{args: "--pcrs sha1,pcrs --ignore-viol ima_measurement list --pcrs sha256,pcrs256", err: `Matched per TPM bank calculated digest\(s\)\.\n$`},
+	{args: "ima_measurement list --pcrs pcrs", status: 1, err: `Failed to match per TPM bank or SHA1 padded TPM digest\(s\)\.\n$`},
+	{args: "ima_measurement list --ignore-violations --pcrs pcrs --pcrs sha256,wrong256", status: 1, err: `Failed to match`},
+	{args: "ima_measurement list --ignore-violations --pcrs pcrs --pcrs sha256,wrong256 --verify-bank=sha1", err: `Matched per TPM bank`},
+	{args: "ima_measurement damaged --ignore-violations --pcrs pcrs", status: 1, err: `Failed to verify template data digest\.\n$`},
+	{args: "ima_measurement list --pcrs a --pcrs b --pcrs c", status: 1, err: `too many --pcrfile options\n$`},
+	{args: "ima_measurement list --pcrs nofile", status: 125, err: `nofile`, alone: true}, // evmctl: 0
+	{args: "ima_measurement list --pcrs md5,pcrs", status: 125, err: `unknown algorithm 'md5'`, alone: true},
+	{args: "ima_measurement list --ignore-violations --pcrs pcrs --verify-sig -k rsa2048.cer", err: `^key 1: dd65a4eb rsa2048\.cer\n/mnt/e1: xattr ima has no signature\nMatched`, alone: true}, // 1.4 knows no ima-sigv2
+	{args: "ima_boot_aggregate --pcrs pcrs --pcrs sha256,pcrs256", out: `^sha1:[0-9a-f]{40}\nsha256:[0-9a-f]{64}\n$`},
+	{args: "ima_boot_aggregate -v --pcrs sha256,pcrs256", out: `^sha256:7b6436b0c98f62380866d9432c2af0ee08ce16a171bda6951aecd95ee1307d61\n$`},
+	{args: "ima_boot_aggregate log", status: 125, err: `event logs are not read`, alone: true},
 }
 
 // TestEvmctlLines runs evmctl's command lines, and those that should be alike by
@@ -161,7 +215,7 @@ func TestEvmctlLines(t *testing.T) {
 		}
 		theirs, errs, status := line.theirs(t)
 		line.check(t, "evmctl", theirs, errs, status)
-		if strings.Contains(line.args, "rsa2048.key") && !strings.Contains(line.args, "--rsa") && theirs != out {
+		if (strings.Contains(line.args, "rsa2048.key") || strings.Contains(line.args, "ima_boot")) && !strings.Contains(line.args, "--rsa") && theirs != out {
 			t.Errorf("evmctl %s: ours\n%s\nevmctl's\n%s", line.args, out, theirs)
 		}
 	}
@@ -329,5 +383,23 @@ func TestEvmctlTrees(t *testing.T) {
 	defer keytest.Run(t, "chattr", "-i", filepath.Join(root, "plain"))
 	if _, errs, status := (evmctlLine{args: "ima_hash -r " + root}).ours(); status != 125 || !strings.Contains(errs, "immutable") {
 		t.Errorf("a file that cannot be labelled: %d %s", status, errs)
+	}
+	// Labels are printed, and signatures in files written, before attributes are set.
+	plain := filepath.Join(root, "plain")
+	for args, want := range map[string]string{
+		"ima_hash ":                                "^0404[0-9a-f]{64}\n$",
+		"ima_sign -k " + private + " -f ":          "^0302[0-9a-f]{526}\n$",
+		"sign -o --imasig -f -k " + private + " ":  "^0302[0-9a-f]{526}\n$",
+		"sign -o --imahash -k " + private + " -f ": "^0404[0-9a-f]{64}\n$",
+	} {
+		os.Remove(plain + ".sig")
+		out, errs, status := evmctlLine{args: args + plain}.ours()
+		if status != 125 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("%s: %d %s%s", args, status, out, errs)
+		}
+		b, err := os.ReadFile(plain + ".sig")
+		if strings.HasPrefix(out, "03") && (err != nil || hex.EncodeToString(b)+"\n" != out) {
+			t.Errorf("%s: the signature in a file is %x, %v", args, b, err)
+		}
 	}
 }

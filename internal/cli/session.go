@@ -53,6 +53,10 @@ type sessionOptions struct {
 	perFile int64
 	// handler prints results; nil for what the options of the output say.
 	handler report.Handler
+	// late leaves it to the kernel to refuse what the process may not write.
+	late bool
+	// decorate is given what writes, and returns what stands before it; nil for nothing.
+	decorate func(tree.Sink) tree.Sink
 	// writers says what becomes of files that somebody has open for writing.
 	writers run.Writers
 	// signatures returns what came of a store of them; nil for none.
@@ -93,7 +97,10 @@ func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOption
 	if s.isRenamed() {
 		s.source = userNamespace.Source(s.source)
 	}
-	if s.sink = s.newSink(); request.Exports() {
+	if s.sink = s.newSink(); s.sink != nil && o.decorate != nil {
+		s.sink = o.decorate(s.sink)
+	}
+	if request.Exports() {
 		if err := s.openDump(ctx); err != nil {
 			s.close()
 			return nil, err
@@ -158,7 +165,7 @@ func (s *session) open(ctx context.Context) (tree.Counter, error) {
 }
 
 func (s *session) openTree() error {
-	if err := s.program.privileged(s.plan); err != nil {
+	if err := s.program.privileged(s.plan); err != nil && !s.options.late {
 		return err
 	}
 	cfg := mounted.Config{Config: s.walking(), Leave: s.options.leave, Check: s.checkRoot, Lenient: s.plan.ReadOnly}
@@ -265,20 +272,6 @@ func (s *session) ownFiles() []walk.Inode {
 		}
 	}
 	return own
-}
-
-// privileged refuses a run that the kernel will refuse file by file.
-func (p Program) privileged(request plan.Plan) error {
-	if _, ok := request.Carrier(); ok || !request.Writes() || request.Namespace != "security" {
-		return nil
-	}
-	if err := p.Host.MayWriteSecurity(); err != nil {
-		return err
-	}
-	if state, ok := p.Host.EVM(); ok && state.Active() {
-		p.warn(reason.EVMActive, "EVM is active on this kernel (state %d): it refuses to change labels of files whose security.evm it does not find right", state)
-	}
-	return nil
 }
 
 // Errors about a tree as a whole.

@@ -19,6 +19,9 @@ const (
 	Clear     = "ima_clear"
 	SignHash  = "sign_hash"
 	HMAC      = "hmac"
+
+	Measurement   = "ima_measurement"
+	BootAggregate = "ima_boot_aggregate"
 )
 
 // A command is one of evmctl's.
@@ -41,8 +44,8 @@ var commands = []command{
 	{name: IMAVerify, args: "file", what: "Verify IMA signature (for debugging).", paths: true},
 	{name: SetXattr, args: "[--sigfile file]", what: "Set IMA signature from sigfile", paths: true},
 	{name: Hash, args: "file", what: "Make file content hash.", paths: true, hashes: true},
-	{name: "ima_measurement", args: "file", what: "Verify measurement list.", unsupported: measurements},
-	{name: "ima_boot_aggregate", args: "[TPM 1.2 BIOS event log]", what: "Calculate per TPM bank boot_aggregate digests", unsupported: measurements},
+	{name: Measurement, args: "[--ignore-violations] [--verify-sig [--key key1, key2, ...]] [--pcrs [hash-algorithm,]file [--pcrs hash-algorithm,file] ...] [--verify-bank hash-algorithm] file", what: "Verify measurement list.", paths: true},
+	{name: BootAggregate, args: "[--pcrs hash-algorithm,file] [BIOS event log] [--hwtpm]", what: "Calculate per TPM bank boot_aggregate digests"},
 	{name: Fix, args: "[-t fxm] path", what: "Recursively fix IMA/EVM xattrs in fix mode.", paths: true},
 	{name: Clear, args: "[-t fxm] path", what: "Recursively remove IMA/EVM xattrs.", paths: true},
 	{name: SignHash, args: "[--veritysig] [--key key] [--pass[=<password>]]", what: "Sign hashes from either shaXsum or \"fsverity digest\" output.", hashes: true},
@@ -61,11 +64,14 @@ func lookUp(name string) *command {
 
 func (c *command) usage() string { return fmt.Sprintf("usage: %s %s\n", c.name, c.args) }
 
-// HelpOn returns what help says of a command.
-func HelpOn(name string) (string, error) {
-	c := lookUp(name)
+// HelpOn returns what help says of the first of the words, or of itself.
+func HelpOn(words []string) (string, error) {
+	if len(words) == 0 {
+		return lookUp(Help).usage(), nil
+	}
+	c := lookUp(words[0])
 	if c == nil {
-		return "", &CommandError{Usage: fmt.Sprintf("invalid command: %s\n", name)}
+		return "", &CommandError{Usage: fmt.Sprintf("invalid command: %s\n", words[0])}
 	}
 	text := c.usage()
 	if c.what != "" {
@@ -118,6 +124,13 @@ const optionsHelp = `
       --ima          use custom IMA signature for EVM
       --selinux      use custom Selinux label for EVM
       --caps         use custom Capabilities for EVM(unspecified: from FS, empty: do not use)
+      --verify-sig   verify measurement list signatures
+      --ignore-violations ignore ToMToU measurement violations
+      --pcrs [algorithm,]file
+                     read the values of PCRs from a file (default: sha1)
+      --verify-bank algorithm
+                     verify the PCRs of one bank only
+      --hwtpm        read PCRs by sysfs before a TPM is asked
       --engine e     pkcs11, which is in here; no other OpenSSL engine is
       --provider p   pkcs11, which is in here; no other OpenSSL provider is
       --hmackey      path to symmetric key (default: /etc/keys/evm-key-plain)

@@ -41,6 +41,12 @@ type CommandError struct{ Message, Usage string }
 
 func (e *CommandError) Error() string { return strings.TrimSpace(e.Message + e.Usage) }
 
+// A FailedError is one after which evmctl ends with StatusFailed.
+type FailedError struct{ Err error }
+
+func (e *FailedError) Error() string { return e.Err.Error() }
+func (e *FailedError) Unwrap() error { return e.Err }
+
 // Missing is the error for a command that misses something.
 func Missing(command string) error {
 	return &CommandError{Message: "Parameters missing\n", Usage: lookUp(command).usage()}

@@ -48,6 +48,12 @@ func TestParse(t *testing.T) {
 		{args: "-vv ima_hash -v f", paths: "f", holds: func(r Request) bool { return r.Verbose == 3 }},
 		{args: "--help --nonsense", holds: func(r Request) bool { return r.Help }},
 		{args: "--version", holds: func(r Request) bool { return r.Version }},
+		{args: "ima_measurement list --pcrs=sha256,p --pcrs q --verify-bank=sha1 --ignore --verify-s", paths: "list", holds: func(r Request) bool {
+			return slices.Equal(r.PCRs, []string{"sha256,p", "q"}) && r.VerifyBank == "sha1" && r.IgnoreViolations && r.VerifySig
+		}},
+		{args: "ima_measurement --verify-bank sha1 list", paths: "sha1 list", holds: func(r Request) bool { return r.VerifyBank == "" }},
+		{args: "ima_measurement --validate --verify list", paths: "list", holds: func(r Request) bool { return r.IgnoreViolations && r.VerifySig }},
+		{args: "ima_boot_aggregate --hwtpm", holds: func(r Request) bool { return r.HardwareTPM }},
 		{args: "import cert.der @u", paths: "cert.der @u"},
 		{args: "import"},
 		{args: ""},
@@ -72,8 +78,8 @@ func TestParse(t *testing.T) {
 		{args: "ima_hash", wrong: "Parameters missing\nusage: ima_hash file"},
 		{args: "ima_hash -a SHA256 f", wrong: "unknown digest algorithm"},
 		{args: "ima_hash -a md_gost12_256 f", wrong: "digest algorithm streebog256 cannot be computed"},
-		{args: "ima_measurement list", wrong: "ima_measurement: measurement lists and boot aggregates are not supported"},
-		{args: "ima_boot_aggregate", wrong: "ima_boot_aggregate: measurement lists"},
+		{args: "ima_measurement", wrong: "Parameters missing\nusage: ima_measurement [--ignore-violations]"},
+		{args: "ima_measurement --pcrs a --pcrs b --pcrs c list", wrong: "too many --pcrfile options"},
 		{args: "convert f", wrong: "convert: import --rsa needs no converted key"},
 	} {
 		r, err := Parse(strings.Fields(tt.args))
@@ -96,11 +102,14 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help has no %s", c.name)
 		}
 	}
-	if text, err := HelpOn("ima_hash"); err != nil || text != "usage: ima_hash file\nMake file content hash.\n" {
+	if text, err := HelpOn([]string{"ima_hash"}); err != nil || text != "usage: ima_hash file\nMake file content hash.\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if text, err := HelpOn(nil); err != nil || text != "usage: help <command>\n" {
 		t.Errorf("%q, %v", text, err)
 	}
 	var wrong *CommandError
-	if _, err := HelpOn("foo"); !errors.As(err, &wrong) || wrong.Usage != "invalid command: foo\n" {
+	if _, err := HelpOn([]string{"foo"}); !errors.As(err, &wrong) || wrong.Usage != "invalid command: foo\n" {
 		t.Errorf("%v", err)
 	}
 }

@@ -40,6 +40,11 @@ type Options struct {
 	// Values are those of attributes in place of a file's, nil for none.
 	Values  map[string][]byte
 	HMACKey string
+
+	VerifySig, IgnoreViolations, HardwareTPM bool
+	// PCRs are files with the values of registers, in the form [ALGORITHM,]FILE.
+	PCRs       []string
+	VerifyBank string // the one that counts, "" for all
 }
 
 // yes makes an option that has no argument.
@@ -83,11 +88,6 @@ func (o *Options) setValue(attr string, value []byte) {
 	o.Values[attr] = value
 }
 
-// refuse makes an option that is known and not there.
-func refuse(why string) func(*Options, string, bool) error {
-	return func(*Options, string, bool) error { return &UnsupportedError{What: why} }
-}
-
 // options are all of evmctl's, in the order of its table.
 var options []option
 
@@ -124,16 +124,18 @@ func table() []option {
 		{name: "ima", arg: required, set: setIMA},
 		{name: "selinux", arg: required, set: setSELinux},
 		{name: "caps", arg: optional, set: setCaps},
-		{name: "verify-sig", set: refuse(measurements)},
+		{name: "verify-sig", set: yes(func(o *Options) *bool { return &o.VerifySig })},
 		{name: "engine", arg: required, set: setEngine},
 		{name: "xattr-user", set: yes(func(o *Options) *bool { return &o.UserXattrs })},
-		{name: "ignore-violations", set: refuse(measurements)},
-		{name: "pcrs", arg: required, set: refuse(measurements)},
-		{name: "verify-bank", arg: optional, set: refuse(measurements)},
+		{name: "verify", set: yes(func(o *Options) *bool { return &o.VerifySig })}, // before 1.3.1
+		{name: "validate", set: yes(func(o *Options) *bool { return &o.IgnoreViolations })},
+		{name: "ignore-violations", set: yes(func(o *Options) *bool { return &o.IgnoreViolations })},
+		{name: "pcrs", arg: required, set: addPCRs},
+		{name: "verify-bank", arg: optional, set: text(func(o *Options) *string { return &o.VerifyBank })},
 		{name: "keyid", arg: required, set: setKeyID},
 		{name: "keyid-from-cert", arg: required, set: text(func(o *Options) *string { return &o.KeyIDFromCert })},
 		{name: "veritysig", set: yes(func(o *Options) *bool { return &o.Verity })},
-		{name: "hwtpm", set: refuse(measurements)},
+		{name: "hwtpm", set: yes(func(o *Options) *bool { return &o.HardwareTPM })},
 		{name: "hmackey", arg: required, set: text(func(o *Options) *string { return &o.HMACKey })},
 		{name: "provider", arg: required, set: setProvider},
 	}
@@ -155,6 +157,17 @@ func setUUID(o *Options, value string, _ bool) error {
 func setTypes(o *Options, value string, _ bool) error {
 	o.SkipLabelled = strings.Contains(value, "x")
 	o.SameFilesystem = strings.Contains(value, "m")
+	return nil
+}
+
+// maxPCRs is how often --pcrs can be given: once for a bank.
+const maxPCRs = 2
+
+func addPCRs(o *Options, value string, _ bool) error {
+	if len(o.PCRs) == maxPCRs {
+		return usageError("too many --pcrfile options")
+	}
+	o.PCRs = append(o.PCRs, value)
 	return nil
 }
 
@@ -220,9 +233,6 @@ func accessible(what, name string) error {
 	}
 	return &UnsupportedError{What: fmt.Sprintf("%s %s: there is no OpenSSL in here, and %s alone is known", what, name, pkcs11)}
 }
-
-// measurements says why what is about measurement lists is refused.
-const measurements = "measurement lists and boot aggregates are not supported"
 
 // An UnsupportedError says that evmctl can do something that imaseal cannot.
 type UnsupportedError struct{ What string }

@@ -2,12 +2,16 @@ package evmctl
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"syscall"
 
 	"imaseal/internal/imaevm"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/tree"
 )
 
 // A Report prints results as evmctl does: labels in hexadecimal to Out, the rest to
@@ -15,7 +19,9 @@ import (
 type Report struct {
 	Request  Request
 	Out, Err io.Writer
-	failed   int
+	// Made sets the labels of a file that were made and could not be set; nil sets none.
+	Made   func(*report.Result)
+	failed int
 	// broken says that something could not be done, besides what does not verify.
 	broken bool
 }
@@ -36,19 +42,42 @@ func (r *Report) Result(res report.Result) error {
 		}
 		return r.fail("%s: %s\n", name, res.Reason)
 	case report.Failed:
-		return r.fail("%s: %v\n", name, res.Err)
+		if err := r.made(res); err != nil {
+			return err
+		}
+		return r.fail("%s: %s\n", name, Failure(res.Err))
 	case report.Vanished:
-		return r.fail("%s: no such file or directory\n", name)
+		return r.fail("%s: %s\n", name, Failure(syscall.ENOENT))
 	case report.Valid:
 		return r.say("%s: verification is OK\n", name)
 	case report.Unlabelled:
-		return r.fail("%s: getxattr failed: %s\n", name, res.Reason)
+		if res.Code == reason.NoSidecar {
+			return r.fail("Failed to open: %s.sig\n", name)
+		}
+		return r.fail("getxattr failed: %s %s\n", name, Failure(syscall.ENODATA))
 	case report.Invalid, report.Unverifiable:
 		r.failed++
 		r.broken = r.broken || res.Code != reason.BadSignature && res.Code != reason.BadHMAC
-		return r.say("%s: verification failed: %s\n", name, res.Reason)
+		return r.say("%s: verification failed: 0 (%s)\n", name, res.Reason)
 	}
 	return r.labelled(res)
+}
+
+// Failure words an error as evmctl does: what the system says of it stands behind, in
+// brackets, as strerror(3) has it.
+func Failure(err error) string {
+	var number syscall.Errno
+	text := err.Error()
+	if !errors.As(err, &number) {
+		return text
+	}
+	said := number.Error()
+	what, found := strings.CutSuffix(text, said)
+	if !found || said == "" {
+		return text
+	}
+	what = strings.TrimSuffix(what, ": ")
+	return strings.TrimPrefix(fmt.Sprintf("%s (errno: %s)", what, strings.ToUpper(said[:1])+said[1:]), " ")
 }
 
 // say prints to Err. Who hides messages misses nothing that counts.
@@ -61,6 +90,21 @@ func (r *Report) fail(format string, args ...any) error {
 	r.failed++
 	r.broken = true
 	return r.say(format, args...)
+}
+
+// made prints labels that could not be set.
+func (r *Report) made(res report.Result) error {
+	if r.Made == nil {
+		return nil
+	}
+	res.IMA, res.EVM = nil, nil
+	if r.Made(&res); res.IMA == nil && res.EVM == nil {
+		return nil
+	}
+	if _, half := errors.AsType[*tree.PartialError](res.Err); !half && res.IMA != nil {
+		res.EVM = nil // which evmctl makes after the other was set
+	}
+	return r.labelled(res)
 }
 
 // labelled prints the labels that a command has made, in their order.
@@ -78,10 +122,11 @@ func (r *Report) labelled(res report.Result) error {
 			return err
 		}
 	}
-	switch q.Command {
-	case Sign:
+	switch {
+	case res.EVM == nil:
+	case q.Command == Sign:
 		return r.signature(res.EVM)
-	case HMAC:
+	case q.Command == HMAC:
 		if mac, err := imaevm.ParseHMAC(res.EVM); err == nil {
 			return r.say("hmac: %x\n", mac[:])
 		}
