@@ -34,17 +34,17 @@ var importTable = map[string]row{
 		outside: "golang.org/x/sys github.com/moby/sys",
 	},
 	"internal/tree/rpms": {
-		own: "internal/compress internal/imaevm internal/reason internal/rpmfile internal/stream internal/tree",
+		own: "internal/compress internal/imaevm internal/line internal/reason internal/rpmfile internal/stream internal/tree",
 	},
 	"internal/rpmfile": {own: "hash"},
 	"internal/rpmdb":   {own: "hash internal/rpmfile", outside: "golang.org/x/sys"},
 	"internal/tree/tarball": {
-		own:     "internal/compress internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
+		own:     "internal/compress internal/line internal/reason internal/stream internal/tarfile internal/tarfile/pax internal/tree",
 		outside: "golang.org/x/sys",
 	},
 	"internal/tree/dump": {own: "internal/imaevm internal/labelfile internal/reason internal/stream internal/tree"},
 	"internal/tree/ext4": {
-		own:     "internal/extfs internal/partition internal/reason internal/stream internal/tree",
+		own:     "internal/extfs internal/line internal/partition internal/reason internal/stream internal/tree",
 		outside: "golang.org/x/sys",
 	},
 	"internal/tree/oci": {
@@ -54,6 +54,7 @@ var importTable = map[string]row{
 	},
 	"internal/tree/oci/document": {},
 	"internal/tree/oci/flat":     {outside: "golang.org/x/sys"},
+	"internal/line":              {},
 	"internal/stream":            {outside: "golang.org/x/sys"},
 	"internal/compress":          {outside: "github.com/klauspost/compress github.com/klauspost/pgzip github.com/mikelolasagasti/xz"},
 	"internal/run":               {own: "hash internal/imaevm internal/reason internal/report internal/tree"},
@@ -64,7 +65,7 @@ var importTable = map[string]row{
 		own: "hash sign internal/imaevm internal/labelfile internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/sigfile internal/target internal/tree",
 	},
-	"internal/answer": {own: "hash sign internal/imaevm internal/label internal/labelfile internal/plan"},
+	"internal/answer": {own: "hash sign internal/imaevm internal/label internal/labelfile internal/line internal/plan"},
 	"internal/apply": {
 		own: "hash sign internal/imaevm internal/label internal/labelfile internal/plan internal/policy/inspect internal/reason internal/report" +
 			" internal/run internal/target internal/tree",

@@ -22,8 +22,8 @@ func ofArchive(err error) (reason.Code, string) {
 		return "same-file", "--in-place replaces the archive, --output names another file"
 	case errors.Is(err, tarball.ErrNoFile):
 		return "no-file", "--output FILE, or - for standard output"
-	case errors.Is(err, tarball.ErrWritten):
-		return "changing", "wait until the archive is complete (fuser FILE names who writes to it), and run the same command again"
+	case errors.Is(err, stream.ErrWritten):
+		return "changing", "wait until it is complete, or stop what has it open (fuser FILE names it), and run the same command again"
 	case is[*tarball.LinkError](err):
 		return "link-target", "select the other name, too; the label goes there"
 	case isForeign && foreign.Program != "":

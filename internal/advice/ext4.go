@@ -18,8 +18,6 @@ func ofExt4(err error) (reason.Code, string) {
 	switch {
 	case is[*ext4.AttachedError](err):
 		return "attached", "umount and losetup -d free it; what is mounted can be labelled where it is"
-	case errors.Is(err, ext4.ErrWritten):
-		return "changing", "stop what has it open (fuser FILE names it), and run the same command again"
 	case errors.Is(err, ext4.ErrSameFile):
 		return "same-file", "--in-place replaces the image, --output names another file"
 	case errors.Is(err, ext4.ErrDevice):

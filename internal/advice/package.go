@@ -38,8 +38,6 @@ func ofPackage(err error) (reason.Code, string) {
 		return "no-directory", "make the directory, and name it with --output; or replace the packages, with --in-place"
 	case is[*rpms.TwiceError](err):
 		return "same-file", "have one of them in a run of its own"
-	case errors.Is(err, rpms.ErrWritten):
-		return "changing", "wait until the package is complete (fuser FILE names who writes to it), and run the same command again"
 	case errors.Is(err, rpmdb.ErrNone):
 		return "no-database", "rpmdb:DIR names the root directory of the system that has it"
 	case errors.Is(err, rpmdb.ErrChanging):

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/label"
 	"imaseal/internal/labelfile"
+	"imaseal/internal/line"
 	"imaseal/sign"
 )
 
@@ -68,21 +68,11 @@ type Stats struct{ Requests, IMA, EVM uint64 }
 func (a *Answerer) Check(ctx context.Context, in io.Reader, denied func(line int, path string, err error)) (Stats, error) {
 	var s Stats
 	r := labelfile.NewReader(in, labelfile.Requests)
-	for {
-		rec, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return s, err
-		}
+	err := r.Each(ctx, a.Partial, func(rec labelfile.Record) error {
 		s.Requests++
 		if err := a.check(&rec, s.Requests); err != nil {
 			denied(r.Line(), rec.Path, err)
-			continue
+			return nil
 		}
 		if rec.NeedsIMA() {
 			s.IMA++
@@ -90,11 +80,9 @@ func (a *Answerer) Check(ctx context.Context, in io.Reader, denied func(line int
 		if rec.NeedsEVM() {
 			s.EVM++
 		}
-	}
-	if err := r.Whole(); err != nil && (!a.Partial || err == labelfile.ErrForeign) {
-		return s, err
-	}
-	return s, nil
+		return nil
+	})
+	return s, err
 }
 
 // check refuses a request.
@@ -169,74 +157,42 @@ func (k *Key) sign(ctx context.Context, r *labelfile.Record, kind imaevm.Type, d
 type task struct {
 	record labelfile.Record
 	err    error
-	done   chan struct{} // closed when the rest is set
 }
 
 // window is how many answers may wait for one before them.
 const window = 64
 
 // Answer answers what in has, in its order. write is given each answer, by one
-// goroutine; requested tells, after the last of them, which requests in has told of.
+// goroutine; in.Requested tells, after the last of them, which requests there were.
 // When ctx ends, or an answer cannot be made, those before it are still written.
 func (a *Answerer) Answer(ctx context.Context, in *labelfile.Reader, write func(labelfile.Record) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work, order := make(chan *task), make(chan *task, window+a.Workers)
-	var workers, writer sync.WaitGroup
-	for range a.Workers {
-		workers.Go(func() {
-			for t := range work {
-				t.record, t.err = a.answer(ctx, t.record)
-				close(t.done)
+	end := line.NewEnd(ctx)
+	defer end.Release()
+	isBroken := false // of what is written
+	l := line.Line[*task]{
+		End: end, Workers: a.Workers, Window: window,
+		Work: func(t *task) error {
+			if t.err = end.Cause(); t.err == nil {
+				t.record, t.err = a.answer(end.Ctx, t.record)
 			}
-		})
-	}
-	writer.Go(func() {
-		var failed error
-		for t := range order {
-			<-t.done
-			if failed == nil && t.err == nil {
-				t.err = write(t.record)
+			return nil // those before it are still written
+		},
+		Write: func(t *task) error {
+			if isBroken {
+				return nil
 			}
-			if failed == nil && t.err != nil {
-				failed = t.err
-				cancel(failed)
+			err := t.err
+			if err == nil {
+				err = write(t.record)
 			}
-		}
-	})
-	err := feed(ctx, in, work, order)
-	close(work)
-	workers.Wait()
-	close(order)
-	writer.Wait()
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return err
-}
-
-// feed reads requests.
-func feed(ctx context.Context, in *labelfile.Reader, work, order chan<- *task) error {
-	for {
-		rec, err := in.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
+			isBroken = err != nil
 			return err
-		}
-		t := &task{record: rec, done: make(chan struct{})}
-		select {
-		case order <- t:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		select {
-		case work <- t:
-		case <-ctx.Done():
-			t.err = context.Cause(ctx)
-			close(t.done)
-			return t.err
-		}
+		},
 	}
+	l.Run(func() error {
+		return in.Each(end.Ctx, true, func(r labelfile.Record) error {
+			return l.Send(&task{record: r}, line.To{Work: true, Write: true})
+		})
+	})
+	return end.Err()
 }

@@ -7,28 +7,27 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
-const (
-	// laterSuite is the Debian release after the one that the tests are for.
-	laterSuite = "trixie"
-	// loader runs a program with libraries of its own release.
-	loader = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
-)
+// laterSuite is the Debian release after the one that the tests are for.
+const laterSuite = "trixie"
 
-// laterPackages have programs that make images of archives and are newer than the
-// machine's. Another list must get another number in later.
-var laterPackages = []string{"erofs-utils", "e2fsprogs", "libarchive13t64"}
+// Where a later release has its libraries, and what runs a program with them.
+const (
+	laterLibraries = "usr/lib/x86_64-linux-gnu"
+	laterLoader    = laterLibraries + "/ld-linux-x86-64.so.2"
+)
 
 // packageName begins a line of apt-cache depends that is no dependency.
 var packageName = regexp.MustCompile(`(?m)^[a-z0-9][a-z0-9+.:-]*$`)
 
-// later returns the directory of the programs of laterPackages and all that they
-// need, extracted and not installed.
-func (l *Lab) later(t testing.TB) string {
+// later returns a directory with packages of the later release and all that they
+// need, extracted and not installed. Without network one in the cache serves.
+func (l *Lab) later(t testing.TB, packages ...string) string {
 	t.Helper()
-	dir := filepath.Join(l.cache, "programs", laterSuite+"-2")
+	dir := filepath.Join(l.cache, "programs", laterSuite+"-"+strings.Join(packages, "-"))
 	err := cached(dir, func(dir string) (err error) {
 		tmp := filepath.Join(dir, "apt")
 		defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
@@ -36,7 +35,7 @@ func (l *Lab) later(t testing.TB) string {
 		if err != nil {
 			return err
 		}
-		names, err := apt.needed(laterPackages)
+		names, err := apt.needed(packages)
 		if err != nil {
 			return err
 		}
@@ -49,6 +48,17 @@ func (l *Lab) later(t testing.TB) string {
 		t.Fatalf("no programs of %s: %v", laterSuite, err)
 	}
 	return dir
+}
+
+// laterProgram returns what runs a program of a directory that later made, or nil
+// if it has none of this name.
+func laterProgram(dir, program string) []string {
+	for _, bin := range []string{"usr/bin", "usr/sbin"} {
+		if path := filepath.Join(dir, bin, program); exists(path) {
+			return []string{filepath.Join(dir, laterLoader), "--library-path", filepath.Join(dir, laterLibraries), path}
+		}
+	}
+	return nil
 }
 
 // needed returns the names of packages, with those that they depend on.

@@ -14,7 +14,7 @@ import (
 // names, and verifies the files of the image.
 func TestPseudoFiles(t *testing.T) {
 	l := Open(t)
-	mksquashfs := l.Program(t, "trixie", "mksquashfs", "squashfs-tools")
+	mksquashfs := laterProgram(l.later(t, "squashfs-tools"), "mksquashfs")
 	dir := t.TempDir()
 	in := func(elem ...string) string { return filepath.Join(append([]string{dir}, elem...)...) }
 	names := []string{
@@ -39,7 +39,7 @@ func TestPseudoFiles(t *testing.T) {
 		}
 	}
 	run(l.Imaseal(t), "sign", "--key", key, "--cert", cert, "--evm", "portable", "--as", "0:0", "--labels-to", "labels", "--labels-format", "squashfs", "tree")
-	run(mksquashfs, "tree", "image", "-noappend", "-quiet", "-no-progress", "-all-root", "-pf", "labels")
+	run(append(mksquashfs, "tree", "image", "-noappend", "-quiet", "-no-progress", "-all-root", "-pf", "labels")...)
 	check(t, os.Mkdir(in("mnt"), 0o755))
 	run("mount", "-o", "loop,ro", in("image"), in("mnt"))
 	defer run("umount", in("mnt"))

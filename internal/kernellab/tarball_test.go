@@ -45,27 +45,24 @@ func newBench(t *testing.T, l *Lab) bench {
 	check(t, err)
 	_, err = command(dir, "tar", "--owner=0", "--group=0", "--numeric-owner", "-rf", "t.tar", "./lab")
 	check(t, err)
-	_, err = command("", "cp", "-r", l.later(t), b.path("later"))
+	_, err = command("", "cp", "-r", l.later(t, laterPackages...), b.path("later"))
 	check(t, err)
 	return b
 }
 
 func (b bench) path(elem ...string) string { return filepath.Join(append([]string{b.dir}, elem...)...) }
 
-// laterPaths are where programs of a later release are, and their libraries.
-var laterPaths = []string{"later/usr/bin", "later/usr/sbin"}
-
-const laterLibraries = "later/usr/lib/x86_64-linux-gnu"
+// laterPackages have programs that make images of archives, and are newer than the
+// machine's.
+var laterPackages = []string{"erofs-utils", "e2fsprogs", "libarchive13t64"}
 
 // argv finds a program: imaseal, one of a later release, or of the machine.
 func (b bench) argv(args []string) []string {
 	if args[0] == "imaseal" {
 		return append([]string{"./imaseal"}, args[1:]...)
 	}
-	for _, dir := range laterPaths {
-		if program := filepath.Join(dir, args[0]); exists(b.path(program)) {
-			return append([]string{b.path("later", loader), "--library-path", b.path(laterLibraries), program}, args[1:]...)
-		}
+	if program := laterProgram(b.path("later"), args[0]); program != nil {
+		return append(program, args[1:]...)
 	}
 	return append([]string{lookPath(args[0])}, args[1:]...)
 }

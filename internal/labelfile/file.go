@@ -3,6 +3,7 @@ package labelfile
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,6 +172,31 @@ func (r *Reader) Whole() error {
 		return &PartError{Kind: r.kind, Have: r.have, Want: r.want}
 	case r.haveAnswered != r.wantAnswered:
 		return &PartError{Kind: r.kind, Have: r.haveAnswered, Want: r.wantAnswered, Answered: true}
+	}
+	return nil
+}
+
+// Each calls do with every record that is left, until it returns an error or ctx
+// ends. partial takes a file that is not whole. The errors are those of Next, of
+// Whole, of do and of ctx.
+func (r *Reader) Each(ctx context.Context, partial bool, do func(Record) error) error {
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err == nil {
+			err = do(rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.Whole(); err != nil && (!partial || err == ErrForeign) {
+		return err
 	}
 	return nil
 }

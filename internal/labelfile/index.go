@@ -39,22 +39,13 @@ func NewIndex(ctx context.Context, in io.ReaderAt, partial bool) (*Index, error)
 	}
 	x.entries = make([]entry, 0, n) // or it would be there twice while it grows
 	r := NewReader(io.NewSectionReader(in, 0, 1<<62), Labels)
-	for {
-		rec, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = r.Each(ctx, partial, func(rec Record) error {
 		x.entries = append(x.entries, entry{x.hash(rec.Path), r.At()})
 		x.LargestIMA, x.LargestEVM = max(x.LargestIMA, len(rec.IMA)), max(x.LargestEVM, len(rec.EVMLabel))
 		x.HasHMAC = x.HasHMAC || rec.EVM != nil && len(rec.EVMLabel) > 0 && rec.EVM.Kind == kinds["hmac"]
-	}
-	if err := r.Whole(); err != nil && (!partial || err == ErrForeign) {
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(x.entries, func(a, b entry) int {

@@ -65,7 +65,7 @@ type Image struct {
 	path   string
 	cfg    Config
 	f      *os.File
-	stat   unix.Stat_t
+	watch  stream.Watch
 	offset int64 // of the file system, in bytes
 	fs     *extfs.FS
 	sink   *Sink // nil if nothing is written
@@ -89,9 +89,6 @@ var (
 	ErrDevice = errors.New("it is a device, and no image")
 	// ErrNotFile says that what is named can be read only once.
 	ErrNotFile = errors.New("it is no file that can be read by offset")
-	// ErrWritten says that an image was written to while it was read, or may be
-	// at any time.
-	ErrWritten = errors.New("somebody has the image open for writing, or wrote to it while it was read")
 	// ErrUnread says that there is nothing to make lasting.
 	ErrUnread = errors.New("the image was not read to its end")
 	// ErrSameFile says that the output is the image that is read.
@@ -141,10 +138,10 @@ func (im *Image) open() error {
 		return err
 	}
 	im.f, im.path = f, file
-	if err := unix.Fstat(int(f.Fd()), &im.stat); err != nil {
+	if im.watch, err = stream.NewWatch(f); err != nil {
 		return err
 	}
-	switch im.stat.Mode & unix.S_IFMT {
+	switch im.watch.Stat().Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 	case unix.S_IFBLK:
 		return ErrDevice
@@ -157,7 +154,7 @@ func (im *Image) open() error {
 	if err != nil {
 		return err
 	}
-	if device := attached(&im.stat); device != "" {
+	if device := attached(im.watch.Stat()); device != "" {
 		return &AttachedError{device}
 	}
 	im.fs, err = extfs.Open(io.NewSectionReader(f, im.offset, size), size)
@@ -213,7 +210,7 @@ const sector = 512
 
 // find finds a part of the image, and returns how long it may be.
 func (im *Image) find(part string) (size int64, err error) {
-	size = im.stat.Size
+	size = im.watch.Stat().Size
 	if part == "" {
 		return size, nil
 	}
@@ -252,7 +249,7 @@ func parseOffset(text string) (int64, error) {
 
 // partitioned looks whether an image that is no file system is a disk with some.
 func (im *Image) partitioned(none error) error {
-	all, err := partition.List(im.f, im.stat.Size)
+	all, err := partition.List(im.f, im.watch.Stat().Size)
 	if err == partition.ErrNoTable {
 		return none
 	}
@@ -274,24 +271,6 @@ func (im *Image) Countable() bool { return true }
 
 // path is what a file is called in messages.
 func (im *Image) pathOf(rel string) string { return im.name + ":" + rel }
-
-// guard returns ErrWritten if somebody has the image open for writing, and lets
-// nobody open it so.
-func (im *Image) guard() error {
-	if !stream.Guard(im.f) {
-		return ErrWritten
-	}
-	return nil
-}
-
-// unchanged returns ErrWritten if the image is not what it was when it was opened.
-func (im *Image) unchanged() error {
-	same, err := stream.Unchanged(im.f, &im.stat)
-	if err == nil && !same {
-		err = ErrWritten
-	}
-	return err
-}
 
 // Notes implements tree.Noter.
 func (im *Image) Notes() reason.List {

@@ -184,7 +184,7 @@ func TestRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := label(t, x, Output{InPlace: true}, []byte("x")); !errors.Is(err, ErrWritten) {
+	if err := label(t, x, Output{InPlace: true}, []byte("x")); !errors.Is(err, stream.ErrWritten) {
 		t.Errorf("open for writing: %v", err)
 	}
 	f.Close()

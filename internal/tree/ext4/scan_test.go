@@ -13,6 +13,7 @@ import (
 
 	"imaseal/internal/extfs"
 	"imaseal/internal/reason"
+	"imaseal/internal/stream"
 	"imaseal/internal/tree"
 	"imaseal/internal/treetest"
 )
@@ -229,7 +230,7 @@ func TestWritten(t *testing.T) {
 	err = im.Walk(t.Context(), func(tree.Found) error {
 		return os.Chmod(x, 0o600+fs.FileMode(len(filepath.Base(x))))
 	})
-	if !errors.Is(err, ErrWritten) {
+	if !errors.Is(err, stream.ErrWritten) {
 		t.Errorf("%v", err)
 	}
 }

@@ -177,7 +177,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 
 // check reads the attributes of all inodes that were changed.
 func (s *Sink) check(ctx context.Context) error {
-	size := s.im.stat.Size - s.im.offset
+	size := s.im.watch.Stat().Size - s.im.offset
 	fs, err := extfs.Open(io.NewSectionReader(s.file, s.im.offset, size), size)
 	if err != nil {
 		return fmt.Errorf("reading what was written: %w", err)

@@ -3,8 +3,8 @@ package ext4
 import (
 	"context"
 	"errors"
-	"sync"
 
+	"imaseal/internal/line"
 	"imaseal/internal/reason"
 	"imaseal/internal/stream"
 	"imaseal/internal/tree"
@@ -14,82 +14,45 @@ import (
 // one nor the copy of the image leaves the workers without work for long.
 const window = 1024
 
-// An item is a file on its way from the scan by a worker to the writer.
-type item struct {
-	finding
-	done chan struct{} // closed when a worker has done with it
-}
-
 // A walker is one walk: a scan, workers, and a writer if there is a sink.
 type walker struct {
-	im     *Image
-	ctx    context.Context // of the walk
-	cancel context.CancelCauseFunc
-	visit  func(tree.Found) error
-	jobs   chan *item // for workers
-	order  chan *item // for the writer
-
-	mu  sync.Mutex
-	err error // the first
-}
-
-// fail ends the walk with its first error.
-func (w *walker) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
-		w.cancel(err)
-	}
+	*line.End
+	im    *Image
+	visit func(tree.Found) error
+	line  line.Line[finding]
 }
 
 // Walk implements tree.Source. The error is an *ImageError where the image as a
 // whole cannot be read; with a sink also what writing has met with.
 func (im *Image) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &walker{im: im, ctx: ctx, cancel: cancel, visit: visit, jobs: make(chan *item, 2*im.cfg.Jobs), order: make(chan *item, window)}
-	if err := im.guard(); err != nil {
+	end := line.NewEnd(ctx)
+	defer end.Release()
+	w := &walker{End: end, im: im, visit: visit}
+	w.line = line.Line[finding]{End: end, Workers: im.cfg.Jobs, Window: window, Work: w.work, Write: w.write}
+	if err := im.watch.Begin(); err != nil {
 		return im.error(err)
 	}
-	defer stream.Unguard(im.f)
-	w.run()
-	if w.err == nil {
-		w.err = im.error(im.unchanged())
+	defer im.watch.End()
+	w.line.Run(w.read)
+	err := end.Err()
+	if err == nil {
+		err = im.error(im.watch.Unchanged())
 	}
-	if w.err == nil && im.sink != nil {
-		w.err = im.writeError(ctx, im.sink.finish(ctx))
+	if err == nil && im.sink != nil {
+		err = im.writeError(end.Ctx, im.sink.finish(end.Ctx))
 	}
-	return w.err
+	return err
 }
 
-// run scans, visits and writes to the end.
-func (w *walker) run() {
-	var workers, writer sync.WaitGroup
-	for range w.im.cfg.Jobs {
-		workers.Go(func() {
-			for it := range w.jobs {
-				w.work(it)
-			}
-		})
+// read hands every finding to a worker, and every file to the writer, too.
+func (w *walker) read() error {
+	err := w.im.scan(w.Ctx, w.im.leave(), func(f finding) error {
+		return w.line.Send(f, line.To{Work: true, Write: w.im.sink != nil && f.file != nil})
+	})
+	if w.Cause() == nil {
+		err = w.im.error(err)
 	}
-	if w.im.sink != nil {
-		writer.Go(func() {
-			for it := range w.order {
-				w.write(it)
-			}
-		})
-	}
-	if err := w.im.scan(w.ctx, w.im.leave(), w.send); err != nil {
-		if w.ctx.Err() == nil {
-			err = w.im.error(err)
-		}
-		w.fail(err)
-	}
-	close(w.jobs)
-	close(w.order)
-	workers.Wait()
-	writer.Wait()
+	return err
 }
 
 // leave returns Config.Leave for files of an image.
@@ -100,50 +63,27 @@ func (im *Image) leave() func(*File) reason.Code {
 	return func(f *File) reason.Code { return im.cfg.Leave(f) }
 }
 
-// send hands a finding to a worker, and a file to the writer, too.
-func (w *walker) send(f finding) error {
-	it := &item{finding: f, done: make(chan struct{})}
-	if w.im.sink != nil && f.file != nil {
-		select {
-		case w.order <- it:
-		case <-w.ctx.Done():
-			return context.Cause(w.ctx)
-		}
-	}
-	w.jobs <- it // workers take all that comes, also at the end
-	return nil
-}
-
 // work has a finding visited.
-func (w *walker) work(it *item) {
-	defer close(it.done)
-	if w.ctx.Err() != nil {
-		w.fail(context.Cause(w.ctx))
-		return
+func (w *walker) work(f finding) error {
+	if err := w.Cause(); err != nil {
+		return err
 	}
-	found := tree.Found{Path: w.im.pathOf(it.rel), Skip: it.skip, Err: it.err}
-	if it.file != nil {
-		found.File = it.file
+	found := tree.Found{Path: w.im.pathOf(f.rel), Skip: f.skip, Err: f.err}
+	if f.file != nil {
+		found.File = f.file
 	}
-	if !it.dir {
-		found.Rel = it.rel
+	if !f.dir {
+		found.Rel = f.rel
 	}
-	if err := w.visit(found); err != nil {
-		w.fail(err)
-	}
+	return w.visit(found)
 }
 
-// write writes the labels of a file, when a worker has done with it. After an error
-// it does nothing.
-func (w *walker) write(it *item) {
-	<-it.done
-	if w.ctx.Err() != nil {
-		w.fail(context.Cause(w.ctx))
-		return
+// write writes the labels of a file. After an error it does nothing.
+func (w *walker) write(f finding) error {
+	if err := w.Cause(); err != nil {
+		return err
 	}
-	if err := w.im.sink.write(w.ctx, it.file); err != nil {
-		w.fail(w.im.writeError(w.ctx, err))
-	}
+	return w.im.writeError(w.Ctx, w.im.sink.write(w.Ctx, f.file))
 }
 
 // writeError names the image in an error of writing, where the error does not name

@@ -167,9 +167,6 @@ type PackageError struct {
 func (e *PackageError) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *PackageError) Unwrap() error { return e.Err }
 
-// ErrWritten says that a package was written to while it was read.
-var ErrWritten = errors.New("somebody writes to the package while it is read")
-
 // isFiltered reports whether filters leave a path out: it, or a directory that it
 // is in.
 func (c *Config) isFiltered(rel string) bool {

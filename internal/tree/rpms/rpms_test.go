@@ -642,9 +642,9 @@ func TestWritten(t *testing.T) {
 		})
 		rec := new(runtest.Recorder)
 		_, err = (&run.Run{Source: touched, Job: job, Sink: s, Report: rec}).Do(t.Context())
-		found := errors.Is(err, ErrWritten)
+		found := errors.Is(err, stream.ErrWritten)
 		for _, res := range rec.Results {
-			found = found || errors.Is(res.Err, ErrWritten)
+			found = found || errors.Is(res.Err, stream.ErrWritten)
 		}
 		if !found {
 			t.Errorf("%v", err)

@@ -134,7 +134,7 @@ func (s *Sink) write(in *pkg) error {
 		return err
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = ErrWritten // there was more when the header was read
+		err = stream.ErrWritten // there was more when the header was read
 	}
 	return &PackageError{in.path, pathless(err)}
 }
@@ -161,10 +161,10 @@ func (s *Sink) tryWrite(in *pkg) error {
 	} else if _, err := out.Write(head); err != nil {
 		return err
 	}
-	if err := out.Copy(in.f, at, in.info.Size()-at); err != nil {
+	if err := out.Copy(in.f, at, in.watch.Stat().Size-at); err != nil {
 		return err
 	}
-	if err := in.unchanged(); err != nil {
+	if err := in.watch.Unchanged(); err != nil {
 		return err
 	}
 	if s.single != nil {

@@ -8,9 +8,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"imaseal/internal/compress"
+	"imaseal/internal/line"
 	"imaseal/internal/reason"
 	"imaseal/internal/rpmfile"
 	"imaseal/internal/stream"
@@ -24,9 +24,9 @@ const memory = 32 << 20
 // A pkg is a package in hand.
 type pkg struct {
 	named
-	f    *os.File
-	info os.FileInfo
-	head *rpmfile.Package
+	f     *os.File
+	watch stream.Watch
+	head  *rpmfile.Package
 	// labels are those of the files, each of which has one worker.
 	labels    [][]byte
 	isChanged atomic.Bool
@@ -42,31 +42,17 @@ type task struct {
 
 // A walker is one walk.
 type walker struct {
-	p      *Packages
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	visit  func(tree.Found) error
-	tasks  chan task // without a buffer: so many packages are open as there are workers
-
-	mu  sync.Mutex
-	err error // the first
-}
-
-// fail ends the walk with its first error.
-func (w *walker) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil && err != nil {
-		w.err = err
-		w.cancel(err)
-	}
+	*line.End
+	p     *Packages
+	visit func(tree.Found) error
+	tasks chan task // without a buffer: so many packages are open as there are workers
 }
 
 // Walk implements tree.Source. With a sink the error is also one of writing.
 func (p *Packages) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &walker{p: p, ctx: ctx, cancel: cancel, visit: visit, tasks: make(chan task)}
+	end := line.NewEnd(ctx)
+	defer end.Release()
+	w := &walker{End: end, p: p, visit: visit, tasks: make(chan task)}
 	var workers sync.WaitGroup
 	for range p.cfg.Jobs {
 		workers.Go(func() {
@@ -82,10 +68,8 @@ func (p *Packages) Walk(ctx context.Context, visit func(tree.Found) error) error
 	}
 	close(w.tasks)
 	workers.Wait()
-	if w.err == nil && ctx.Err() != nil {
-		w.err = context.Cause(ctx)
-	}
-	return w.err
+	end.Fail(end.Cause())
+	return end.Err()
 }
 
 // send hands a task to a worker, unless the walk ends.
@@ -93,7 +77,7 @@ func (w *walker) send(t task) bool {
 	select {
 	case w.tasks <- t:
 		return true
-	case <-w.ctx.Done():
+	case <-w.Ctx.Done():
 		if t.in != nil {
 			t.in.done(w)
 		}
@@ -137,8 +121,8 @@ func (p *Packages) open(n named) (*pkg, error) {
 		return nil, err
 	}
 	in := &pkg{named: n, f: f}
-	if in.info, err = f.Stat(); err == nil {
-		in.head, err = rpmfile.Read(f, in.info.Size())
+	if in.watch, err = stream.NewWatch(f); err == nil {
+		in.head, err = rpmfile.Read(f, in.watch.Stat().Size)
 	}
 	if err == nil && in.head.Labels != nil && !p.cfg.Mend {
 		err = in.head.Labels
@@ -183,7 +167,7 @@ func (w *walker) work(t task) {
 		w.see(t.found)
 	case t.index < 0:
 		defer t.in.done(w)
-		w.fail(w.unpack(t.in))
+		w.Fail(w.unpack(t.in))
 	default:
 		defer t.in.done(w)
 		w.file(t, nil)
@@ -192,13 +176,13 @@ func (w *walker) work(t task) {
 
 // see has something visited.
 func (w *walker) see(found tree.Found) {
-	if w.ctx.Err() != nil {
+	if w.Ctx.Err() != nil {
 		if found.File != nil {
 			found.File.Close()
 		}
 		return
 	}
-	w.fail(w.visit(found))
+	w.Fail(w.visit(found))
 }
 
 // file has a file visited, with its content, or without.
@@ -224,13 +208,13 @@ func (in *pkg) done(w *walker) {
 	defer in.f.Close()
 	switch {
 	case w.p.sink == nil:
-	case w.ctx.Err() != nil:
+	case w.Ctx.Err() != nil:
 		if in.isChanged.Load() {
 			w.p.unfinished.Add(1)
 		}
 	default:
 		if err := w.p.sink.write(in); err != nil {
-			w.fail(err)
+			w.Fail(err)
 			w.p.unfinished.Add(1)
 		}
 	}
@@ -251,31 +235,16 @@ func (w *walker) unpack(in *pkg) error {
 	}
 	err = u.run()
 	if err == nil {
-		err = in.unchanged()
+		err = in.watch.Unchanged()
 	}
 	if _, isOurs := errors.AsType[*stream.SpoolError](err); isOurs {
 		return err
 	}
-	if err != nil && w.ctx.Err() == nil {
+	if err != nil && w.Ctx.Err() == nil {
 		w.see(tree.Found{Path: in.path, Rel: in.rel, Err: err})
 	}
 	return nil
 }
-
-// unchanged returns ErrWritten if the package is not what it was when it was
-// opened.
-func (in *pkg) unchanged() error {
-	info, err := in.f.Stat()
-	switch {
-	case err != nil:
-		return pathless(err)
-	case info.Size() != in.info.Size() || !sameTime(info.ModTime(), in.info.ModTime()):
-		return ErrWritten
-	}
-	return nil
-}
-
-func sameTime(a, b time.Time) bool { return a.Equal(b) }
 
 // An unpacking is the reading of one payload.
 type unpacking struct {
@@ -301,8 +270,8 @@ func (u *unpacking) run() error {
 	default:
 		return &CompressorError{c}
 	}
-	size := u.in.info.Size() - u.in.head.Payload
-	unpacked, err := compress.Unpack(&interruptible{u.ctx, io.NewSectionReader(u.in.f, u.in.head.Payload, size)})
+	size := u.in.watch.Stat().Size - u.in.head.Payload
+	unpacked, err := compress.Unpack(&interruptible{u.Ctx, io.NewSectionReader(u.in.f, u.in.head.Payload, size)})
 	if err != nil {
 		return err
 	}
@@ -344,8 +313,8 @@ func (u *unpacking) ghosts() error {
 // entry has the files of an entry visited: those that are hard links of each other,
 // with the one that has the content.
 func (u *unpacking) entry(payload io.Reader, i int, size int64) error {
-	if u.ctx.Err() != nil {
-		return context.Cause(u.ctx)
+	if u.Ctx.Err() != nil {
+		return context.Cause(u.Ctx)
 	}
 	f := &u.in.head.Files[i]
 	if f.Ghost {
@@ -360,7 +329,7 @@ func (u *unpacking) entry(payload io.Reader, i int, size int64) error {
 		t := task{in: u.in, index: i, found: found}
 		if found.Skip == "" && found.Err == nil && held == nil {
 			var err error
-			if held, err = u.pool.Hold(u.ctx, payload, size); held != nil {
+			if held, err = u.pool.Hold(u.Ctx, payload, size); held != nil {
 				defer held.Release()
 			}
 			if err != nil {

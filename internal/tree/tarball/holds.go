@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/internal/line"
 	"imaseal/internal/tarfile"
 )
 
@@ -75,12 +76,14 @@ func (a *Archive) each(ctx context.Context, do func(*tarfile.Entry) bool) {
 // file cannot be walked any more. The error is an *ArchiveError where the archive is
 // damaged.
 func (a *Archive) Each(ctx context.Context, do func(number int, e *tarfile.Entry) error) error {
-	w := &walker{a: a, ctx: ctx}
-	end, _, err := w.open()
+	end := line.NewEnd(ctx)
+	defer end.Release()
+	w := &walker{End: end, a: a}
+	close, _, err := w.open()
 	if err != nil {
 		return a.error(ctx, err)
 	}
-	defer end()
+	defer close()
 	for n := 0; ; n++ {
 		e, err := w.in.Next()
 		if err == io.EOF {

@@ -335,7 +335,7 @@ func TestWritten(t *testing.T) {
 	}
 	defer f.Close()
 	k := task{in: in, out: in + ".out", job: hashes()}
-	if _, err := k.do(t.Context()); !errors.Is(err, ErrWritten) {
+	if _, err := k.do(t.Context()); !errors.Is(err, stream.ErrWritten) {
 		t.Errorf("somebody has it open for writing: %v", err)
 	}
 	a, err := Open(in, nil, Config{})
@@ -351,7 +351,7 @@ func TestWritten(t *testing.T) {
 			wrote = true
 		}
 		return nil
-	}); !errors.Is(err, ErrWritten) {
+	}); !errors.Is(err, stream.ErrWritten) {
 		t.Errorf("somebody writes to it: %v", err)
 	}
 	f.Close()

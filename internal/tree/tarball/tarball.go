@@ -77,16 +77,16 @@ type Tally struct{ after, rht, global atomic.Int64 }
 // An Archive is a tree.Source of a tar archive, a tree.Counter and a tree.Noter.
 // It is walked once, with a Sink or without.
 type Archive struct {
-	name string
-	cfg  Config
-	f    *os.File  // nil for a reader that is none
-	in   io.Reader // instead of f
-	ours bool      // f was opened here
-	part bool      // it is a part of f, which begins at base
-	base int64
-	size int64       // of an archive that is a file, or a part of one
-	stat unix.Stat_t // of f
-	sink *Sink       // nil if nothing is written
+	name  string
+	cfg   Config
+	f     *os.File  // nil for a reader that is none
+	in    io.Reader // instead of f
+	ours  bool      // f was opened here
+	part  bool      // it is a part of f, which begins at base
+	base  int64
+	size  int64        // of an archive that is a file, or a part of one
+	watch stream.Watch // over f
+	sink  *Sink        // nil if nothing is written
 
 	tally *Tally
 }
@@ -109,15 +109,16 @@ func Open(name string, stdin io.Reader, cfg Config) (*Archive, error) {
 	if a.f == nil {
 		return a, nil
 	}
-	err := unix.Fstat(int(a.f.Fd()), &a.stat)
-	if err == nil && a.stat.Mode&unix.S_IFMT == unix.S_IFDIR {
+	var err error
+	a.watch, err = stream.NewWatch(a.f)
+	if err == nil && a.watch.Stat().Mode&unix.S_IFMT == unix.S_IFDIR {
 		err = unix.EISDIR
 	}
 	if err != nil {
 		a.Close()
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	a.size = a.stat.Size
+	a.size = a.watch.Stat().Size
 	return a, nil
 }
 
@@ -126,7 +127,8 @@ func Open(name string, stdin io.Reader, cfg Config) (*Archive, error) {
 func OpenPart(name string, f *os.File, at, size int64, cfg Config) (*Archive, error) {
 	a := newArchive(name, cfg)
 	a.f, a.part, a.base, a.size = f, true, at, size
-	if err := unix.Fstat(int(f.Fd()), &a.stat); err != nil {
+	var err error
+	if a.watch, err = stream.NewWatch(f); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	return a, nil
@@ -153,7 +155,7 @@ func (a *Archive) Close() error {
 
 // isFile reports whether the archive can be read at any offset.
 func (a *Archive) isFile() bool {
-	return a.part || a.f != nil && a.stat.Mode&unix.S_IFMT == unix.S_IFREG && a.start() == 0
+	return a.part || a.f != nil && a.watch.Stat().Mode&unix.S_IFMT == unix.S_IFREG && a.start() == 0
 }
 
 // section reads a part of an archive that is a file.
@@ -172,31 +174,6 @@ func (a *Archive) start() int64 {
 		return -1
 	}
 	return at
-}
-
-// ErrWritten says that an archive was written to while it was read, or still is.
-var ErrWritten = errors.New("somebody writes to the archive while it is read")
-
-// guard returns ErrWritten if somebody has the archive open for writing, and lets
-// nobody open it so. What is open for writing here is the caller's own.
-func (a *Archive) guard() error {
-	if flags, err := unix.FcntlInt(a.f.Fd(), unix.F_GETFL, 0); err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY {
-		return nil
-	}
-	if !stream.Guard(a.f) {
-		return ErrWritten
-	}
-	return nil
-}
-
-// unchanged returns ErrWritten if the archive is not what it was when it was
-// opened.
-func (a *Archive) unchanged() error {
-	same, err := stream.Unchanged(a.f, &a.stat)
-	if err == nil && !same {
-		err = ErrWritten
-	}
-	return err
 }
 
 // Notes implements tree.Noter.
@@ -261,7 +238,7 @@ func (a *Archive) writeError(ctx context.Context, err error) error {
 		return err
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = ErrWritten // there was more when the headers were read
+		err = stream.ErrWritten // there was more when the headers were read
 	}
 	return a.error(ctx, err)
 }

@@ -3,9 +3,9 @@ package tarball
 import (
 	"context"
 	"io"
-	"sync"
 
 	"imaseal/internal/compress"
+	"imaseal/internal/line"
 	"imaseal/internal/stream"
 	"imaseal/internal/tarfile"
 	"imaseal/internal/tree"
@@ -27,9 +27,8 @@ type item struct {
 	entry *tarfile.Entry
 	finding
 	file *File
-	held *stream.Held  // what is stored of it, if it was read from a stream
-	at   int64         // where that is in the file, if it was not
-	done chan struct{} // closed when a worker has done with it; nil for none
+	held *stream.Held // what is stored of it, if it was read from a stream
+	at   int64        // where that is in the file, if it was not
 	// copied is closed when the writer has taken the content out of the
 	// stream; nil where it has not to.
 	copied chan struct{}
@@ -37,66 +36,50 @@ type item struct {
 
 // A walker is one walk: a reader, workers, and a writer if there is a sink.
 type walker struct {
-	a      *Archive
-	ctx    context.Context // of the walk
-	cancel context.CancelCauseFunc
-	visit  func(tree.Found) error
-	sel    selection
+	*line.End
+	a     *Archive
+	visit func(tree.Found) error
+	sel   selection
 
 	in     *tarfile.Reader
 	stream bool         // contents are read once
 	pool   *stream.Pool // for them
 	heads  *budget
-	jobs   chan *item // for workers
-	order  chan *item // for the writer
-
-	mu  sync.Mutex
-	err error // the first
-}
-
-// fail ends the walk with its first error.
-func (w *walker) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
-		w.cancel(err)
-	}
+	line   line.Line[*item]
 }
 
 // Walk implements tree.Source. The error is an *ArchiveError where the archive is
 // damaged; with a sink also what writing has met with.
 func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &walker{
-		a: a, ctx: ctx, cancel: cancel, visit: visit, sel: selection{cfg: &a.cfg},
-		heads: newBudget(heads), jobs: make(chan *item, 2*a.cfg.Jobs), order: make(chan *item, window),
-	}
+	end := line.NewEnd(ctx)
+	defer end.Release()
+	w := &walker{End: end, a: a, visit: visit, sel: selection{cfg: &a.cfg}, heads: newBudget(heads)}
+	w.line = line.Line[*item]{End: end, Workers: a.cfg.Jobs, Window: window, Work: w.work, Write: w.write}
 	if a.sink != nil && a.isFile() {
-		if err := a.guard(); err != nil {
-			return a.error(ctx, err)
+		if err := a.watch.Begin(); err != nil {
+			return a.error(end.Ctx, err)
 		}
-		defer stream.Unguard(a.f) // standard input may stay open elsewhere
+		defer a.watch.End() // standard input may stay open elsewhere
 	}
-	end, format, err := w.open()
+	close, format, err := w.open()
 	if err != nil {
-		return a.error(ctx, err)
+		return a.error(end.Ctx, err)
 	}
-	defer end()
+	defer close()
 	if a.sink != nil {
 		if err := a.sink.begin(format); err != nil {
-			return a.writeError(ctx, err)
+			return a.writeError(end.Ctx, err)
 		}
 	}
-	w.run()
-	if w.err == nil && a.isFile() {
-		w.err = a.error(ctx, a.unchanged())
+	w.line.Run(func() error { return a.error(end.Ctx, w.read()) })
+	err = end.Err()
+	if err == nil && a.isFile() {
+		err = a.error(end.Ctx, a.watch.Unchanged())
 	}
-	if w.err == nil && a.sink != nil {
-		w.err = a.writeError(ctx, a.sink.finish())
+	if err == nil && a.sink != nil {
+		err = a.writeError(end.Ctx, a.sink.finish())
 	}
-	return w.err
+	return err
 }
 
 // open finds out how the archive is read. What it returns is called when it has
@@ -104,7 +87,7 @@ func (a *Archive) Walk(ctx context.Context, visit func(tree.Found) error) error 
 func (w *walker) open() (end func(), h compress.Header, err error) {
 	a := w.a
 	if a.isFile() {
-		in := newSeeker(w.ctx, a.all(), a.size)
+		in := newSeeker(w.Ctx, a.all(), a.size)
 		format, err := in.format()
 		if err != nil {
 			return nil, h, err
@@ -114,7 +97,7 @@ func (w *walker) open() (end func(), h compress.Header, err error) {
 			return func() {}, h, nil
 		}
 	}
-	in, err := newStreamer(w.ctx, a.reader(w.ctx), a.cfg.Unpacked)
+	in, err := newStreamer(w.Ctx, a.reader(w.Ctx), a.cfg.Unpacked)
 	if err != nil {
 		return nil, h, err
 	}
@@ -140,37 +123,11 @@ func (a *Archive) reader(ctx context.Context) io.Reader {
 	return stream.NewReader(ctx, a.f)
 }
 
-// run reads, visits and writes to the end.
-func (w *walker) run() {
-	var workers, writer sync.WaitGroup
-	for range w.a.cfg.Jobs {
-		workers.Go(func() {
-			for it := range w.jobs {
-				w.work(it)
-			}
-		})
-	}
-	if w.a.sink != nil {
-		writer.Go(func() {
-			for it := range w.order {
-				w.write(it)
-			}
-		})
-	}
-	if err := w.read(); err != nil {
-		w.fail(w.a.error(w.ctx, err))
-	}
-	close(w.jobs)
-	close(w.order)
-	workers.Wait()
-	writer.Wait()
-}
-
 // read hands every entry on.
 func (w *walker) read() error {
 	for n := 0; ; n++ {
-		if w.ctx.Err() != nil {
-			return context.Cause(w.ctx)
+		if err := w.Cause(); err != nil {
+			return err
 		}
 		e, err := w.in.Next()
 		if err == io.EOF {
@@ -183,7 +140,7 @@ func (w *walker) read() error {
 		if !w.stream && e.Kind != tarfile.Zeros && e.Padded() > w.a.size-it.at {
 			return &tarfile.FormatError{Entry: e.Name, Offset: e.Offset, Err: &tarfile.TruncatedError{What: "in the content"}}
 		}
-		if err := w.heads.take(w.ctx, len(e.Head())); err != nil {
+		if err := w.heads.take(w.Ctx, len(e.Head())); err != nil {
 			return err
 		}
 		if w.stream {
@@ -210,7 +167,7 @@ func (w *walker) hold(it *item) error {
 	case it.entry.Kind == tarfile.Zeros || size == 0 && !isVisited:
 	case isVisited, w.a.sink != nil && size <= small:
 		var err error
-		it.held, err = w.pool.Hold(w.ctx, w.in, size)
+		it.held, err = w.pool.Hold(w.Ctx, w.in, size)
 		return err
 	case w.a.sink != nil:
 		it.copied = make(chan struct{})
@@ -221,19 +178,11 @@ func (w *walker) hold(it *item) error {
 // send hands an item to a worker and to the writer, and waits until the latter has
 // taken what it must.
 func (w *walker) send(it *item) error {
-	if it.wants {
-		it.done = make(chan struct{})
+	isWritten := w.a.sink != nil
+	if err := w.line.Send(it, line.To{Work: it.wants, Write: isWritten}); err != nil {
+		return err
 	}
-	if w.a.sink != nil {
-		select {
-		case w.order <- it:
-		case <-w.ctx.Done():
-			return context.Cause(w.ctx)
-		}
-	}
-	if it.wants {
-		w.jobs <- it // workers take all that comes, also at the end
-	} else if w.a.sink == nil {
+	if !it.wants && !isWritten {
 		it.release(w)
 	}
 	if it.copied != nil {
@@ -243,14 +192,12 @@ func (w *walker) send(it *item) error {
 }
 
 // work has an entry visited.
-func (w *walker) work(it *item) {
-	defer close(it.done)
+func (w *walker) work(it *item) error {
 	if w.a.sink == nil {
 		defer it.release(w)
 	}
-	if w.ctx.Err() != nil {
-		w.fail(context.Cause(w.ctx))
-		return
+	if err := w.Cause(); err != nil {
+		return err
 	}
 	found := tree.Found{Path: w.a.path(it.rel), Rel: it.rel, Skip: it.skip, Target: it.target, Err: it.err}
 	if it.err == nil && it.skip == "" {
@@ -259,9 +206,7 @@ func (w *walker) work(it *item) {
 	if found.File != nil && it.entry.AfterEnd {
 		w.a.tally.after.Add(1)
 	}
-	if err := w.visit(found); err != nil {
-		w.fail(err)
-	}
+	return w.visit(found)
 }
 
 // file returns the file of an entry, or why it is none that can be labelled.
@@ -326,21 +271,14 @@ func (it *item) release(w *walker) {
 	w.heads.give(len(it.entry.Head()))
 }
 
-// write writes an entry, when a worker has done with it. After an error it only
-// makes room.
-func (w *walker) write(it *item) {
+// write writes an entry. After an error it only makes room.
+func (w *walker) write(it *item) error {
 	defer it.release(w)
 	if it.copied != nil {
 		defer close(it.copied)
 	}
-	if it.done != nil {
-		<-it.done
+	if err := w.Cause(); err != nil {
+		return err
 	}
-	if w.ctx.Err() != nil {
-		w.fail(context.Cause(w.ctx))
-		return
-	}
-	if err := w.a.sink.write(w, it); err != nil {
-		w.fail(w.a.writeError(w.ctx, err))
-	}
+	return w.a.writeError(w.Ctx, w.a.sink.write(w, it))
 }
