@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -110,17 +111,44 @@ func ConfigVersion(name string) (string, bool) {
 // Config returns the running kernel's configuration and where it was found.
 // The error wraps fs.ErrNotExist if it is nowhere.
 func (h Host) Config() (Config, string, error) {
-	release := h.Release()
+	const own = "/proc/config.gz"
+	if c, err := OpenConfig(filepath.Join(h.Root, own)); err == nil {
+		return c, own, nil
+	}
+	return h.ConfigOf(h.Release())
+}
+
+// ConfigOf returns the configuration of the kernel of a release, which may be another
+// one that is installed, and where it was found. The error is as that of Config.
+func (h Host) ConfigOf(release string) (Config, string, error) {
 	var err error
-	for _, name := range []string{
-		"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config",
-	} {
+	for _, name := range []string{"/boot/config-" + release, "/lib/modules/" + release + "/config"} {
 		var c Config
 		if c, err = OpenConfig(filepath.Join(h.Root, name)); err == nil {
 			return c, name, nil
 		}
 	}
 	return nil, "", err
+}
+
+// Kernels returns the releases of the kernels that are installed, in the order of
+// their names: those of which there is a configuration or an image.
+func (h Host) Kernels() []string {
+	var releases []string
+	add := func(pattern string, release func(path string) string) {
+		names, _ := filepath.Glob(filepath.Join(h.Root, pattern))
+		for _, name := range names {
+			releases = append(releases, release(name))
+		}
+	}
+	for _, prefix := range []string{"config-", "vmlinuz-", "vmlinux-"} {
+		add("/boot/"+prefix+"[0-9]*", func(path string) string { return strings.TrimPrefix(filepath.Base(path), prefix) })
+	}
+	for _, name := range []string{"config", "vmlinuz"} {
+		add("/lib/modules/[0-9]*/"+name, func(path string) string { return filepath.Base(filepath.Dir(path)) })
+	}
+	slices.Sort(releases)
+	return slices.Compact(releases)
 }
 
 // Release returns the running kernel's release, as uname -r.

@@ -28,10 +28,11 @@ type EVMState uint32
 
 // The flags of EVMState.
 const (
-	EVMHMAC           EVMState = 0x1 // EVM_INIT_HMAC: the HMAC key is loaded
-	EVMX509           EVMState = 0x2 // EVM_INIT_X509: signatures are verified
-	EVMMetadataWrites EVMState = 0x4 // EVM_ALLOW_METADATA_WRITES
-	EVMSigV3          EVMState = 0x8 // EVM_SIGV3_REQUIRED, since 7.2
+	EVMHMAC           EVMState = 0x1     // EVM_INIT_HMAC: the HMAC key is loaded
+	EVMX509           EVMState = 0x2     // EVM_INIT_X509: signatures are verified
+	EVMMetadataWrites EVMState = 0x4     // EVM_ALLOW_METADATA_WRITES
+	EVMSigV3          EVMState = 0x8     // EVM_SIGV3_REQUIRED, since 7.2
+	EVMComplete       EVMState = 1 << 31 // EVM_SETUP_COMPLETE
 )
 
 // Active reports whether the kernel verifies security.evm.
@@ -49,6 +50,34 @@ func (h Host) EVM() (EVMState, bool) {
 		return EVMState(n), err == nil
 	}
 	return 0, false
+}
+
+// EVMHidden reports whether the kernel has EVM and does not show its state to this
+// process, as to nobody but root.
+func (h Host) EVMHidden() bool {
+	for _, name := range []string{"integrity/evm/evm", "evm"} {
+		if _, err := os.ReadFile(filepath.Join(h.Root, "/sys/kernel/security", name)); errors.Is(err, fs.ErrPermission) {
+			return true
+		}
+	}
+	return false
+}
+
+// Words says what the flags mean, nothing for none.
+func (s EVMState) Words() []string {
+	var words []string
+	for _, flag := range []struct {
+		bit  EVMState
+		word string
+	}{
+		{EVMHMAC, "HMACs are verified and renewed"}, {EVMX509, "signatures are verified"}, {EVMMetadataWrites, "EVM labels may be written"},
+		{EVMSigV3, "only signatures of version 3 count"}, {EVMComplete, "nobody can change that any more"},
+	} {
+		if s&flag.bit != 0 {
+			words = append(words, flag.word)
+		}
+	}
+	return words
 }
 
 // HasIMA reports whether the kernel shows IMA in securityfs.

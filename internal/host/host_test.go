@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"imaseal/internal/treetest"
@@ -153,5 +154,50 @@ func TestEVMXattrs(t *testing.T) {
 	}
 	if names, ok := (Host{Root: t.TempDir()}).EVMXattrs(); ok || names != nil {
 		t.Errorf("%q, %v", names, ok)
+	}
+}
+
+func TestEVMWords(t *testing.T) {
+	for state, want := range map[EVMState]string{
+		0: "", EVMHMAC | EVMX509: "HMACs are verified and renewed, signatures are verified", EVMMetadataWrites: "EVM labels may be written",
+		EVMComplete | EVMX509 | EVMSigV3: "signatures are verified, only signatures of version 3 count, nobody can change that any more",
+	} {
+		if got := strings.Join(state.Words(), ", "); got != want {
+			t.Errorf("%x: %q", uint32(state), got)
+		}
+	}
+}
+
+// TestEVMHidden: what an ordinary user may not read is not taken for what is not there.
+func TestEVMHidden(t *testing.T) {
+	if !treetest.AsUser(t) {
+		return
+	}
+	h := Host{Root: treetest.Make(t, `file sys/kernel/security/evm content="1"`)}
+	if h.EVMHidden() {
+		t.Error("it can be read")
+	}
+	if err := os.Chmod(filepath.Join(h.Root, "sys/kernel/security/evm"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := h.EVM(); ok || !h.EVMHidden() || (Host{Root: t.TempDir()}).EVMHidden() {
+		t.Error("it cannot be read")
+	}
+}
+
+func TestKernels(t *testing.T) {
+	h := Host{Root: treetest.Make(t, "file boot/config-6.1.0-amd64 content=CONFIG_A=y\nfile boot/vmlinuz-6.1.0-amd64\nfile boot/vmlinuz-6.12\nfile boot/vmlinuz\n"+
+		"file lib/modules/7.2/config content=CONFIG_B=y\nfile lib/modules/7.2/vmlinuz\nfile lib/modules/6.5/modules.dep\nfile boot/config-other\n")}
+	if got := strings.Join(h.Kernels(), " "); got != "6.1.0-amd64 6.12 7.2" {
+		t.Error(got)
+	}
+	for release, want := range map[string]string{"6.1.0-amd64": "/boot/config-6.1.0-amd64", "7.2": "/lib/modules/7.2/config", "6.12": ""} {
+		c, from, err := h.ConfigOf(release)
+		if want != from && want != "" || (want == "") != errors.Is(err, fs.ErrNotExist) || want != "" && len(c) != 1 {
+			t.Errorf("%s: %v from %s, %v", release, c, from, err)
+		}
+	}
+	if got := (Host{Root: t.TempDir()}).Kernels(); got != nil {
+		t.Errorf("%q", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/policy"
 )
 
 // Errors of Policy. Where the kernel was built without CONFIG_IMA_READ_POLICY
@@ -44,6 +46,26 @@ func (h Host) Policy() (string, error) {
 		return "", ErrPolicyHidden
 	}
 	return "", err
+}
+
+// PolicyLoaded says whether a policy was loaded in place of the one that the kernel
+// was booted with, as its file in securityfs tells, which is written once where the
+// configuration lets nobody add to a policy. Kernel: ima_release_policy(),
+// security/integrity/ima/ima_fs.c.
+func (h Host) PolicyLoaded(c Config) policy.Truth {
+	if c == nil || c.Enabled("CONFIG_IMA_WRITE_POLICY") || !h.HasIMA() {
+		return policy.Unknown
+	}
+	info, err := os.Stat(filepath.Join(h.Root, "/sys/kernel/security/ima/policy"))
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return policy.Unknown
+	case c.Enabled("CONFIG_IMA_READ_POLICY") && err == nil:
+		return policy.Of(info.Mode()&0o200 == 0)
+	case c.Enabled("CONFIG_IMA_READ_POLICY"):
+		return policy.Unknown
+	}
+	return policy.Of(err != nil)
 }
 
 // secureBootVariable holds four bytes of attributes and the state.

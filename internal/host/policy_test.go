@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"imaseal/internal/policy"
 )
 
 // fake makes a host of files.
@@ -63,5 +65,37 @@ func TestSecureBoot(t *testing.T) {
 				t.Errorf("got %v, %v", on, known)
 			}
 		})
+	}
+}
+
+// TestPolicyLoaded: the file to load policies tells whether one was.
+func TestPolicyLoaded(t *testing.T) {
+	const dir = "sys/kernel/security/ima/"
+	there, gone := map[string]string{dir + "policy": ""}, map[string]string{dir + "violations": ""}
+	for _, c := range []struct {
+		name   string
+		files  map[string]string
+		config Config
+		mode   os.FileMode // of the policy file
+		want   policy.Truth
+	}{
+		{"once, and not yet", there, Config{}, 0o200, policy.False},
+		{"once, and done", gone, Config{}, 0, policy.True},
+		{"shown, and not yet", there, Config{"CONFIG_IMA_READ_POLICY": "y"}, 0o600, policy.False},
+		{"shown, and done", there, Config{"CONFIG_IMA_READ_POLICY": "y"}, 0o400, policy.True},
+		{"shown, and not there", gone, Config{"CONFIG_IMA_READ_POLICY": "y"}, 0, policy.Unknown},
+		{"any number of times", there, Config{"CONFIG_IMA_WRITE_POLICY": "y"}, 0o600, policy.Unknown},
+		{"no configuration", there, nil, 0o200, policy.Unknown},
+		{"no IMA", nil, Config{}, 0, policy.Unknown},
+	} {
+		h := fake(t, c.files)
+		if c.mode != 0 {
+			if err := os.Chmod(filepath.Join(h.Root, dir+"policy"), c.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.PolicyLoaded(c.config); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }
