@@ -42,7 +42,8 @@ type Collector struct {
 	memory  int
 	paths   map[inode]string // of files that some records have by their last name
 	seen    seen
-	report  Report // all but Groups
+	rules   []string // of a policy that is being loaded
+	report  Report   // all but Groups
 }
 
 // A key is what a group has in common.
@@ -223,10 +224,14 @@ func (l *Log) record(r *audit.Record) (Kind, Mode, bool) {
 	case !ok:
 		c.learn(r)
 		c.report.Others++
+		if (r.Type == audit.PolicyRule || r.Type == audit.Status) && !c.seen.again(r) {
+			c.load(r)
+		}
 	case c.seen.again(r):
 		c.report.Duplicates++
 	default:
 		c.learn(r)
+		c.load(r)
 		mode := l.modeAt(r.Time)
 		c.add(r, kind, mode)
 		return kind, mode, true

@@ -155,6 +155,17 @@ type Report struct {
 	// Others are about nothing that went wrong.
 	Records, Duplicates, Before, Undated, Others uint64
 	Lost                                         Lost
+	Loaded                                       Loaded
+}
+
+// A Loaded is what the records say of policies that the kernel took. What is lost of
+// them is not in it.
+type Loaded struct {
+	Times int // how many it took
+	// Rules are those of all of them, as policies have them. A permit_directio is
+	// not recorded.
+	Rules       []string
+	First, Last time.Time // zero if no record tells
 }
 
 // Lost says what logs have lost, as far as they say.

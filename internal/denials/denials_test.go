@@ -219,6 +219,29 @@ func TestBoots(t *testing.T) {
 	}
 }
 
+// TestLoaded: rules count that were loaded, those of a policy that was not do not, and
+// a record that two logs have counts once.
+func TestLoaded(t *testing.T) {
+	serial := 0
+	one := func(kind int, fields string) string {
+		serial++
+		return fmt.Sprintf("[    1.0] audit: type=%d audit(%d.000:%d): %s\n", kind, 100+serial, serial, fields)
+	}
+	update := func(cause string, result int) string {
+		return one(1802, fmt.Sprintf(`pid=1 uid=0 auid=4294967295 ses=4294967295 subj=unconfined op=policy_update cause=%s comm="systemd" res=%d errno=0`, cause, result))
+	}
+	log := one(1807, "action=appraise func=FOO res=0") + one(1807, "action=audit uid=0 res=1") + update("failed", 0) +
+		one(1807, "action=dont_appraise fsmagic=0x9fa0 res=1") + one(1807, "action=appraise fowner=0 res=1") + update("completed", 1) +
+		one(1807, "action=measure func=BPRM_CHECK res=1") + update("completed", 1) + one(1807, "action=measure res=1")
+	got := collect(t, Options{}, log, log).Loaded
+	if want := []string{"dont_appraise fsmagic=0x9fa0", "appraise fowner=0", "measure func=BPRM_CHECK"}; got.Times != 2 || !slices.Equal(got.Rules, want) || got.First.Unix() != 106 || got.Last.Unix() != 108 {
+		t.Errorf("%+v", got)
+	}
+	if got := collect(t, Options{Since: time.Unix(107, 0)}, log).Loaded; got.Times != 1 || len(got.Rules) != 1 {
+		t.Errorf("since then: %+v", got)
+	}
+}
+
 func TestSince(t *testing.T) {
 	log := refusal(1, 1, "a", "/d/f", 1) + refusal(2, 2, "a", "/d/f", 1) + refusal(3, 3, "a", "/d/f", 1) +
 		"Nov 26 08:00:00 host audit[7]: INTEGRITY_DATA pid=1 op=appraise_data cause=invalid-hash comm=\"a\" name=\"/d/f\" dev=\"vda\" ino=1 res=0\n"
