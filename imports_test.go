@@ -140,8 +140,12 @@ var importTable = map[string]row{
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
 		" keys/kernelcert keys/kernelkey"},
 
-	"internal/readiness": {own: "internal/host internal/keyring internal/policy internal/policy/match", outside: "golang.org/x/sys"},
-	"internal/selinux":   {own: "internal/selinux/pcre internal/tree"},
+	"internal/readiness": {
+		own:     "internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/policy/match",
+		outside: "golang.org/x/sys",
+	},
+	"internal/upgrade": {own: "internal/host internal/imaevm internal/policy internal/policy/builtin"},
+	"internal/selinux": {own: "internal/selinux/pcre internal/tree"},
 
 	"internal/selinux/pcre": {},
 
