@@ -200,7 +200,10 @@ func (p Program) checkAll(ctx context.Context, c *checked, hasPage bool) error {
 	r := c.request
 	var unready error
 	if r.host {
-		findings := p.askHost(c.target, c.policy.Policy)
+		findings, err := p.askHost(ctx, r, c.target, c.policy.Policy)
+		if err != nil {
+			return err
+		}
 		c.tellHost(findings)
 		ready, err := p.tellHost(r.output, findings)
 		if err != nil {

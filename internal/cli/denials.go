@@ -216,7 +216,7 @@ func (r *logReader) ours() []source {
 		all = append(all, fileSource(name))
 	}
 	switch {
-	case all != nil && r.request.read.Follow:
+	case all != nil && (r.request.read.Follow || r.program.Host.Root != ""): // of another root the kernel is another one
 		return all
 	case all != nil:
 		kernel.besides = true

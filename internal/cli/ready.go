@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,12 +19,27 @@ import (
 	"imaseal/keys/kernelcert"
 )
 
-// askHost finds out whether the host is ready.
-func (p Program) askHost(t *target.Target, pol policy.Policy) []readiness.Finding {
-	return readiness.Ask(readiness.Question{
+// askHost finds out whether the host is ready, and what is active on it. Its errors are
+// those of ctx, and about options.
+func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) ([]readiness.Finding, error) {
+	q := readiness.Question{
 		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
-		Statfs: statfs, Keys: describeKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
-	})
+		Statfs: statfs, Keys: listKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
+	}
+	if !t.Running || !p.Host.HasIMA() {
+		return readiness.Ask(q).Findings, nil
+	}
+	boot, err := p.readBoot(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	q.Mode, q.Loading = boot.mode.String(), boot.loading()
+	table := readiness.Ask(q)
+	if !table.Active.Appraises || r.policy.targetFS != "" {
+		return table.Findings, nil
+	}
+	more, err := p.afterSwitch(ctx, r, t, table, boot)
+	return append(table.Findings, more...), err
 }
 
 // tellHost prints the table of check --host, and reports whether the host is ready.
@@ -68,8 +84,8 @@ func statfs(name string) (readiness.Space, error) {
 	return readiness.Space{Free: st.Bavail * uint64(st.Bsize), BlockSize: uint64(st.Bsize), Inodes: st.Files - st.Ffree}, err
 }
 
-// describeKeys names the certificates in a keyring as the kernel does.
-func describeKeys(name string) []string {
+// listKeys returns the certificates in a keyring as the kernel names them.
+func listKeys(name string) []readiness.Key {
 	ring, err := keyring.Find(name)
 	if err != nil {
 		return nil
@@ -78,13 +94,13 @@ func describeKeys(name string) []string {
 	if err != nil {
 		return nil
 	}
-	var names []string
+	var all []readiness.Key
 	for _, k := range keys {
 		if id, ok := k.KeyID(); ok {
-			names = append(names, fmt.Sprintf("%s (%s)", id, k.Description))
+			all = append(all, readiness.Key{ID: id.String(), Description: k.Description})
 		}
 	}
-	return names
+	return all
 }
 
 // unloadable judges certificates as the target loads them from a file: all of the

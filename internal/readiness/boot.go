@@ -10,37 +10,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// firstProgram is what the kernel starts.
+func (t *table) firstProgram() string {
+	if name, ok := t.Host.Option("init"); ok && strings.HasPrefix(name, "/") {
+		return name
+	}
+	return "/sbin/init"
+}
+
 // bootFiles looks at the files without which nobody can boot or log in: the
 // first program with its interpreter and libraries, and a few that every
 // system has.
 func (t *table) bootFiles() {
-	program := "/sbin/init"
-	if name, ok := t.Host.Option("init"); ok && strings.HasPrefix(name, "/") {
-		program = name
-	}
+	program := t.firstProgram()
 	path := filepath.Join(t.Host.Root, program)
 	var st unix.Stat_t
 	if errors.Is(unix.Stat(path, &st), unix.ENOENT) {
 		t.add(Warn, "init", "", "there is no %s here", program)
 		return
 	}
-	good, bare := t.labelled(append([]string{program}, t.needed(program)...))
+	good, bare := t.labelled(append([]string{program}, t.linked(program)...))
 	switch {
 	case bare != nil:
 		t.add(Fail, "init", "imaseal relabel /", "no label: %s; the kernel would panic for want of a working init", list(bare))
 	case good > 0:
 		t.add(Pass, "init", "imaseal check / says whether the labels are right", "%s, its interpreter and its libraries have labels", program)
 	}
-	good, bare = t.labelled([]string{
-		"/bin/sh", "/bin/login", "/sbin/agetty", "/usr/sbin/sshd", "/bin/mount", "/bin/kmod", "/bin/udevadm", "/usr/lib/systemd/systemd-journald",
-		"/etc/fstab", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/pam.d/login", "/etc/ssh/sshd_config",
-	})
+	good, bare = t.labelled(needed)
 	switch {
 	case bare != nil:
 		t.add(Fail, "boot files", "imaseal relabel /", "no label, and nobody could log in: %s", list(bare))
 	case good > 0:
 		t.add(Pass, "boot files", "", "%d more files that a boot and a login need have labels", good)
 	}
+}
+
+// needed are files that every boot and login needs.
+var needed = []string{
+	"/bin/sh", "/bin/login", "/sbin/agetty", "/usr/sbin/sshd", "/bin/mount", "/bin/kmod", "/bin/udevadm", "/usr/lib/systemd/systemd-journald",
+	"/etc/fstab", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/pam.d/login", "/etc/ssh/sshd_config",
 }
 
 // labelled counts the files that are appraised and have a label, and names
@@ -64,9 +72,9 @@ func (t *table) labelled(names []string) (good int, bare []string) {
 // libraryDirs are where dynamic loaders look, as distributions set them up.
 var libraryDirs = []string{"/lib/*-linux-*", "/usr/lib/*-linux-*", "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/lib/systemd", "/usr/lib/*-linux-*/systemd"}
 
-// needed returns the interpreter and the libraries of a program, and theirs.
+// linked returns the interpreter and the libraries of a program, and theirs.
 // What is not to be found is left out.
-func (t *table) needed(program string) []string {
+func (t *table) linked(program string) []string {
 	var dirs []string
 	for _, pattern := range libraryDirs {
 		found, _ := filepath.Glob(filepath.Join(t.Host.Root, pattern))
@@ -136,9 +144,10 @@ func (t *table) writtenAtBoot() {
 			}
 		}
 	}
+	t.Written = names
 	switch {
 	case names == nil:
-	case t.kept:
+	case t.Active.Appraises:
 		t.add(Pass, "boot's writes", "after a crash relabel them", "files of root that boots and timers write are labelled again: %s", list(names))
 	default:
 		t.add(Warn, "boot's writes", "label in log mode with the policy active, offline, or exclude them by the policy",

@@ -143,7 +143,7 @@ func TestBootFilesWithLabels(t *testing.T) {
 	q := Question{Host: host.Host{Root: root}}
 	q.Policy, _ = builtin.Policy(q.Kernel, "appraise_tcb")
 	q.Policy.Rules = q.Policy.Rules[14:]
-	findings := Ask(q)
+	findings := Ask(q).Findings
 	for _, topic := range []string{"init", "boot files"} {
 		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Topic == topic && f.Level == Pass }) {
 			t.Errorf("%s: %v", topic, findings)
@@ -175,11 +175,11 @@ func TestHostFunctions(t *testing.T) {
 		"proc/keys":                          "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
 		"proc/self/mountinfo":                "1 0 8:1 / / rw - newfs /dev/vda rw\n2 1 8:2 / /old rw - otherfs /dev/vdb rw\n",
 	}, "", func(q *Question) {
-		q.Keys = func(name string) []string { return []string{name + " one", "two"} }
+		q.Keys = func(name string) []Key { return []Key{{"01234567", "first of " + name}, {"89abcdef", "second"}} }
 		q.Refuses = func(point string) bool { return point == "/old" }
 	})
 	for _, line := range []string{
-		"pass keyring .ima: has 2 keys: .ima one, two",
+		"pass keyring .ima: has 2 keys: 01234567 (first of .ima), 89abcdef (second)",
 		"pass mounts: 1 mount holds labels",
 		"warn mount otherfs: /old: takes no security attributes, and opens of files of root are denied",
 	} {

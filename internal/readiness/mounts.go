@@ -70,6 +70,9 @@ func (t *table) mounts() {
 			continue
 		}
 		good++
+		if !slices.Contains(t.Filesystems, m.fstype) {
+			t.Filesystems = append(t.Filesystems, m.fstype)
+		}
 		t.space(m)
 	}
 	for _, fstype := range order {

@@ -36,11 +36,14 @@ func (t *table) openFiles() {
 			directs = t.note(directs, direct, link, func(d match.Demands) bool { return !d.DirectIO })
 		}
 	}
+	t.Open = writes
 	switch {
 	case len(writes) == 0 && hidden:
 		t.add(Warn, "open files", "run as root", "what other processes have open cannot be seen")
 	case len(writes) == 0:
 		t.add(Pass, "open files", "", "no appraised file of root is open for writing")
+	case t.Active.Appraises:
+		t.add(Pass, "open files", "after a crash relabel them", "files of root that are open for writing, whose labels are renewed when the last writer closes them: %s", list(writes))
 	default:
 		t.add(Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
 			"files of root that are open for writing, whose labels will be stale: %s", list(writes))

@@ -30,6 +30,25 @@ type Finding struct {
 	Topic string `json:"check"`
 	Why   string `json:"why"`
 	Do    string `json:"do,omitempty"`
+	// Data is the same for programs, of some topics.
+	Data any `json:"data,omitempty"`
+}
+
+// A Key is one in a keyring, as far as it can be seen.
+type Key struct {
+	ID          string `json:"id"`
+	Description string `json:"description"`
+}
+
+// A Table is what was found out about a host.
+type Table struct {
+	Findings []Finding
+	Active   Active
+	// Written are files that boots and timers write, and Open those that are open
+	// for writing, of those that are appraised.
+	Written, Open []string
+	// Filesystems are the types of mounts that hold labels.
+	Filesystems []string
 }
 
 // A Question is what is to be known about a host.
@@ -45,9 +64,13 @@ type Question struct {
 	Owner uint32
 	// Statfs is unix.Statfs but for tests.
 	Statfs func(name string) (Space, error)
-	// Keys describes the keys in one of the running kernel's keyrings, as far
-	// as they can be seen. Nil stands for a function that sees none.
-	Keys func(keyring string) []string
+	// Keys are those in one of the running kernel's keyrings, as far as they can be
+	// seen. Nil stands for a function that sees none.
+	Keys func(keyring string) []Key
+	// Mode is what the running kernel does about files that fail, as ima_appraise=
+	// has it, and Loading what its log says of policies.
+	Mode    string
+	Loading Loading
 	// Unloadable says why the kernel does not load the certificate in a file of the
 	// host into .ima or .evm, whoever signed it; nothing if it does, or if there is no
 	// such file. Nil stands for a function that does not know.
@@ -65,7 +88,7 @@ type Space struct {
 }
 
 // Ask returns the table for a host.
-func Ask(q Question) []Finding {
+func Ask(q Question) Table {
 	t := &table{Question: q}
 	t.config()
 	t.rules()
@@ -74,23 +97,28 @@ func Ask(q Question) []Finding {
 	if q.Running {
 		t.state()
 		t.keyrings()
+		t.signers()
 	}
 	t.initramfs()
 	t.mounts()
 	t.bootFiles()
 	t.writtenAtBoot()
 	t.writers()
-	return t.findings
+	return t.Table
 }
 
 type table struct {
 	Question
-	findings []Finding
-	kept     bool // an appraise rule is active: the kernel renews labels
+	Table
+	rings []ring // of the running kernel
 }
 
 func (t *table) add(l Level, topic, do, why string, args ...any) {
-	t.findings = append(t.findings, Finding{Level: l, Topic: topic, Why: fmt.Sprintf(why, args...), Do: do})
+	t.addData(nil, l, topic, do, why, args...)
+}
+
+func (t *table) addData(data any, l Level, topic, do, why string, args ...any) {
+	t.Findings = append(t.Findings, Finding{Level: l, Topic: topic, Why: fmt.Sprintf(why, args...), Do: do, Data: data})
 }
 
 // config looks at the options that the kernel was built with.

@@ -49,7 +49,7 @@ func tableOf(t *testing.T, files map[string]string, options string, change func(
 		change(&q)
 	}
 	var b strings.Builder
-	for _, f := range Ask(q) {
+	for _, f := range Ask(q).Findings {
 		fmt.Fprintf(&b, "%s %s: %s\n", f.Level, f.Topic, strings.ReplaceAll(f.Why, root, ""))
 		if f.Level == Fail && f.Do == "" {
 			t.Errorf("%s fails, and nothing says what to do", f.Topic)
@@ -69,7 +69,7 @@ func TestReadyHost(t *testing.T) {
 		"proc/swaps":                     "Filename Type Size Used Priority\n/dev/vdc partition 1 0 -2\n",
 		"sys/kernel/security/ima/policy": "dont_appraise fsmagic=0x9fa0 \nappraise fowner=0 \n",
 		"sys/kernel/security/evm":        "0\n",
-	}, debian, nil)
+	}, debian, func(q *Question) { q.Mode = "log" })
 	want := `pass IMA: appraisal is built in; the kernel writes sha256 labels
 pass digests: CONFIG_CRYPTO_SHA256 is built in
 pass signatures: by RSA keys; ECDSA (CONFIG_CRYPTO_ECDSA) is not built in
@@ -77,7 +77,8 @@ pass EVM: built in; HMACs cover the UUID of the file system
 pass secure boot: it is off: a boot entry without ima_policy= is the way back; keep one
 pass ima_policy=: is appraise_tcb
 pass ima_appraise=: is log: denials are in the audit log; enforce when there are none
-pass active policy: 2 rules
+pass active policy: 2 rules, by the kernel's own list: neither those of ima_policy= nor of /etc/ima/ima-policy
+pass mode: log: files that fail are recorded, and used all the same
 pass labels kept: an appraise rule is active: the kernel labels again what root changes
 pass EVM state: EVM is not active: security.ima alone counts
 pass keyring .ima: has 1 key
@@ -144,8 +145,9 @@ func TestUnreadyHost(t *testing.T) {
 		`fail policy file: kernel 6.12 would refuse /etc/ima/ima-policy: line 1, column 10: "func=FOO": unknown hook (the kernel answers EINVAL)`,
 		"warn ima_appraise=: is fix, and the kernel ignores it and enforces",
 		"warn audit=: is not 1: records of denials may get lost",
-		"warn active policy: the kernel does not show it (no CONFIG_IMA_READ_POLICY)",
-		"pass EVM state: EVM is active (1)",
+		"warn active policy: a policy was loaded, and neither the kernel nor the log shows its rules",
+		"warn labels kept: not known whether an appraise rule is active: without one the kernel does not label again what root changes",
+		"pass EVM state: EVM is active (1): HMACs are verified and renewed",
 		"warn keyring .ima: is empty: signatures are wrong to the kernel",
 		"warn keyring .evm: is not there, nor _evm: signatures are wrong to the kernel",
 		"fail mount ext4: /: the kernel was built without CONFIG_EXT4_FS_SECURITY and denies every file of root",

@@ -22,7 +22,7 @@ func (t *table) read(name string) (string, error) {
 // ownPolicy looks at the rules that systemd loads, and reports whether there
 // are any.
 func (t *table) ownPolicy() bool {
-	const file = "/etc/ima/ima-policy"
+	const file = policyFile
 	text, err := t.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -49,35 +49,55 @@ func (t *table) state() {
 		t.add(Fail, "securityfs", "mount -t securityfs securityfs /sys/kernel/security; or boot a kernel with IMA", "the running kernel shows no IMA in /sys/kernel/security")
 		return
 	}
-	active := false
-	text, err := t.Host.Policy()
-	switch shown, parseErr := policy.ParseShown(text, t.Kernel); {
-	case err == nil && parseErr == nil:
-		for _, r := range shown.Rules {
-			active = active || r.Action == policy.Appraise
-		}
-		t.add(Pass, "active policy", "", "%d rules", len(shown.Rules))
-	case errors.Is(err, host.ErrPolicyHidden):
-		words := t.Host.PolicyWords()
-		active = slices.Contains(words, string(policy.SetAppraiseTCB)) || slices.Contains(words, "ima_appraise_tcb")
-		t.add(Warn, "active policy", "--policy FILE names what was loaded", "the kernel does not show it (no CONFIG_IMA_READ_POLICY)")
+	active, err := t.findActive()
+	t.Active = active
+	switch {
+	case errors.Is(err, host.ErrPolicyNotRoot):
+		t.add(Warn, "active policy", "run as root", "it cannot be read: %v", err)
+	case err != nil:
+		t.add(Warn, "active policy", "audit=1 on the command line records the rules when they are loaded", "%v", err)
 	default:
-		t.add(Warn, "active policy", "run as root", "it cannot be read: %v", errors.Join(err, parseErr))
+		t.tellActive(active)
 	}
-	mode, _ := t.Host.Option("ima_appraise")
-	t.kept = active && !(strings.HasPrefix(mode, "off") && !t.modeIgnored())
-	if t.kept {
+	switch {
+	case err != nil:
+		t.add(Warn, "labels kept", "audit=1 on the command line records the rules when they are loaded",
+			"not known whether an appraise rule is active: without one the kernel does not label again what root changes")
+	case active.Appraises:
 		t.add(Pass, "labels kept", "", "an appraise rule is active: the kernel labels again what root changes")
-	} else {
+	default:
 		t.add(Warn, "labels kept", "boot with the policy and ima_appraise=log, relabel, and stay in that mode until enforcing; or label offline",
 			"no appraise rule is active: what is written from now on is not labelled, and labels go stale (logs, /etc/resolv.conf, /etc/adjtime, random seed, ld.so.cache, package databases)")
 	}
-	switch state, ok := t.Host.EVM(); {
-	case ok && state.Active():
-		t.add(Pass, "EVM state", "every appraised file needs security.evm", "EVM is active (%d)", state)
-	case ok:
-		t.add(Pass, "EVM state", "", "EVM is not active: security.ima alone counts")
+	t.evmState()
+}
+
+// evmState says what EVM does right now.
+func (t *table) evmState() {
+	const topic = "EVM state"
+	state, ok := t.Host.EVM()
+	if !ok {
+		if t.Host.EVMHidden() {
+			t.add(Warn, topic, "run as root", "it cannot be read")
+		}
+		return
 	}
+	data := struct {
+		State          uint32 `json:"state"`
+		HMAC           bool   `json:"hmac"`
+		X509           bool   `json:"x509"`
+		MetadataWrites bool   `json:"metadata_writes"`
+		SigV3          bool   `json:"sigv3"`
+		Complete       bool   `json:"complete"`
+	}{uint32(state), state&host.EVMHMAC != 0, state&host.EVMX509 != 0, state&host.EVMMetadataWrites != 0, state&host.EVMSigV3 != 0, state&host.EVMComplete != 0}
+	is, do := "EVM is not active: security.ima alone counts", ""
+	if state.Active() {
+		is, do = fmt.Sprintf("EVM is active (%d)", state), "every appraised file needs security.evm"
+	}
+	if words := state.Words(); words != nil {
+		is += ": " + strings.Join(words, ", ")
+	}
+	t.addData(data, Pass, topic, do, "%s", is)
 }
 
 // keyrings looks for the keys of labels.
@@ -100,15 +120,35 @@ func (t *table) keyrings() {
 			t.add(Warn, "keyring "+found.Name, do, "is empty: signatures are wrong to the kernel")
 			continue
 		}
+		keys := t.keys(found.Name)
+		t.rings = append(t.rings, ring{found.Name, keys, len(keys) == found.Keys})
+		data := struct {
+			Keys []Key `json:"keys"`
+		}{keys}
 		has := plural(found.Keys, "key")
-		if keys := t.keys(found.Name); keys != nil {
-			has += ": " + list(keys)
+		switch {
+		case keys != nil:
+			var names []string
+			for _, k := range keys {
+				names = append(names, fmt.Sprintf("%s (%s)", k.ID, k.Description))
+			}
+			t.addData(data, Pass, "keyring "+found.Name, "", "has %s: %s", has, list(names))
+		case t.Keys != nil:
+			t.add(Warn, "keyring "+found.Name, "run as root", "has %s, which cannot be seen", has)
+		default:
+			t.add(Pass, "keyring "+found.Name, "", "has %s", has)
 		}
-		t.add(Pass, "keyring "+found.Name, "", "has %s", has)
 	}
 }
 
-func (t *table) keys(keyring string) []string {
+// A ring is one of the keyrings by which the kernel verifies labels.
+type ring struct {
+	name  string
+	keys  []Key
+	whole bool // all of its keys are known
+}
+
+func (t *table) keys(keyring string) []Key {
 	if t.Keys == nil {
 		return nil
 	}
