@@ -23,9 +23,13 @@ import (
 
 // TestMain lets the test be the program, for shells and terminals.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "imaseal" {
+	args := os.Args[1:]
+	if IsEvmctl(os.Args[0]) {
+		args = append([]string{evmctlName}, args...)
+	}
+	if filepath.Base(os.Args[0]) == "imaseal" || IsEvmctl(os.Args[0]) {
 		os.Exit(Main(context.Background(), Program{
-			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+			Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		}))
 	}
 	os.Exit(m.Run())
