@@ -27,6 +27,8 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 NEED_ARCHIVES = tar=tar /usr/bin/busybox=busybox-static bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
 NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot
+NEED_HOOKS = apt-get=apt dpkg-deb=dpkg getfattr=attr dnf=dnf /etc/dnf/plugins/post-transaction-actions.conf=dnf-plugins-core \
+	pacman=pacman-package-manager rpmbuild=rpm unshare=util-linux
 NEED_PACKAGES = rpm=rpm rpmbuild=rpm rpmsign=rpm rpmkeys=rpm gpg=gnupg bsdtar=libarchive-tools dpkg-deb=dpkg bzip2=bzip2
 NEED_PAGES = chromium=chromium
 NEED_DEMO = mkfs.ext4=e2fsprogs losetup=mount
@@ -99,7 +101,7 @@ fuzz: ## every fuzz target for $(FUZZTIME): inputs (20000x) or time (1m)
 	done
 
 test-root: ## tests that need root: loop-mounted ext4 and xfs, real security.* attributes
-	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES) buildah=buildah
+	@.ci/need $(NEED_KEYS) $(NEED_ROOT) $(NEED_ARCHIVES) $(NEED_CLUSTER) $(NEED_IMAGES) $(NEED_PACKAGES) $(NEED_HOOKS) buildah=buildah
 	IMASEAL_TEST=root $(GO) test -timeout 40m ./...
 
 test-kernel: ## boot labelled trees on real kernels under emulation (root)

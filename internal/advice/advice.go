@@ -11,6 +11,7 @@ import (
 
 	"imaseal/internal/host"
 	"imaseal/internal/inode"
+	"imaseal/internal/integrate"
 	"imaseal/internal/keyring"
 	"imaseal/internal/label"
 	"imaseal/internal/plan"
@@ -106,6 +107,8 @@ func ofTree(err error) (reason.Code, string) {
 		return "not-listed", "make the list anew, or leave the name out"
 	case errors.Is(err, mounted.ErrNoPath):
 		return "no-such-path", ""
+	case is[*integrate.ChangedError](err):
+		return "changed-files", "move it away, or remove it; --print shows what it would be"
 	case is[*undo.LineError](err):
 		return "damaged-log", "the log was changed or damaged; what its other lines tell is undone"
 	case is[*tree.SpaceError](err):

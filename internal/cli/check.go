@@ -138,7 +138,7 @@ func (r *checkRequest) checkActive() error {
 
 func (p Program) checkCommand() *urfave.Command {
 	o := &checkOptions{files: p.files()}
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:      "check",
 		Usage:     "say what an enforcing kernel would deny",
 		ArgsUsage: "PATH...",
@@ -162,7 +162,7 @@ The causes of all that is denied:
    imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.check),
-	}
+	}, checkSources())
 }
 
 func (p Program) check(ctx context.Context, r checkRequest) error {

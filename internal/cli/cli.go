@@ -25,7 +25,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/cmdline"
+	"imaseal/internal/config"
 	"imaseal/internal/host"
+	"imaseal/internal/integrate"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
@@ -51,6 +53,8 @@ type Program struct {
 
 	said *said // warnings so far
 	mute bool  // warnings are not printed
+	// preset are the options of --config, whatever the file has.
+	preset []config.Setting
 }
 
 // An InterruptedError is the cause of a context that a signal ended.
@@ -102,7 +106,7 @@ func Main(ctx context.Context, p Program) int {
 func (p Program) grammar() cmdline.Grammar {
 	return cmdline.Grammar{
 		App: p.app(), Options: enumerated,
-		Arguments: map[string]func() []string{"completion": completionShells},
+		Arguments: map[string]func() []string{"completion": completionShells, "integrate": integrate.Names},
 	}
 }
 
@@ -153,7 +157,7 @@ all.`,
 		OnUsageError:              func(_ *urfave.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*urfave.Command{
 			p.hashCommand(), p.signCommand(), p.signDigestsCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.measurementsCommand(), p.showCommand(),
-			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.evmctlCommand(), p.keysCommand(), p.completionCommand(),
+			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.evmctlCommand(), p.keysCommand(), p.integrateCommand(), p.configCommand(), p.completionCommand(),
 		},
 	}
 	quieten(app.Commands, app.OnUsageError)

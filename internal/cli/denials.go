@@ -91,7 +91,7 @@ func (o *denialsOptions) plan(args []string) (denialsRequest, error) {
 
 func (p Program) denialsCommand() *urfave.Command {
 	o := new(denialsOptions)
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:      "denials",
 		Usage:     "say what the kernel denied, why, and what mends it",
 		ArgsUsage: "[LOG...]",
@@ -117,7 +117,7 @@ All files that would still be denied:
       jq -r '.files[]? | select(.now.outcome == "denied").path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.denials),
-	}
+	}, judgeSources("policy", "evm-key"))
 }
 
 // A sinceError says that something is no time.

@@ -36,6 +36,9 @@ func hint(err error) (reason.Code, string) {
 	if advised, ok := errors.AsType[*advisedError](err); ok {
 		return advised.code, advised.advice
 	}
+	if wrong, ok := errors.AsType[*configError](err); ok {
+		return codeSyntax, wrong.advice
+	}
 	return advice.Of(err)
 }
 

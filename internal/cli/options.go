@@ -38,12 +38,15 @@ const (
 func action[R any](plan func(paths []string) (R, error), do func(context.Context, R) error) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
 		request, err := plan(c.Args().Slice())
-		if err != nil {
+		if err != nil || c.App.Metadata[planOnly] != nil {
 			return asUsage(err)
 		}
 		return asUsage(do(c.Context, request))
 	}
 }
+
+// planOnly is the key of metadata by which commands end with their plan.
+const planOnly = "plan-only"
 
 // asUsage makes an error of wrong usage of what the packages below say about
 // options.

@@ -45,7 +45,7 @@ func (o *relabelOptions) plan(paths []string) (labelRequest, error) {
 
 func (p Program) relabelCommand() *urfave.Command {
 	o := &relabelOptions{labelOptions: labelOptions{files: p.files()}}
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:      "relabel",
 		Usage:     "label what a policy appraises, each file by its class",
 		ArgsUsage: "PATH...",
@@ -67,5 +67,5 @@ A tree in a tmpfs that will be on ext4:
    imaseal relabel --target-fs ext4 /tmp/root`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.label),
-	}
+	}, labelSources())
 }

@@ -57,7 +57,7 @@ func (o *signOptions) plan(paths []string) (labelRequest, error) {
 
 func (p Program) signCommand() *urfave.Command {
 	o := &signOptions{labelOptions: labelOptions{files: p.files()}}
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:      "sign",
 		Usage:     "write IMA signature labels, and EVM ones",
 		UsageText: "--key KEY",
@@ -95,5 +95,5 @@ The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.label),
-	}
+	}, labelSources())
 }

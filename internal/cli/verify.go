@@ -128,7 +128,7 @@ func (r *verifyRequest) demand(require []string) error {
 
 func (p Program) verifyCommand() *urfave.Command {
 	o := &verifyOptions{files: p.files()}
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:      "verify",
 		Usage:     "recompute digests and check labels",
 		ArgsUsage: "PATH...",
@@ -157,7 +157,7 @@ Only the names of what is wrong:
    imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.verify),
-	}
+	}, verifySources())
 }
 
 func (p Program) verify(ctx context.Context, r verifyRequest) error {

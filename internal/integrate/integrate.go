@@ -11,7 +11,7 @@
 // Nothing is kept about what was installed but what stands in the files: each gets
 // a last line, the mark, as in
 //
-//	# imaseal integrate: mode=0644 made=1 sha256=HEX
+//	# Written by imaseal: mode=0644 made=1 sha256=HEX
 //
 // HEX is the SHA-256 of all bytes of the file before HEX. A file whose mark and mode
 // are right is one that imaseal wrote and nobody changed: it is replaced by a newer

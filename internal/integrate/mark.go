@@ -15,7 +15,7 @@ type mark struct {
 }
 
 // markFormat is a mark up to the digest.
-const markFormat = "# imaseal integrate: mode=%04o made=%d sha256="
+const markFormat = "# Written by imaseal: mode=%04o made=%d sha256="
 
 // seal returns a text with its mark.
 func (m mark) seal(text []byte) []byte {

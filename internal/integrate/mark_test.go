@@ -6,7 +6,7 @@ import (
 )
 
 func TestMark(t *testing.T) {
-	for _, text := range []string{"", "one\n", "no end", "\n\n", "# imaseal integrate: mode=0644 made=0 sha256=\n"} {
+	for _, text := range []string{"", "one\n", "no end", "\n\n", "# Written by imaseal: mode=0644 made=0 sha256=\n"} {
 		m := mark{mode: 0o755, made: 3}
 		b := m.seal([]byte(text))
 		if got, ok := parseMark(b); !ok || got != m {
