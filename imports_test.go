@@ -125,6 +125,7 @@ var importTable = map[string]row{
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
 	"keys/certtest":      {own: "hash keys/ber keys/kernelkey"},
 	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"internal/bootset":   {own: "keys/evmkey"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},

@@ -193,6 +193,14 @@ func ofPolicy(err error) (reason.Code, string) {
 		return reason.NotPermitted, Root
 	case errors.Is(err, host.ErrPolicyHidden):
 		return "hidden-policy", "it needs CONFIG_IMA_READ_POLICY; name the file that was loaded (/etc/ima/ima-policy), or what ima_policy= has on the kernel's command line"
+	case is[*host.RuleError](err):
+		return "refused-rule", "imaseal policy lint FILE says what is wrong with it"
+	case errors.Is(err, host.ErrPolicyTaken):
+		return "policy-taken", "it keeps the one that it has until the next boot"
+	case errors.Is(err, host.ErrPolicySigned):
+		return "unsigned-policy", "sign it, as /etc/ima/ima-policy: systemd loads that by its name"
+	case errors.Is(err, host.ErrNoEVMFile):
+		return "no-evm", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has EVM"
 	case errors.Is(err, host.ErrNoIMA):
 		return "no-ima", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has IMA"
 	}

@@ -60,31 +60,49 @@ func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
 	}
 	var certificates []*keyfile.Certificate
 	for _, name := range r.files {
-		found, err := keyfile.OpenCertificates(name)
+		found, err := p.openCertificates(name, t)
 		if err != nil {
 			return err
-		}
-		for _, crt := range found {
-			for _, w := range keys.CheckCertificate(crt, time.Now(), t.Certificates()) {
-				w.Source = name
-				p.warn(reason.Key, "%s", w)
-			}
 		}
 		certificates = append(certificates, found...)
 	}
 	for _, name := range r.keyrings {
-		to, err := p.makeKeyring(name)
-		if err != nil {
+		if err := p.importInto(name, certificates); err != nil {
 			return err
 		}
-		for _, crt := range certificates {
-			key, err := keyring.Import(to.id, crt.Raw)
-			if err != nil {
-				return fmt.Errorf("keyring %s: %w", to.name, err)
-			}
-			if err := p.print(fmt.Sprintf("%s: key %s, %s\n", to.name, key.ID, report.Quote(key.Description))); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// openCertificates reads certificates and warns of what the kernel will not do with
+// them.
+func (p Program) openCertificates(name string, t *target.Target) ([]*keyfile.Certificate, error) {
+	found, err := keyfile.OpenCertificates(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, crt := range found {
+		for _, w := range keys.CheckCertificate(crt, time.Now(), t.Certificates()) {
+			w.Source = name
+			p.warn(reason.Key, "%s", w)
+		}
+	}
+	return found, nil
+}
+
+// importInto adds certificates to a keyring that is there or may be made.
+func (p Program) importInto(name string, certificates []*keyfile.Certificate) error {
+	to, err := p.makeKeyring(name)
+	if err != nil {
+		return err
+	}
+	for _, crt := range certificates {
+		key, err := keyring.Import(to.id, crt.Raw)
+		if err != nil {
+			return fmt.Errorf("keyring %s: %w", to.name, err)
+		}
+		if err := p.print(fmt.Sprintf("%s: key %s, %s\n", to.name, key.ID, report.Quote(key.Description))); err != nil {
+			return err
 		}
 	}
 	return nil

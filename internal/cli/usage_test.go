@@ -48,6 +48,7 @@ var needed = map[string]string{
 	"integrate":           "apt",
 	"config check":        "DIR/key",
 	"config show":         "DIR/key",
+	"load":                "--dry-run",
 }
 
 // wrong are values that an option does not take, by its name or by command and
@@ -121,6 +122,8 @@ var wrong = map[string][]string{
 	"hash passphrase-file":    {"DIR/key"},
 	"relabel cert":            {"DIR/key"},
 	"relabel evm-no-uuid":     {""},
+	"load root":               {""},
+	"copy-to":                 {"DIR/new"}, // beside --dry-run
 	"keys evm-key open":       {"DIR/key"}, // beside --from
 	"keys evm-key new-master": {"DIR/new2"},
 	"keys evm-key out":        {"DIR/new"},

@@ -168,6 +168,21 @@ func add(ring ID, kind, description string, payload []byte) (Key, error) {
 	return k, err
 }
 
+// AddToUser adds a key to the user keyring, such as one of type user, trusted or
+// encrypted.
+func AddToUser(kind, description string, payload []byte) error {
+	return possessing(func() error {
+		if _, err := unix.AddKey(kind, description, payload, unix.KEY_SPEC_USER_KEYRING); err != nil {
+			return &Error{Op: fmt.Sprintf("adding the key %s of type %s", description, kind), Err: err, OfType: kind}
+		}
+		return nil
+	})
+}
+
+// WithUser runs f on a thread in whose keyrings the kernel finds those of the user
+// keyring.
+func WithUser(f func() error) error { return possessing(f) }
+
 // List returns the keys in a keyring.
 func List(ring ID) ([]Key, error) {
 	var keys []Key
@@ -238,6 +253,22 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no keyring %s", e.Name)
 }
 
+// explainType is explain for keys that are no certificates. Kernel:
+// encrypted_instantiate() and trusted_instantiate(), security/keys.
+func (e *Error) explainType(errno syscall.Errno) string {
+	switch errno {
+	case unix.ENODEV:
+		return "this kernel has no keys of this type, or their module is not loaded"
+	case unix.ENOKEY:
+		return "the master key is not loaded"
+	case unix.EINVAL:
+		return "the kernel cannot open it: it is damaged, or made with another master key"
+	case unix.EPERM, unix.EIO:
+		return "what seals it, usually the TPM, does not open it"
+	}
+	return ""
+}
+
 // An AmbiguousError says that several keyrings have the name.
 type AmbiguousError struct {
 	Name string
@@ -254,6 +285,7 @@ type Error struct {
 	Err error
 	// Adding a certificate to a keyring that is there, or Removing a key.
 	Adding, Removing bool
+	OfType           string // of another key that is added
 }
 
 // Unwrap returns the kernel's error number.
@@ -283,6 +315,8 @@ func (e *Error) explain(errno syscall.Errno) string {
 		return "the keyring keeps its keys"
 	case errno == unix.ENOENT && e.Removing:
 		return "it is not there any more"
+	case e.OfType != "":
+		return e.explainType(errno)
 	case !e.Adding:
 		return ""
 	}

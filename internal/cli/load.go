@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/internal/bootset"
+	"imaseal/internal/host"
+	"imaseal/internal/keyring"
+	"imaseal/internal/policy/lint"
+	"imaseal/internal/report"
+	"imaseal/internal/target"
+	"imaseal/keys/evmkey"
+)
+
+// loadOptions are the options of imaseal load.
+type loadOptions struct {
+	root, copyTo string
+	dryRun       bool
+	kernel       kernelOptions
+}
+
+func (o *loadOptions) flags() []urfave.Flag {
+	o.root = "/"
+	return append([]urfave.Flag{
+		&urfave.StringFlag{Name: "root", Destination: &o.root, Value: "/", Usage: "look for the files below `DIR`"},
+		&urfave.StringFlag{Name: "copy-to", Destination: &o.copyTo, Usage: "load nothing: check the files, and copy them below `DIR`, a new directory, for --root there"},
+		&urfave.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Destination: &o.dryRun, Usage: "load nothing: check the files and print their names"},
+	}, o.kernel.flags()...)
+}
+
+// A loadRequest is what load is asked for. Of the kernel it has what checks are made
+// for.
+type loadRequest struct {
+	root, copyTo string
+	dryRun       bool
+	target       target.Options
+}
+
+func (o *loadOptions) plan(args []string) (loadRequest, error) {
+	r := loadRequest{root: o.root, copyTo: o.copyTo, dryRun: o.dryRun}
+	var err error
+	r.target, err = o.kernel.plan()
+	switch {
+	case err != nil:
+		return r, err
+	case len(args) > 0:
+		return r, conflict(fmt.Sprintf("%q is not an option, and there are no paths here", args[0]), "the files are found in the places that --help tells")
+	case o.root == "":
+		return r, conflict("--root is empty", "a variable of the shell may not be set")
+	case o.copyTo != "" && o.dryRun:
+		return r, conflict("--copy-to and --dry-run contradict each other", "give one of them")
+	case o.copyTo == "" && !o.dryRun && (o.kernel.version != "" || o.kernel.config != ""):
+		return r, conflict("the running kernel loads the files, and no other", "--kernel-version and --kernel-config go with --copy-to and --dry-run")
+	}
+	return r, r.target.Check()
+}
+
+func (p Program) loadCommand() *urfave.Command {
+	o := new(loadOptions)
+	return &urfave.Command{
+		Name:  "load",
+		Usage: "load keys and a policy into the running kernel, and switch EVM on",
+		Description: `Loads, in this order, the certificates for IMA and for EVM, EVM's HMAC key, and
+the policy, and switches EVM on for what there is of the two kinds of keys: what a
+host has to do at boot, before its root file system is used. A step that fails
+is told, the others are done, and the exit status is 3.
+
+The files are, if they are there, below --root:
+   /etc/keys/x509_ima.der, /etc/keys/ima/*            certificates for IMA
+   /etc/keys/x509_evm.der, /etc/keys/evm/*            certificates for EVM
+   /etc/keys/evm-trusted.blob, evm-user.blob          EVM's key, encrypted
+   /etc/keys/kmk-trusted.blob, kmk-user.blob          the master key for that
+   /etc/ima/ima-policy, /etc/sysconfig/ima-policy     the policy
+or where /etc/sysconfig/ima, evm and masterkey say (IMAKEYSDIR, IMAPOLICY,
+EVMKEY, EVMX509, EVMKEYSDIR, MASTERKEY), as for dracut's module integrity.
+
+What would be loaded, and is it sound?
+   imaseal load -n
+
+Keys for it:
+   imaseal keys evm-key --out evm.key \
+      --new-master /etc/keys/kmk-user.blob --blob /etc/keys/evm-user.blob
+   install -D -t /etc/keys/ima signing.der
+   install -D -t /etc/keys/evm signing.der`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.load),
+	}
+}
+
+func (p Program) load(_ context.Context, r loadRequest) error {
+	if _, err := os.Stat(r.root); err != nil {
+		return err
+	}
+	set, errs := bootset.Find(r.root)
+	l := loader{Program: p, set: set, hinted: make(map[string]bool)}
+	for _, err := range errs {
+		l.failed(err)
+	}
+	if set.Empty() && len(errs) == 0 {
+		p.warn("nothing-to-load", "nothing to load: no keys in %s, and no policy", report.Quote(filepath.Join(r.root, "etc/keys")))
+	}
+	t, err := p.openTarget(r.target, false)
+	if err != nil {
+		return err
+	}
+	l.target = t
+	if r.copyTo != "" || r.dryRun {
+		return l.check(r)
+	}
+	l.certificates("ima", set.IMA)
+	hasEVM := l.certificates("evm", set.EVM)
+	hasHMAC := l.try(set.Blob != "", l.evmKey)
+	l.try(set.Policy != "", l.policy)
+	var wanted host.EVMState
+	if hasEVM {
+		wanted |= host.EVMX509
+	}
+	if hasHMAC {
+		wanted |= host.EVMHMAC
+	}
+	l.try(wanted != 0, func() error { return l.enableEVM(wanted) })
+	return l.outcome()
+}
+
+// A loader does the steps of load, and goes on after one that fails.
+type loader struct {
+	Program
+	set    bootset.Set
+	target *target.Target
+	fails  int
+	hinted map[string]bool
+}
+
+func (l *loader) failed(err error) {
+	l.fails++
+	l.complain(err, l.hinted)
+}
+
+// try does a step if it is asked for, and reports whether it was done.
+func (l *loader) try(asked bool, step func() error) bool {
+	if !asked {
+		return false
+	}
+	err := step()
+	if err != nil {
+		l.failed(err)
+	}
+	return err == nil
+}
+
+func (l *loader) outcome() error {
+	if l.fails > 0 {
+		return &verdictError{status: exitFiles}
+	}
+	return nil
+}
+
+// certificates adds those in files to a keyring, and reports whether one was added.
+func (l *loader) certificates(ring string, files []string) bool {
+	done := false
+	for _, name := range files {
+		if l.try(true, func() error { return l.importFile(ring, name) }) {
+			done = true
+		}
+	}
+	return done
+}
+
+func (l *loader) importFile(ring, name string) error {
+	found, err := l.openCertificates(name, l.target)
+	if err != nil {
+		return err
+	}
+	if err := l.importInto(ring, found); err != nil {
+		return fmt.Errorf("%s: %w", report.Quote(name), err)
+	}
+	return nil
+}
+
+// evmKeyName is what EVM calls its key. Kernel: EVMKEY,
+// security/integrity/evm/evm_crypto.c.
+const evmKeyName = "evm-key"
+
+// evmKey loads the master key, and the key that it encrypts.
+func (l *loader) evmKey() error {
+	if err := l.Host.MayLoadKeys(); err != nil {
+		return err
+	}
+	blob, master, err := l.openBlob()
+	if err != nil {
+		return err
+	}
+	defer clear(master)
+	kind, name, _ := strings.Cut(blob.Master, ":")
+	if err := keyring.AddToUser(kind, name, master); err != nil {
+		return fmt.Errorf("%s: %w", report.Quote(l.set.Master), err)
+	}
+	if err := keyring.AddToUser("encrypted", evmKeyName, []byte("load "+blob.String())); err != nil {
+		return fmt.Errorf("%s: %w", report.Quote(l.set.Blob), err)
+	}
+	return l.print(fmt.Sprintf("EVM key: %s, by the master key %s\n", report.Quote(l.set.Blob), report.Quote(blob.Master)))
+}
+
+// openBlob reads the blob of EVM's key and what the kernel is given as its master
+// key, and tries one with the other where that can be done. The caller clears the
+// master key.
+func (l *loader) openBlob() (evmkey.Blob, []byte, error) {
+	blob, err := evmkey.ReadBlob(l.set.Blob)
+	if err != nil {
+		return blob, nil, err
+	}
+	if l.set.Master == "" {
+		return blob, nil, &advisedError{err: fmt.Errorf("%s: its master key %s is not there", report.Quote(l.set.Blob), report.Quote(blob.Master)), code: "no-master"}
+	}
+	master, err := l.readSecret(l.set.Master, evmkey.ReadSecret)
+	if err != nil {
+		return blob, nil, err
+	}
+	key, err := blob.Open(master)
+	clear(key)
+	if is[*evmkey.TrustedMasterError](err) {
+		return blob, append([]byte("load "), strings.TrimSpace(string(master))...), nil
+	}
+	if err != nil {
+		return blob, nil, &fs.PathError{Op: "open", Path: l.set.Blob, Err: err}
+	}
+	return blob, master, nil
+}
+
+func (l *loader) policy() error {
+	text, err := target.ReadPolicy(l.set.Policy)
+	if err != nil {
+		return err
+	}
+	rules, err := l.Host.LoadPolicy(text)
+	if err != nil {
+		return &fs.PathError{Op: "load", Path: l.set.Policy, Err: err}
+	}
+	return l.print(fmt.Sprintf("policy: %s, %d rules\n", report.Quote(l.set.Policy), rules))
+}
+
+func (l *loader) enableEVM(wanted host.EVMState) error {
+	if err := keyring.WithUser(func() error { return l.Host.EnableEVM(wanted) }); err != nil {
+		return fmt.Errorf("switching EVM on: %w", err)
+	}
+	var what []string
+	if wanted&host.EVMHMAC != 0 {
+		what = append(what, "HMACs")
+	}
+	if wanted&host.EVMX509 != 0 {
+		what = append(what, "signatures")
+	}
+	return l.print(fmt.Sprintf("EVM: on, for %s\n", strings.Join(what, " and ")))
+}
+
+// check looks at the files without loading them, and copies them if it is asked to
+// and they are sound.
+func (l *loader) check(r loadRequest) error {
+	for _, name := range slices.Concat(l.set.IMA, l.set.EVM) {
+		l.try(true, func() error {
+			_, err := l.openCertificates(name, l.target)
+			return err
+		})
+	}
+	l.try(l.set.Blob != "" && l.set.Master != "", func() error {
+		_, master, err := l.openBlob()
+		clear(master)
+		return err
+	})
+	l.try(l.set.Policy != "", l.lintPolicy)
+	switch {
+	case l.fails > 0 && r.copyTo != "":
+		return &advisedError{err: errors.New("nothing is copied"), code: "nothing-copied"}
+	case l.fails > 0:
+		return l.outcome()
+	case r.copyTo != "":
+		return l.set.CopyTo(r.copyTo)
+	}
+	for _, name := range l.set.Files() {
+		if err := l.print(name + "\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errUnsound says that what was said before is why a policy must not be loaded.
+var errUnsound = errors.New("the kernel refuses this policy, or the host would not work under it")
+
+// lintPolicy prints what is wrong or unwise about the policy.
+func (l *loader) lintPolicy() error {
+	findings, err := lintPolicy(l.set.Policy, l.target)
+	if err != nil {
+		return err
+	}
+	findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Note })
+	if _, err := fmt.Fprint(l.Stderr, findingsText(l.set.Policy, findings, false)); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {
+		return &advisedError{err: fmt.Errorf("%s: %w", report.Quote(l.set.Policy), errUnsound), code: "unsound-policy"}
+	}
+	return nil
+}
