@@ -22,6 +22,7 @@ type denialsOptions struct {
 	policy                  string
 	keys                    []string
 	evmKey                  evmKeyOption
+	page                    pageOption
 	output                  outputOptions
 }
 
@@ -34,7 +35,7 @@ func (o *denialsOptions) flags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "elsewhere", Destination: &o.elsewhere, Category: logCategory, Usage: "the logs are another machine's: look at no files of this one"},
 		&urfave.StringFlag{Name: "policy", Destination: &o.policy, Category: policyCategory, DefaultText: "the loaded one", Usage: "`POLICY` by which the files are judged now: built-in ones by name, a file, or running"},
 		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates that the kernel will have, or public keys: a `FILE`, or a directory of them"},
-		o.evmKey.flag(),
+		o.evmKey.flag(), o.page.flag(),
 		jsonFlag(&o.output.json, "print one JSON object per group, then a summary object"),
 		&urfave.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Destination: &o.output.verbose, Category: output, Usage: "print all groups and files, not only the first of them"},
 		&urfave.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: &o.output.quiet, Category: output, Usage: "print errors only: the exit status tells"},
@@ -44,6 +45,7 @@ func (o *denialsOptions) flags() []urfave.Flag {
 // A denialsRequest is what denials is asked for.
 type denialsRequest struct {
 	logs            []string // "" stands for those of this machine
+	html            string   // file of a page, "" for none
 	read            logs.Options
 	boot, elsewhere bool
 	output          outputOptions
@@ -57,7 +59,7 @@ const (
 )
 
 func (o *denialsOptions) plan(args []string) (denialsRequest, error) {
-	r := denialsRequest{logs: args, boot: o.boot, elsewhere: o.elsewhere, output: o.output}
+	r := denialsRequest{logs: args, html: o.page.file, boot: o.boot, elsewhere: o.elsewhere, output: o.output}
 	r.read = logs.Options{Boot: o.boot, Follow: o.follow}
 	r.judge.policy.name, r.judge.keys, r.judge.evmKey = o.policy, o.keys, o.evmKey.file
 	r.judge.target.HasHMACKey = o.evmKey.file != ""
@@ -75,7 +77,7 @@ func (o *denialsOptions) plan(args []string) (denialsRequest, error) {
 	if o.since != "" {
 		r.read.Since, err = parseSince(o.since, time.Now())
 	}
-	if err := firstError(err, o.output.check(), readStdinOnce(stdin...)); err != nil {
+	if err := firstError(err, o.output.check(), o.page.check(o.output), readStdinOnce(stdin...)); err != nil {
 		return r, err
 	}
 	switch {
@@ -84,7 +86,7 @@ func (o *denialsOptions) plan(args []string) (denialsRequest, error) {
 	case o.follow && len(args) > 1:
 		return r, conflict("--follow follows one LOG", "name one, or none for that of this machine")
 	case o.follow:
-		return r, refuseWith("follow", given{"since", o.since != ""}, given{"boot", o.boot}, given{"quiet", o.output.quiet})
+		return r, refuseWith("follow", given{"since", o.since != ""}, given{"boot", o.boot}, given{"quiet", o.output.quiet}, given{"html", o.page.file != ""})
 	}
 	return r, nil
 }
@@ -107,6 +109,9 @@ What was denied since the machine was booted:
 
 Each denial as it happens:
    imaseal denials --follow
+
+What was denied today, as a page to look at or to print:
+   imaseal denials --since today --html denials.html
 
 The logs of another machine:
    imaseal denials --elsewhere audit.log.1.gz audit.log
@@ -158,6 +163,14 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 
 // denials reads, looks and prints.
 func (p Program) denials(ctx context.Context, r denialsRequest) error {
+	out, err := p.openPage(ctx, r.html, r.reads()...)
+	if err != nil {
+		return err
+	}
+	defer out.abort()
+	if r.html == "-" {
+		p.Stdout = p.Stderr // that is where the page goes
+	}
 	looker, err := p.newLooker(ctx, r)
 	if err != nil {
 		return err
@@ -166,25 +179,39 @@ func (p Program) denials(ctx context.Context, r denialsRequest) error {
 	if r.read.Follow {
 		return reader.follow(ctx)
 	}
-	if err := reader.readAll(ctx); err != nil {
+	t, err := p.tellDenials(ctx, reader)
+	if t == nil {
 		return err
 	}
+	return out.write(err, t.writePage)
+}
+
+// tellDenials reads logs, and prints what is in them. The teller is nil if they could
+// not be read, or not be told.
+func (p Program) tellDenials(ctx context.Context, reader *logReader) (*denialTeller, error) {
+	if err := reader.readAll(ctx); err != nil {
+		return nil, err
+	}
+	r, looker := reader.request, reader.looker
 	found := reader.collector.Report()
 	looks, err := looker.look(ctx, found)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t := &denialTeller{program: p, request: r, looker: looker, looks: looks, found: found, damaged: reader.damaged}
+	if r.html != "" {
+		t.page = newDenialsPage(found, reader.failed, !r.elsewhere)
+	}
 	if err := t.print(); err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case t.unmended > 0:
-		return &verdictError{status: exitVerdict}
+		return t, &verdictError{status: exitVerdict}
 	case reader.failed:
-		return &verdictError{status: exitFiles}
+		return t, &verdictError{status: exitFiles}
 	}
-	return nil
+	return t, nil
 }
 
 // sources are the logs to read: what opens them, by the names that users know.

@@ -44,6 +44,8 @@ type looker struct {
 	mode    denials.Mode // that the running kernel is in
 	booted  time.Time
 	chosen  bool // somebody said by which policy and keys files are judged
+	// kernel and policy are by what they are judged, in words.
+	kernel, policy string
 }
 
 // A look is what was found of a file.
@@ -99,6 +101,7 @@ func (l *looker) ready(ctx context.Context) error {
 		l.remedy.Options = []advice.Option{{Name: "policy", Value: pol.Name}}
 	}
 	l.finder = locate.Open(p.Host.Root)
+	l.kernel, l.policy = describe(t)+", with EVM "+evmWord(t.State()), pol.Name
 	if !l.request.output.silent() {
 		fmt.Fprintf(p.Stderr, "imaseal: files are judged as %s would under %s, with EVM %s\n", describe(t), report.Quote(pol.Name), evmWord(t.State()))
 	}

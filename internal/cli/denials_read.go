@@ -48,7 +48,7 @@ type logReader struct {
 }
 
 func (p Program) newLogReader(r denialsRequest, l *looker) *logReader {
-	o := denials.Options{Since: r.read.Since, Mode: l.modeAt}
+	o := denials.Options{Since: r.read.Since, Mode: l.modeAt, Times: r.html != ""}
 	if r.boot {
 		o.Boot, o.Booted = p.Host.BootID(), p.Host.Booted()
 	}

@@ -10,6 +10,7 @@ import (
 	"imaseal/internal/advice"
 	"imaseal/internal/denials"
 	"imaseal/internal/locate"
+	"imaseal/internal/page"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
@@ -23,6 +24,7 @@ type denialTeller struct {
 	found   denials.Report
 	damaged int64
 	hinted  map[string]bool // lines of advice that were printed
+	page    *page.Denials   // nil for none
 
 	unmended uint64 // denials that are not known to be mended
 }
@@ -42,6 +44,7 @@ func (t *denialTeller) print() error {
 	for i := range t.found.Groups {
 		g := &t.found.Groups[i]
 		told := t.group(g)
+		t.addToPage(g, told)
 		var err error
 		switch {
 		case o.json:

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -63,10 +65,10 @@ func (n *night) Read(b []byte) (int, error) {
 	return n.rest.Read(b)
 }
 
-func (n *night) run(t testing.TB) string {
+func (n *night) run(t testing.TB, options ...string) string {
 	t.Helper()
 	var out, errs strings.Builder
-	p := Program{Args: []string{"denials", "--elsewhere", "-"}, Stdin: n, Stdout: &out, Stderr: &errs, Host: host.Host{Root: t.TempDir()}}
+	p := Program{Args: append([]string{"denials", "--elsewhere", "-"}, options...), Stdin: n, Stdout: &out, Stderr: &errs, Host: host.Host{Root: t.TempDir()}}
 	if status := Main(context.Background(), p); status != exitVerdict || errs.Len() > 0 {
 		t.Fatalf("status %d: %s", status, &errs)
 	}
@@ -82,6 +84,20 @@ func TestNight(t *testing.T) {
 	}
 	if n.peak > 64<<20 {
 		t.Errorf("%d MiB at most", n.peak>>20)
+	}
+}
+
+// TestNightPage: with a page, too, whose size is bounded as well.
+func TestNightPage(t *testing.T) {
+	n := &night{records: 100_000}
+	file := filepath.Join(t.TempDir(), "page.html")
+	n.run(t, "--html", file)
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.peak > 64<<20 || len(page) > 2<<20 || !strings.Contains(string(page), "The records: 100000 denied, if the mode was enforce.") {
+		t.Errorf("%d MiB at most, a page of %d bytes", n.peak>>20, len(page))
 	}
 }
 

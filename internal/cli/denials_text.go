@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -154,23 +155,7 @@ func (t *denialTeller) summaryText() string {
 		}
 		fmt.Fprintf(&text, "imaseal: %d more groups (%d records), which --verbose and --json have\n", n, count)
 	}
-	kinds := make(map[string]uint64)
-	var order []string
-	for i := range t.found.Groups {
-		g := &t.found.Groups[i]
-		if kinds[title(g)] == 0 {
-			order = append(order, title(g))
-		}
-		kinds[title(g)] += g.Count
-	}
-	parts := []string{"nothing was denied"}
-	if order != nil {
-		parts = nil
-		for _, word := range order {
-			parts = append(parts, fmt.Sprintf("%d %s", kinds[word], word))
-		}
-	}
-	fmt.Fprintf(&text, "imaseal: %s\n", strings.Join(parts, "; "))
+	fmt.Fprintf(&text, "imaseal: %s\n", cmp.Or(t.kindsText(), "nothing was denied"))
 	files := make(map[string]int)
 	for _, l := range t.looks {
 		files[l.word()]++
@@ -185,6 +170,23 @@ func (t *denialTeller) summaryText() string {
 		fmt.Fprintf(&text, "imaseal: files now: %s\n", strings.Join(now, ", "))
 	}
 	return text.String()
+}
+
+// kindsText says how many records there are of each kind, "" for none.
+func (t *denialTeller) kindsText() string {
+	kinds := make(map[string]uint64)
+	var order, parts []string
+	for i := range t.found.Groups {
+		g := &t.found.Groups[i]
+		if kinds[title(g)] == 0 {
+			order = append(order, title(g))
+		}
+		kinds[title(g)] += g.Count
+	}
+	for _, word := range order {
+		parts = append(parts, fmt.Sprintf("%d %s", kinds[word], word))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // compareCounts puts the largest number first.

@@ -23,6 +23,9 @@ type Options struct {
 	// have, by their time, which is zero where they have none. Nil stands for
 	// ModeUnknown.
 	Mode func(at time.Time) Mode
+	// Times has groups tell when their records were made, by the hour, or by longer
+	// pieces of time if there were too many.
+	Times bool
 }
 
 const (
@@ -43,7 +46,8 @@ type Collector struct {
 	paths   map[inode]string // of files that some records have by their last name
 	seen    seen
 	rules   []string // of a policy that is being loaded
-	report  Report   // all but Groups
+	pieces  pieces
+	report  Report // all but Groups
 }
 
 // A key is what a group has in common.
@@ -60,6 +64,7 @@ type group struct {
 	counted
 	files   []countedFile // few, and searched from the front: a map takes ten times as much
 	unnamed uint64
+	pieces  []piece // of time, in order
 }
 
 // A countedFile is a File that is being counted.
@@ -111,10 +116,14 @@ type inode struct {
 
 // New returns an empty Collector.
 func New(o Options) *Collector {
-	return &Collector{
+	c := &Collector{
 		options: o, groups: make(map[key]*group), rest: make(map[key]*group), paths: make(map[inode]string),
 		seen: seen{seed: maphash.MakeSeed()},
 	}
+	if o.Times {
+		c.pieces.seconds = int64(time.Hour / time.Second)
+	}
+	return c
 }
 
 // A Log is a log that is being added to a Collector.
@@ -280,6 +289,7 @@ func (c *Collector) add(r *audit.Record, kind Kind, mode Mode) {
 		c.groups[k] = g
 	}
 	g.add(r.Time)
+	c.addTime(g, r.Time)
 	if r.Name == "" && r.Inode == 0 {
 		return
 	}
@@ -305,6 +315,7 @@ func (c *Collector) addRest(r *audit.Record, kind Kind, mode Mode) {
 		c.rest[k] = g
 	}
 	g.add(r.Time)
+	c.addTime(g, r.Time)
 	g.unnamed++
 }
 

@@ -130,6 +130,8 @@ type Group struct {
 	Files []File
 	// Unnamed is how many of Count are about files that were not remembered.
 	Unnamed uint64
+	// Times are when they were made, the first one first, if that was asked for.
+	Times []Piece
 	// Rest says that the group is what was left over when there were too many:
 	// Op, Cause, Program and Directory may be any.
 	Rest bool
@@ -150,6 +152,8 @@ type File struct {
 type Report struct {
 	// Groups are in the order of kinds, and then the most frequent first.
 	Groups []Group
+	// Piece is how long the pieces of their Times are.
+	Piece time.Duration
 	// Records is how many were added, of which Duplicates were there already,
 	// Before were too old, Undated have no time that could be compared, and
 	// Others are about nothing that went wrong.

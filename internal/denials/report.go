@@ -5,11 +5,13 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Report returns what was collected so far.
 func (c *Collector) Report() Report {
 	r := c.report
+	r.Piece = time.Duration(c.pieces.seconds) * time.Second
 	for k, g := range c.groups {
 		r.Groups = append(r.Groups, c.told(k, g))
 	}
@@ -26,7 +28,7 @@ func (c *Collector) Report() Report {
 func (c *Collector) told(k key, g *group) Group {
 	told := Group{
 		Node: k.node, Kind: k.kind, Mode: k.mode, Op: k.op, Cause: k.cause, Program: k.program, Directory: k.directory,
-		Count: g.count, First: g.first, Last: g.last, Unnamed: g.unnamed,
+		Count: g.count, First: g.first, Last: g.last, Unnamed: g.unnamed, Times: c.pieces.told(g.pieces),
 	}
 	for _, f := range g.files {
 		told.Files = append(told.Files, File{

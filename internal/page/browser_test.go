@@ -245,6 +245,8 @@ func TestBrowser(t *testing.T) {
 	many, _ := machine(t, 50_000)
 	manyPage := save("many.html", many.page(aFrame(4)))
 	hostilePage := save("hostile.html", hostileTree(t).page(hostileFrame()))
+	nightsPage := save("nights.html", nights().page(t, aFrame(4)))
+	hostileNights := save("hostile-nights.html", hostileDenials().page(t, hostileFrame()))
 
 	for _, screen := range []struct {
 		width, height int
@@ -263,6 +265,19 @@ func TestBrowser(t *testing.T) {
 			}
 			if b.log != nil {
 				t.Errorf("%s: the page has logged %q", name, b.log)
+			}
+		}
+	}
+	for _, width := range []int{1280, 390} {
+		for name, file := range map[string]string{"nights": nightsPage, "hostile-nights": hostileNights} {
+			name := fmt.Sprintf("%s-%d", name, width)
+			b.open(file, width, 1500, width == 390, true)
+			b.wants(name, map[string]string{
+				fits: "true", "document.images.length + document.scripts.length": "1", "typeof pwned": "undefined",
+				`document.querySelector("#when .bars").getBoundingClientRect().height > 100 && document.querySelectorAll("#when .bars rect").length > 1`: "true",
+			})
+			if seen := b.shot(name); len(seen) < 50 || b.log != nil {
+				t.Errorf("%s: %d colours; the page has logged %q", name, len(seen), b.log)
 			}
 		}
 	}

@@ -108,6 +108,7 @@ type document struct {
 	Style   template.CSS
 	Script  template.JS
 	Check   *checkView
+	Denied  *deniedView
 	// MoreNotes are not shown.
 	MoreNotes int
 }
