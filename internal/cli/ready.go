@@ -35,8 +35,11 @@ func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, 
 	}
 	q.Mode, q.Loading = boot.mode.String(), boot.loading()
 	table := readiness.Ask(q)
-	if !table.Active.Appraises || r.policy.targetFS != "" {
+	switch active := &table.Active; {
+	case r.policy.targetFS != "" || !active.Appraises && !active.Unseen:
 		return table.Findings, nil
+	case active.Unseen:
+		active.Policy = pol
 	}
 	more, err := p.afterSwitch(ctx, r, t, table, boot)
 	return append(table.Findings, more...), err

@@ -170,6 +170,16 @@ func TestBeforeSwitch(t *testing.T) {
 	}
 }
 
+// TestUnseenPolicy: what became of the host is told also where nothing shows the rules.
+func TestUnseenPolicy(t *testing.T) {
+	_, found := checkHosts(t, enforcingHost(t, func(files map[string]string) {
+		delete(files, "etc/ima/ima-policy")
+		files["var/log/audit/audit.log"] = ""
+	}))
+	wantFinding(t, found, "active policy", "warn", "a policy was loaded, and neither the kernel nor the log shows its rules")
+	wantFinding(t, found, "denials", "pass", "nothing was denied in this boot", "denied", 0)
+}
+
 // TestUnreadableLog: an ordinary user is told what cannot be read, and the rest.
 func TestUnreadableLog(t *testing.T) {
 	if !treetest.AsUser(t) {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"imaseal/internal/vectors"
 )
 
 // TestLiveDenials runs imaseal denials on hosts that enforce, and in log mode: it says
@@ -20,23 +22,65 @@ func TestLiveDenials(t *testing.T) {
 				modes = append(modes, "log")
 			}
 			for _, mode := range modes {
+				k := l.Kernel(t, series)
+				files := guestFiles(t, l, otherConfigs(t, l, k))
+				files[ownPolicy] = []byte(strings.Join(appraise(""), "\n") + "\n")
 				res := l.Boot(t, Case{
-					Kernel: l.Kernel(t, series), Image: deniedImage(t, l), Append: "ima_appraise=" + mode, Policy: appraise(""),
-					Files: guestFiles(t, l, map[string]string{}),
+					Kernel: k, Image: deniedImage(t, l), Append: "ima_appraise=" + mode, Policy: appraise(""),
+					Keys: []Key{IMAKey(vectors.Read(t, "keys/rsa2048.cert.der"))}, Files: files,
 					Probes: []Probe{
 						// The kernel prints ten messages in five seconds.
 						{Name: "use", Op: Sh, Script: "sleep 6; for f in bare changed good; do cat /newroot/$f >/dev/null; done; true"},
 						{Name: "report", Op: Sh, Script: "imaseal denials dmesg"},
 						{Name: "json", Op: Sh, Script: "imaseal denials --json --boot dmesg; echo records $(dmesg | grep -c type=1800)"},
+						{Name: "host", Op: Sh, Script: "imaseal check --host --json"},
 						{Name: "follow", Op: Sh, Script: followScript},
 						{Name: "mend", Op: Sh, Script: "imaseal relabel /newroot/bare; rm /newroot/bare /newroot/changed; echo new >/newroot/bare"},
 						{Name: "mended", Op: Sh, Script: "imaseal denials dmesg"},
 					},
 				})
 				expectDenials(t, res, mode)
+				expectHost(t, res, series, mode)
 			}
 		})
 	}
+}
+
+// ownPolicy is where a host has its policy.
+const ownPolicy = "/etc/ima/ima-policy"
+
+// otherConfigs has the configurations of all kernels as a host has them on which k runs.
+func otherConfigs(t *testing.T, l *Lab, k Kernel) map[string]string {
+	t.Helper()
+	files := map[string]string{"/boot/config-" + k.Version: k.Config()}
+	for _, series := range Series {
+		other := l.Kernel(t, series)
+		files["/boot/config-"+other.Version] = other.Config()
+	}
+	return files
+}
+
+// expectHost wants check --host to say what the test has made of the host.
+func expectHost(t *testing.T, res Result, series, mode string) {
+	t.Helper()
+	count := `"denied":2,"let_pass":0,`
+	if mode == "log" {
+		count = `"denied":0,"let_pass":2,`
+	}
+	words := []string{
+		// Without auditd the kernel does not print the records of all rules.
+		`"check":"active policy","why":"most likely the 11 rules of /etc/ima/ima-policy: the kernel does not show it (no CONFIG_IMA_READ_POLICY)"`,
+		`"check":"mode","why":"` + mode + `: `, `"data":{"mode":"` + mode + `"}`,
+		`"check":"labels kept","why":"an appraise rule is active`,
+		`"check":"EVM state","why":"EVM is not active: security.ima alone counts","data":{"state":0,"hmac":false,"x509":false,`,
+		`{"status":"pass","check":"keyring _ima","why":"has 1 key: dd65a4eb`,
+		`"check":"denials","why":"in this boot: 2 `, count, `"open_files":2,`,
+		`{"status":"fail","check":"stale labels",`, `"data":{"files":["/newroot/bare","/newroot/changed"],"looked_at":2}`,
+	}
+	if hasECDSA(series) {
+		words = append(words, `: it has no ECDSA built in (CONFIG_CRYPTO_ECDSA): files that are signed all the same are denied"`, `"change":"no-signatures"}`)
+	}
+	expectOutput(t, res, "host", "exit 4", words...)
 }
 
 // followScript has a denial printed while imaseal goes on waiting for others, and then

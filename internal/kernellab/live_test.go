@@ -106,8 +106,10 @@ func TestLiveHMAC(t *testing.T) {
 						{Name: "enable", Op: Sh, Script: "echo 1 >/sys/kernel/security/evm && { " + rules + "} >/sys/kernel/security/ima/policy"},
 						{Name: "good", Op: Read, Path: "good"},
 						{Name: "changed", Op: Read, Path: "changed"},
+						{Name: "host", Op: Sh, Script: "imaseal check --host --json || true"},
 					},
 				})
+				expectOutput(t, res, "host", "", `"why":"EVM is active (`, `): HMACs are verified and renewed`, `"hmac":true,"x509":false,"metadata_writes":false,`)
 				expectOutput(t, res, "label", "", "2 labelled", "EVM as in the running kernel "+k.Version)
 				expectOutput(t, res, "verify", "", "2 valid")
 				for _, name := range []string{"change", "enable", "good"} {

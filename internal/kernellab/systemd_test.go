@@ -1,6 +1,8 @@
 package kernellab
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ const reportScript = `{
 	getfattr --absolute-names -n security.ima -e hex /lab/new
 	cat /lab/changed
 	sleep 1
+	echo "host: $(/lab/imaseal check --host --json 2>&1)"
 	journalctl --sync
 	journalctl --boot --no-pager --output=short-monotonic
 	echo end of journal
@@ -32,6 +35,14 @@ const reportScript = `{
 sync
 systemctl poweroff --force --force
 `
+
+// copyTo copies a file.
+func copyTo(t *testing.T, from, to string, mode os.FileMode) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	check(t, err)
+	check(t, os.WriteFile(to, b, mode))
+}
 
 var denial = regexp.MustCompile(`(?m)^.*(?:type=1800|INTEGRITY_DATA).*res=0.*$`)
 
@@ -47,6 +58,8 @@ func TestSystemdBoot(t *testing.T) {
 		"etc/systemd/system/lab-report.service":           reportUnit,
 		"etc/systemd/system/multi-user.target.d/lab.conf": "[Unit]\nWants=lab-report.service\n",
 	})
+	copyTo(t, l.Imaseal(t), filepath.Join(dir, "lab/imaseal"), 0o755)
+	copyTo(t, k.Config(), filepath.Join(dir, "boot/config-"+k.Version), 0o644)
 	label(t, l.Imaseal(t), k, "sha256", dir)
 	place(t, dir, map[string]string{"lab/changed": "after!"})
 	img.Unmount(t)
@@ -62,6 +75,9 @@ func TestSystemdBoot(t *testing.T) {
 		"security.ima=0x0404",
 		"/lab/changed: Permission denied",
 		"end of journal\n",
+		`"check":"active policy","why":"the 15 rules of appraise_tcb on the command line: no other was loaded"`,
+		`"check":"mode","why":"enforce: files that fail are refused"`, `"why":"EVM is not active: security.ima alone counts"`,
+		`"denied":1,`, `"data":{"files":["/lab/changed"],`, `"check":"boot files","why":"`,
 	} {
 		if !strings.Contains(journal, want) {
 			t.Errorf("the report does not contain %q", want)

@@ -41,6 +41,10 @@ type Active struct {
 	Name  string   `json:"name,omitempty"`
 	Rules []string `json:"rules,omitempty"`
 
+	// Unseen says that rules were loaded of which nothing is known; the rest but Since
+	// then is empty.
+	Unseen bool `json:"-"`
+
 	Policy policy.Policy `json:"-"`
 	// Own are the rules that were loaded, without those of the kernel; nil for none.
 	Own   []string  `json:"-"`
@@ -80,7 +84,7 @@ func (t *table) findActive() (Active, error) {
 	}
 	switch {
 	case loaded == policy.True, t.Loading.Times > 0:
-		return Active{}, errUnseen
+		return Active{Unseen: true, Since: t.Loading.At}, errUnseen
 	case loaded == policy.Unknown && words == nil:
 		return Active{}, err
 	}
@@ -144,7 +148,7 @@ func same(a, b []policy.Rule) bool {
 	})
 }
 
-// tellActive says which rules are active, and since when.
+// tellActive says which rules are active.
 func (t *table) tellActive(a Active) {
 	const topic = "active policy"
 	level, do, why := Pass, "", ""
@@ -176,11 +180,6 @@ func (t *table) tellActive(a Active) {
 		do = "audit=1 on the command line records the rules when they are loaded"
 	}
 	t.addData(a, level, topic, do, "%s", why)
-	if !a.Appraises {
-		return
-	}
-	t.tellSince(a.Since)
-	t.tellMode()
 }
 
 // tellSince says when the rules came.

@@ -67,7 +67,7 @@ func TestActive(t *testing.T) {
 			[]string{"warn active policy: most likely the 2 rules of /etc/ima/ima-policy: the kernel does not show it (no CONFIG_IMA_READ_POLICY)",
 				"warn active since: not known: after the boot at 2026-11-26 07:00:00"}},
 		{"loaded by nobody known", map[string]string{"proc/cmdline": bootEntry, dir + "violations": ""}, "", nil,
-			[]string{"warn active policy: a policy was loaded, and neither the kernel nor the log shows its rules", "warn labels kept: not known"}},
+			[]string{"warn active policy: a policy was loaded, and neither the kernel nor the log shows its rules", "pass mode: enforce", "warn labels kept: not known"}},
 		{"perhaps extended", map[string]string{"proc/cmdline": bootEntry, dir + "violations": ""}, " IMA_WRITE_POLICY", nil,
 			[]string{"warn active policy: most likely the 15 rules of appraise_tcb on the command line: the kernel does not show it (no CONFIG_IMA_READ_POLICY)", "pass labels kept"}},
 		{"none", map[string]string{"proc/cmdline": "quiet\n"}, "", func(q *Question) { hide(t, q) }, []string{"warn active policy: there is none", "warn labels kept: no appraise rule is active"}},

@@ -59,6 +59,10 @@ func (t *table) state() {
 	default:
 		t.tellActive(active)
 	}
+	if active.Appraises || active.Unseen {
+		t.tellSince(active.Since)
+		t.tellMode()
+	}
 	switch {
 	case err != nil:
 		t.add(Warn, "labels kept", "audit=1 on the command line records the rules when they are loaded",
