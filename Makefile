@@ -26,7 +26,7 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng fakeroot=fakeroot /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 NEED_ARCHIVES = tar=tar /usr/bin/busybox=busybox-static bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
-NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot
+NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot jq=jq
 NEED_HOOKS = apt-get=apt dpkg-deb=dpkg getfattr=attr dnf=dnf /etc/dnf/plugins/post-transaction-actions.conf=dnf-plugins-core \
 	pacman=pacman-package-manager rpmbuild=rpm unshare=util-linux
 NEED_PACKAGES = rpm=rpm rpmbuild=rpm rpmsign=rpm rpmkeys=rpm gpg=gnupg bsdtar=libarchive-tools dpkg-deb=dpkg bzip2=bzip2

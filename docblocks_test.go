@@ -18,16 +18,22 @@ func (b docBlock) has(word string) bool { return slices.Contains(b.words, word) 
 // docBlocks returns the blocks of commands in a document, of which there are least.
 func docBlocks(t *testing.T, name string, least int) []docBlock {
 	t.Helper()
+	blocks := blocksOf(string(read(t, name)))
+	if len(blocks) < least {
+		t.Fatalf("%s has %d blocks of commands", name, len(blocks))
+	}
+	return blocks
+}
+
+// blocksOf returns the blocks of commands in a text.
+func blocksOf(text string) []docBlock {
 	var blocks []docBlock
-	for part := range strings.SplitSeq(string(read(t, name)), "\n```sh") {
+	for part := range strings.SplitSeq(text, "\n```sh") {
 		head, body, ok := strings.Cut(part, "\n")
 		text, _, closed := strings.Cut(body, "\n```\n")
 		if ok && closed {
 			blocks = append(blocks, docBlock{words: strings.Fields(head), text: text})
 		}
-	}
-	if len(blocks) < least {
-		t.Fatalf("%s has %d blocks of commands", name, len(blocks))
 	}
 	return blocks
 }
