@@ -204,12 +204,20 @@ func judgeSources(names ...string) map[string]configSource {
 	return all
 }
 
+func denialsSources() map[string]configSource {
+	isElsewhere := func(value func(string) string) bool { return value("elsewhere") == "true" }
+	return map[string]configSource{
+		"policy": {[]string{"policy"}, isElsewhere}, "key": {[]string{"cert", "trust"}, isElsewhere}, "evm-key": {[]string{"evm-key"}, isElsewhere},
+	}
+}
+
 func checkSources() map[string]configSource {
 	return judgeSources("policy", "evm-key", "exclude", "kernel-version", "kernel-config", "target-arch", "secure-boot", "namespace", "jobs")
 }
 
 func verifySources() map[string]configSource {
-	all := judgeSources("evm-key", "exclude", "namespace", "jobs")
+	all := judgeSources("exclude", "namespace", "jobs")
+	all["evm-key"] = configSource{[]string{"evm-key"}, func(value func(string) string) bool { return value("label") == "ima" }}
 	for _, name := range []string{"kernel-config", "target-arch"} {
 		all[name] = configSource{[]string{name}, isUnset("key", "evm-key")}
 	}
@@ -278,17 +286,21 @@ func takeOptions(ctx *urfave.Context, flags []urfave.Flag, from map[string]confi
 		}
 		return all
 	}
-	value := func(option string) string {
-		if given[option] {
+	var value func(string) string
+	value = func(option string) string {
+		unless := from[option].unless
+		switch {
+		case given[option]:
 			return fmt.Sprint(ctx.Value(option))
+		case unless != nil && unless(value):
+			return ""
 		}
 		return strings.Join(values(option), " ")
 	}
 	var taken []string
 	for _, f := range flags {
 		name := f.Names()[0]
-		src, ok := from[name]
-		if !ok || given[name] || values(name) == nil || src.unless != nil && src.unless(value) || given["key"] && slices.Contains(ofTheKey, name) {
+		if given[name] || value(name) == "" || given["key"] && slices.Contains(ofTheKey, name) {
 			continue
 		}
 		for _, v := range values(name) {

@@ -2,14 +2,17 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/internal/cmdline"
 	"imaseal/internal/integrate"
+	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
 
@@ -95,7 +98,7 @@ And out of it again:
 	}
 }
 
-func (p Program) integrate(_ context.Context, r integrateRequest) error {
+func (p Program) integrate(ctx context.Context, r integrateRequest) error {
 	root, err := integrate.Open(r.root)
 	if err != nil {
 		return err
@@ -109,7 +112,7 @@ func (p Program) integrate(_ context.Context, r integrateRequest) error {
 	if err != nil {
 		return err
 	}
-	told := integrateTeller{p, r.json}
+	told := integrateTeller{ctx, p, r.json}
 	switch {
 	case r.remove:
 		err = root.Remove(r.list, planned, told.removed)
@@ -119,6 +122,9 @@ func (p Program) integrate(_ context.Context, r integrateRequest) error {
 		}
 	default:
 		err = told.printed(planned)
+	}
+	if errors.Is(err, unix.EROFS) {
+		return &advisedError{err: errors.New(printable(err)), code: reason.ReadOnly, advice: "mount it read-write (mount -o remount,rw); --print shows the files"}
 	}
 	if err != nil {
 		return err
@@ -173,6 +179,7 @@ func (p Program) tellNext(r integrateRequest) {
 
 // An integrateTeller prints what integrate does.
 type integrateTeller struct {
+	ctx  context.Context // ends what is told about
 	p    Program
 	json bool
 }
@@ -242,6 +249,9 @@ func (t integrateTeller) removed(it integrate.Item, kept bool) error {
 }
 
 func (t integrateTeller) done(it integrate.Item, outcome string) error {
+	if t.ctx.Err() != nil {
+		return context.Cause(t.ctx)
+	}
 	if !t.json {
 		return t.p.print(fmt.Sprintf("%-9s %s\n", outcome, it.Path))
 	}
