@@ -23,6 +23,7 @@ type Option struct{ Name, Value string }
 // kernel that it judged for go. It is not changed.
 type Remedy struct {
 	Options  []Option
+	HasKey   bool     // they name one to sign with, and its certificate
 	EVM      []Option // for commands that make EVM labels
 	NoUUID   bool     // for those that make HMACs
 	TargetFS string   // "" if the files stay where they are
@@ -209,7 +210,11 @@ func (r Remedy) relabel(g report.Group, why string, options ...string) []string 
 	for _, o := range r.Options {
 		words = append(words, "--"+o.Name+" "+shellWord(o.Value))
 	}
-	words = append(words, options...)
+	for _, o := range options {
+		if !r.HasKey || o != "--key KEY" && o != "--cert CERT" {
+			words = append(words, o)
+		}
+	}
 	if r.Archive != "" {
 		words = append(words, r.includes(g)...)
 		words = append(words, r.archive()...)

@@ -38,6 +38,7 @@ type checkOptions struct {
 	archive   archiveOptions
 	page      pageOption
 	output    outputOptions
+	config    chosenConfig
 }
 
 func (o *checkOptions) flags() []urfave.Flag {
@@ -71,6 +72,7 @@ type checkRequest struct {
 	// mend are the options that commands that mend something need, too, and
 	// mendEVM those that they need where they make EVM labels.
 	mend, mendEVM []advice.Option
+	mendSigns     bool // they name a key
 }
 
 // judgesFiles reports whether there is more to judge than the host.
@@ -79,6 +81,7 @@ func (r *checkRequest) judgesFiles() bool { return !r.host || len(r.Paths) > 0 |
 func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	r := checkRequest{output: o.output, html: o.page.file, host: o.host, keys: o.keys, evmKey: o.evmKey.file}
 	r.mend, r.mendEVM = o.mendOptions()
+	r.mendSigns = o.config.hasKey
 	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
 	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
 	err := firstError(o.namespace.check(), o.output.check(), o.page.check(o.output), o.policy.check(), o.policy.checkUUID(o.view.uuid))
@@ -162,7 +165,7 @@ The causes of all that is denied:
    imaseal check --json / | jq -r 'select(.cause)|.cause+" "+.path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.check),
-	}, checkSources())
+	}, checkSources(), &o.config)
 }
 
 func (p Program) check(ctx context.Context, r checkRequest) error {
@@ -242,7 +245,7 @@ func (p Program) checkAll(ctx context.Context, c *checked, hasPage bool) error {
 func (c *checked) remedy() advice.Remedy {
 	r := c.request
 	remedy := advice.Remedy{
-		Options: r.mend, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: c.policy.Policy, HasHMAC: c.target.State().HMAC,
+		Options: r.mend, HasKey: r.mendSigns, EVM: r.mendEVM, NoUUID: r.target.NoUUID, TargetFS: r.policy.targetFS, Policy: c.policy.Policy, HasHMAC: c.target.State().HMAC,
 		Hides: c.judge.HidingOption(), Magic: magicOf,
 	}
 	if _, ok := r.Carrier(); ok {
@@ -311,10 +314,11 @@ func evmWord(s target.State) string {
 // mendOptions are those that were given.
 func (o *checkOptions) mendOptions() (all, evm []advice.Option) {
 	add := func(to *[]advice.Option, name, value string) {
-		if value != "" {
+		if value != "" && !slices.Contains(o.config.taken, "--"+name) {
 			*to = append(*to, advice.Option{Name: name, Value: value})
 		}
 	}
+	add(&all, "config", o.config.file)
 	add(&all, "policy", o.policy.policy)
 	add(&all, "target-fs", o.policy.targetFS)
 	add(&all, "kernel-version", o.kernel.version)

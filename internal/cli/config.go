@@ -227,37 +227,39 @@ func verifySources() map[string]configSource {
 // ofTheKey are options that make no sense with another key than that beside them.
 var ofTheKey = []string{"cert", "keyid", "passphrase-file", "tpm"}
 
+// A chosenConfig is the file of options of a run, and what came of it.
+type chosenConfig struct {
+	file   string
+	hasKey bool     // it names a key to sign with
+	taken  []string // options, with the dashes
+}
+
 // configured lets a command take options from a file, which --config names. An
-// option that is given counts instead of the file's.
-func (p Program) configured(c *urfave.Command, from map[string]configSource) *urfave.Command {
-	var file string
-	c.Flags = append(c.Flags, &urfave.StringFlag{Name: "config", Destination: &file, Category: output, Usage: "take options that are not given from `FILE`, as hooks do from " + configFile})
-	var taken []string
+// option that is given counts instead of the file's. to is told about it, if it is
+// not nil.
+func (p Program) configured(c *urfave.Command, from map[string]configSource, to *chosenConfig) *urfave.Command {
+	if to == nil {
+		to = new(chosenConfig)
+	}
+	c.Flags = append(c.Flags, &urfave.StringFlag{Name: "config", Destination: &to.file, Category: output, Usage: "take options that are not given from `FILE`, as hooks do from " + configFile})
 	c.Before = func(ctx *urfave.Context) error {
-		if file == "" {
+		if to.file == "" {
 			return nil
 		}
-		settings := p.preset
-		if settings == nil {
-			var err error
-			if settings, _, err = readConfig(file); err != nil {
-				return err
-			}
-			for i, s := range settings {
-				if err := checkSetting(file, s, settings[:i]); err != nil {
-					return err
-				}
-			}
+		settings, err := p.settings(to.file)
+		if err != nil {
+			return err
 		}
-		var err error
-		taken, err = takeOptions(ctx, c.Flags, from, settings)
+		to.hasKey = slices.ContainsFunc(settings, func(s config.Setting) bool { return s.Name == "key" })
+		to.taken, err = takeOptions(ctx, c.Flags, from, settings)
 		return err
 	}
 	act := c.Action
 	c.Action = func(ctx *urfave.Context) error {
 		err := act(ctx)
-		if usage, ok := errors.AsType[*cmdline.UsageError](err); ok && len(taken) > 0 {
-			said := fmt.Sprintf("%s has %s; imaseal config check %s looks at it", report.Quote(file), strings.Join(taken, ", "), report.Quote(file))
+		if usage, ok := errors.AsType[*cmdline.UsageError](err); ok && len(to.taken) > 0 {
+			file := report.Quote(to.file)
+			said := fmt.Sprintf("%s has %s; imaseal config check %s looks at it", file, strings.Join(to.taken, ", "), file)
 			if usage.Advice != "" {
 				said = usage.Advice + "; " + said
 			}
@@ -266,6 +268,23 @@ func (p Program) configured(c *urfave.Command, from map[string]configSource) *ur
 		return err
 	}
 	return c
+}
+
+// settings are those of a file, if nothing is wrong with any as such.
+func (p Program) settings(file string) ([]config.Setting, error) {
+	if p.preset != nil {
+		return p.preset, nil
+	}
+	settings, _, err := readConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range settings {
+		if err := checkSetting(file, s, settings[:i]); err != nil {
+			return nil, err
+		}
+	}
+	return settings, nil
 }
 
 // takeOptions sets the options of a command that are not given, and returns which of

@@ -29,15 +29,10 @@ what it could set. So it makes a file to begin with, too:
 }
 
 func (p Program) configShow(_ context.Context, r configRequest) error {
-	settings, _, err := readConfig(r.file)
+	settings, err := p.settings(r.file)
 	missing := errors.Is(err, fs.ErrNotExist) && !r.chosen
 	if err != nil && !missing {
 		return err
-	}
-	for i, s := range settings {
-		if err := checkSetting(r.file, s, settings[:i]); err != nil {
-			return err
-		}
 	}
 	if r.json {
 		return p.printSettings(settings)

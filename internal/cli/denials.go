@@ -122,7 +122,7 @@ All files that would still be denied:
       jq -r '.files[]? | select(.now.outcome == "denied").path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.denials),
-	}, denialsSources())
+	}, denialsSources(), nil)
 }
 
 // A sinceError says that something is no time.

@@ -67,5 +67,5 @@ A tree in a tmpfs that will be on ext4:
    imaseal relabel --target-fs ext4 /tmp/root`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.label),
-	}, labelSources())
+	}, labelSources(), nil)
 }

@@ -95,5 +95,5 @@ The passphrase of an encrypted key is asked for on the terminal, unless
 --passphrase-file or IMASEAL_KEY_PASSPHRASE has it.`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.label),
-	}, labelSources())
+	}, labelSources(), nil)
 }

@@ -157,7 +157,7 @@ Only the names of what is wrong:
    imaseal verify --json /mnt/root | jq -r 'select(.outcome=="invalid").path'`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.verify),
-	}, verifySources())
+	}, verifySources(), nil)
 }
 
 func (p Program) verify(ctx context.Context, r verifyRequest) error {

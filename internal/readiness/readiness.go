@@ -98,6 +98,7 @@ func Ask(q Question) Table {
 		t.state()
 		t.keyrings()
 		t.signers()
+		t.hooks()
 	}
 	t.initramfs()
 	t.mounts()
