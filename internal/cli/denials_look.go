@@ -132,7 +132,11 @@ func (p Program) openLoadedPolicy(name string, t *target.Target) (target.Policy,
 	if err == nil {
 		return pol, nil
 	}
-	name = cmp.Or(strings.Join(p.Host.PolicyWords(), "|"), defaultPolicy)
+	words := strings.Join(p.Host.PolicyWords(), "|")
+	if words != "" && p.Host.PolicyLoaded(t.Configuration) == policy.False {
+		return openPolicy(t, words)
+	}
+	name = cmp.Or(words, defaultPolicy)
 	if _, err := os.Stat(p.Host.Root + ownPolicy); err == nil {
 		name = p.Host.Root + ownPolicy
 	}

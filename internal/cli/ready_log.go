@@ -273,10 +273,10 @@ func staleFinding(stale map[string]bool, looked, hidden int, mode denials.Mode) 
 		Looked int      `json:"looked_at"`
 		Hidden int      `json:"unreadable,omitempty"`
 	}{names, looked, hidden}}
-	of := fmt.Sprintf("of %d files that were denied, or that boots and timers have written since the policy came", looked)
+	of := fmt.Sprintf("of the files that were denied, or that boots and timers have written since the policy came (%d)", looked)
 	switch {
 	case names != nil:
-		f.Level, f.Why, f.Do = readiness.Fail, fmt.Sprintf("%s, %d have a label that does not fit: %s", of, len(names), few(names)), "imaseal relabel "+few(names)+"; imaseal denials --boot says more"
+		f.Level, f.Why, f.Do = readiness.Fail, fmt.Sprintf("%s, the label does not fit of %d: %s", of, len(names), few(names)), "imaseal relabel "+few(names)+"; imaseal denials --boot says more"
 		if mode == denials.Enforce {
 			f.Do += "; under enforcement from log mode or a rescue system, or write them anew, as a package does"
 		}

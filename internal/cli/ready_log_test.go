@@ -170,6 +170,29 @@ func TestBeforeSwitch(t *testing.T) {
 	}
 }
 
+// TestDenialsPolicy: where it is plain that no other policy was loaded than that of the
+// command line, denials guesses nothing.
+func TestDenialsPolicy(t *testing.T) {
+	for there, want := range map[bool]string{true: "under appraise_tcb, with EVM active", false: "warning: the loaded policy is not to be seen"} {
+		h := enforcingHost(t, func(files map[string]string) {
+			if there {
+				delete(files, "sys/kernel/security/ima/violations")
+			}
+		})
+		if there { // and nobody may read it, root neither
+			if err := os.MkdirAll(filepath.Join(h.Root, "sys/kernel/security/ima/policy"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var out, errs bytes.Buffer
+		p := Program{Args: []string{"denials", "--boot"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Host: h}
+		Main(context.Background(), p)
+		if !strings.Contains(errs.String(), want) || there && strings.Contains(errs.String(), "warning") {
+			t.Errorf("%v: %s", there, &errs)
+		}
+	}
+}
+
 // TestUnseenPolicy: what became of the host is told also where nothing shows the rules.
 func TestUnseenPolicy(t *testing.T) {
 	_, found := checkHosts(t, enforcingHost(t, func(files map[string]string) {
