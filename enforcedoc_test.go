@@ -136,7 +136,7 @@ func checkOptions(t *testing.T, text string) {
 		}
 		words := strings.Fields(args)
 		n := 1
-		if words[0] == "keys" || words[0] == "policy" {
+		if words[0] == "keys" || words[0] == "policy" || words[0] == "config" {
 			n = 2
 		}
 		cmd := exec.Command(self, append(words[:n:n], "--help")...)
