@@ -158,6 +158,11 @@ var evmctlLines = []evmctlLine{
 	{args: "sign --xattr-user -o --imasig -k rsa2048.key f", out: `^030204dd65a4eb0100.*\n050204dd65a4eb0100`},
 	{args: "ima_verify --xattr-user -k rsa2048.cer f", err: `verification is OK`},
 	{args: "verify --xattr-user -k rsa2048.cer f", err: `verification is OK`},
+	// ima_verify leaves security.evm aside.
+	{args: "sign --xattr-user -o --uid 7 -k rsa2048.key f", out: `^050204dd65a4eb0100`},
+	{args: "verify --xattr-user -k rsa2048.cer f", status: 1, err: `f: verification failed: 0 \(`},
+	{args: "verify --xattr-user -o --uid=7 -k rsa2048.cer f", err: `f: verification is OK\n$`},
+	{args: "ima_verify --xattr-user -k rsa2048.cer f", err: `f: verification is OK\n$`},
 	{args: "sign --xattr-user -o -k rsa2048.key text", status: 125},
 	{args: "sign --xattr-user -i --uuid --generation 0 -k rsa2048.key f", out: `^0303`, alone: true},
 	{args: "hmac --xattr-user --uuid --hmackey text -n f", status: 0, err: `(?m)^hmac: [0-9a-f]{40}$`, alone: true},
@@ -174,6 +179,14 @@ var evmctlLines = []evmctlLine{
 	{args: "sign_hash --veritysig -k rsa2048.key", stdin: "sha256:5161c5386613f74a6fdfa5e9debfeae6bc22a817cf10caef11bf9adb62407191 hello\n", out: ` hello 060304dd65a4eb0100[0-9a-f]{512}\n$`, alone: true}, // not in 1.4
 	{args: "sign_hash --veritysig -k rsa2048.key", stdin: "5161 hello\n", status: 125, alone: true},
 	{args: "sign_hash -k rsa2048.key", status: 125, alone: true},
+
+	// Keys where none is named, on machines that have none.
+	{args: "ima_sign --xattr-user f", status: 125, err: `/etc/keys/privkey_evm\.pem`},
+	{args: "sign_hash", stdin: "00  f\n", status: 125, err: `/etc/keys/privkey_evm\.pem`},
+	{args: "ima_verify --xattr-user f", status: 1, err: `/etc/keys/x509_evm\.der`},
+	{args: "import", status: 1, err: `/etc/keys/x509_evm\.der`},
+	{args: "import --rsa", status: 1, err: `/etc/keys/pubkey_evm\.pem`},
+	{args: "hmac --xattr-user --uuid f", status: 125, err: `/etc/keys/evm-key-plain`},
 
 	// What there is not.
 	{args: "convert f", status: 125, err: `convert: import --rsa needs no converted key`, alone: true},

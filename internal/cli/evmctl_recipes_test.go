@@ -49,6 +49,7 @@ var evmctlRecipes = []evmctlRecipe{
 
 	// LTP's ima_setup.sh and ima_tpm.sh.
 	{of: "ltp", line: `v="$(evmctl --version | cut -d' ' -f2)"; echo $v | cut -d. -f1; echo $v | cut -d. -f2`, prints: `^1\n[4-9]\n$`},
+	{of: "rhel", line: `evmctl --version | awk '{print $NF}'`, prints: `^1\.[4-9][0-9.]*\n$`},
 	{of: "ltp", line: `evmctl -vv ima_measurement list --ignore-violations --pcrs pcrs >hash.txt 2>&1; grep -E "^(sha1: )*PCRAgg(.*10)*:" hash.txt | tail -1 | awk '{print $NF}'`, prints: `^6a5d32a64926d5a9d5e93e2a7071623cedafff24\n$`},
 	{of: "ltp", line: `evmctl ima_boot_aggregate -v --pcrs pcrs | grep "sha1:" | cut -d':' -f2`, prints: `^9797edf8d0eed36b1cf92547816051c8af4e45ee\n$`},
 	{of: "ltp", line: `evmctl -r ima_fix root`},
@@ -58,6 +59,8 @@ var evmctlRecipes = []evmctlRecipe{
 	{of: "kernel", line: `evmctl sign --imasig --portable --key key.pem --uuid -a sha256 root/bin/tool >/dev/null 2>&1; getfattr -m ^security -e hex --dump root/bin/tool`, prints: `security\.evm=0x0502(.|\n)*security\.ima=0x0302`},
 	{of: "kernel", line: `evmctl verify -o -a sha256 --imahash -k cert.der root/bin/tool`, prints: `verification is OK`},
 	{of: "kernel", line: `evmctl ima_sign root/bin/tool -k key.pem && evmctl -a sha512 ima_hash root/bin/tool`, prints: `hash\(sha512\): 0406`},
+
+	{of: "rhel", line: `find root -type f -uid 0 | while read i; do getfattr -m security.ima -d -e hex "$i" 2>/dev/null | grep -qs security.ima=0x03 && ! evmctl ima_verify -k cert.der "$i" 2>/dev/null && echo "$i"; done | wc -l`, prints: `^0\n$`},
 
 	// Detached signatures: buckos, dnf.
 	{of: "sigfile", line: `evmctl ima_sign --sigfile --key key.pem root/bin/tool >/dev/null && setfattr -x security.ima root/bin/tool && evmctl ima_setxattr --sigfile root/bin/tool.sig root/bin/tool && rm root/bin/tool.sig && evmctl ima_verify -k cert.der root/bin/tool`, prints: `root/bin/tool: verification is OK\n$`},
