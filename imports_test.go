@@ -90,7 +90,7 @@ var importTable = map[string]row{
 	"internal/evmctl": {own: "hash internal/imaevm internal/measure internal/pcr internal/reason internal/report internal/tree sign"},
 
 	"internal/advice": {
-		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/integrate internal/keyring internal/label internal/labelfile internal/plan internal/policy" +
+		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/integrate internal/keyring internal/label internal/labelfile internal/measure internal/pcr internal/plan internal/policy" +
 			" internal/keylime internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",
@@ -124,7 +124,7 @@ var importTable = map[string]row{
 	"keys/rsalanes":      {outside: "filippo.io/bigmod golang.org/x/sys"},
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
 	"keys/certtest":      {own: "hash keys/ber keys/kernelkey"},
-	"internal/host":      {own: "hash internal/policy", outside: "golang.org/x/sys"},
+	"internal/host":      {own: "hash internal/pcr internal/policy", outside: "golang.org/x/sys"},
 	"internal/bootset":   {own: "keys/evmkey"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
@@ -160,6 +160,7 @@ var importTable = map[string]row{
 	"internal/logs":     {own: "internal/audit", outside: "golang.org/x/sys"},
 
 	// What a kernel has measured.
+	"internal/attest":  {own: "hash sign internal/imaevm internal/measure internal/pcr internal/reason keys/keyfile"},
 	"internal/measure": {own: "hash internal/pcr"},
 	"internal/pcr":     {own: "hash"},
 	// What has others call the program.

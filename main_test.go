@@ -33,12 +33,17 @@ func TestMain(m *testing.M) {
 //
 //	$u, $any   the options --namespace=user and --owner=any
 //	$KEYS      the directory of the keys of testdata/vectors
+//	$LISTS     the directory of measurement lists
 //	[root]     IMASEAL_TEST has the word root, and the test runs as root
 //	[need:PROGRAM]  the program is there; in CI it must be
 //	[generations]  the file system numbers the generations of its inodes
 func TestScripts(t *testing.T) {
 	t.Setenv("GOTMPDIR", xattrDir(t))
 	keysDir, err := filepath.Abs("testdata/vectors/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listsDir, err := filepath.Abs("internal/measure/testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +58,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("any", "--owner=any")
 			env.Setenv("LANG", "C.UTF-8")
 			env.Setenv("KEYS", keysDir)
+			env.Setenv("LISTS", listsDir)
 			// An unprivileged program must be able to come here.
 			return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o711), awaitWriters(env.WorkDir))
 		},

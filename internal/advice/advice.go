@@ -33,7 +33,7 @@ import (
 // Of returns the code of an error, and what the user can do about it in a line.
 // Either is empty if there is none.
 func Of(err error) (reason.Code, string) {
-	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofLabels, ofPackage, ofImage, ofArchive, ofExt4, ofKey, ofEVM, ofPolicy, ofKeylime, ofSystem} {
+	for _, find := range []func(error) (reason.Code, string){ofFile, ofTree, ofLabels, ofPackage, ofImage, ofArchive, ofExt4, ofKey, ofEVM, ofPolicy, ofMeasurements, ofKeylime, ofSystem} {
 		if code, text := find(err); code != "" {
 			return code, text
 		}

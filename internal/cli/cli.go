@@ -156,7 +156,7 @@ all.`,
 		ExitErrHandler:            func(*urfave.Context, error) {},
 		OnUsageError:              func(_ *urfave.Context, err error, _ bool) error { return &cmdline.UsageError{Err: err} },
 		Commands: []*urfave.Command{
-			p.hashCommand(), p.signCommand(), p.signDigestsCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.measurementsCommand(), p.showCommand(),
+			p.hashCommand(), p.signCommand(), p.signDigestsCommand(), p.relabelCommand(), p.verifyCommand(), p.checkCommand(), p.denialsCommand(), p.measurementsCommand(), p.bootAggregateCommand(), p.showCommand(),
 			p.requestCommand(), p.answerCommand(), p.applyCommand(), p.clearCommand(), p.undoCommand(), p.reportCommand(), p.policyCommand(), p.loadCommand(), p.evmctlCommand(), p.keysCommand(), p.integrateCommand(), p.configCommand(), p.completionCommand(),
 		},
 	}

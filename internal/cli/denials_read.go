@@ -58,12 +58,7 @@ func (p Program) newLogReader(r denialsRequest, l *looker) *logReader {
 // stdin is the log on standard input. It ends with ctx, though who writes to it may
 // never write again.
 func (r *logReader) stdin(ctx context.Context, o logs.Options) (io.ReadCloser, error) {
-	in, to := io.Pipe()
-	go func() {
-		_, err := io.Copy(to, r.program.Stdin)
-		to.CloseWithError(err)
-	}()
-	context.AfterFunc(ctx, func() { to.Close() })
+	in := r.program.stdinUntil(ctx)
 	if o.Follow {
 		return in, nil
 	}

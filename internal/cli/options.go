@@ -21,6 +21,8 @@ import (
 // Categories of options in the help. Commands define theirs in this order.
 const (
 	logCategory     = "Logs"
+	listCategory    = "List"
+	tpmCategory     = "TPM"
 	policyCategory  = "Policy"
 	selecting       = "Selecting files"
 	labels          = "Labels"
@@ -85,6 +87,8 @@ var enumerated = map[string]func() []string{
 	"secure-boot":   func() []string { return []string{"on", "off"} },
 	"operation":     operationNames,
 	"target-arch":   target.Arches,
+	"bank":          bankNames,
+	"byte-order":    func() []string { return []string{"little", "big"} },
 }
 
 // checkWord refuses a value that is none of the words of an enumerated option.

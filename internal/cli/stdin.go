@@ -1,6 +1,11 @@
 package cli
 
-import "imaseal/internal/plan"
+import (
+	"context"
+	"io"
+
+	"imaseal/internal/plan"
+)
 
 // reading is an option whose value names what is read, as "-" names standard
 // input. Not every command has each option read that: it is for plan to know.
@@ -31,4 +36,16 @@ func archivesReading(paths []string) []given {
 		}
 	}
 	return readers
+}
+
+// stdinUntil is standard input that ends with ctx, though who writes to it may never
+// write again.
+func (p Program) stdinUntil(ctx context.Context) *io.PipeReader {
+	in, to := io.Pipe()
+	go func() {
+		_, err := io.Copy(to, p.Stdin)
+		to.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { to.CloseWithError(context.Cause(ctx)) })
+	return in
 }

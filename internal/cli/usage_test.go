@@ -20,6 +20,7 @@ import (
 // needed are the options without which a command does nothing, and its
 // arguments. All files there are in a directory that is watched.
 var needed = map[string]string{
+	"measurements show": "DIR/log", "measurements verify": "DIR/log", "boot-aggregate": "DIR/log",
 	"hash":                "DIR/tree",
 	"sign":                "--key DIR/key DIR/tree",
 	"sign-digests":        "--key DIR/key DIR/log",
@@ -88,6 +89,9 @@ var wrong = map[string][]string{
 	"target-fs":               {"bogus", "ext5"},
 	"operation":               {"bogus"},
 	"require":                 {"bogus", "imasig,bogus", ","},
+	"bank":                    {"bogus", "md5"},
+	"byte-order":              {"bogus"},
+	"pcrs":                    {"", "sha1,"},
 	"label":                   {"bogus"},
 	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},

@@ -79,8 +79,11 @@ func (r *Reader) nextASCII() (Record, error) {
 		return Record{}, io.EOF
 	}
 	r.number++
+	if l.err == errLong {
+		return Record{}, &RecordError{Number: r.number, Offset: l.offset, Line: l.number, Err: l.err}
+	}
 	if l.err != nil {
-		return Record{}, &RecordError{Number: r.number, Offset: l.offset, Line: l.number, Last: l.err != errLong, Err: l.err}
+		return Record{}, l.err
 	}
 	rec, err := r.parseLine(l)
 	if rec.Digest == nil || err == nil && rec.Verify() == nil {

@@ -34,13 +34,18 @@ func (r *Reader) uint32() (uint32, error) {
 	return r.layout.order().Uint32(b), nil
 }
 
-// A part of a record, for messages about lists that end early.
+// ends says in which part of a record a list ends, if that is why it could not be read.
 func ends(part string, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &EndError{Part: part}
 	}
-	return err
+	return &readError{err}
 }
+
+// A readError is an error of what a list is read from.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
 
 // An EndError says that a list ends in the middle of a record.
 type EndError struct{ Part string }
@@ -52,6 +57,9 @@ func (e *EndError) Error() string { return "the list ends in the middle of " + e
 func (r *Reader) nextBinary() (Record, error) {
 	rec := Record{Layout: r.layout, Number: r.number + 1, Offset: r.offset}
 	fail := func(err error) (Record, error) {
+		if below, ok := err.(*readError); ok {
+			return Record{}, below.err
+		}
 		return Record{}, &RecordError{Number: rec.Number, Offset: rec.Offset, Last: true, Err: err}
 	}
 	head, err := r.take(4)

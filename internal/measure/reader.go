@@ -221,7 +221,7 @@ func (r *Reader) Next() (Record, error) {
 		read = r.nextASCII
 	}
 	rec, err := read()
-	if wrong, ok := errors.AsType[*RecordError](err); ok && wrong.Last {
+	if wrong, ok := errors.AsType[*RecordError](err); err != nil && (!ok || wrong.Last) {
 		r.ended = true
 	}
 	return rec, err

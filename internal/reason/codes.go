@@ -118,6 +118,8 @@ const (
 	SomeEVM         Code = "some-evm"          // labels, but not on all files
 	NoBootAggregate Code = "no-boot-aggregate" // in a policy for attestation
 	LostLinks       Code = "lost-links"        // to what is not there
+	NoPCRs          Code = "no-pcrs"           // to compare a measurement list with
+	PaddedDigests   Code = "padded-digests"    // of a measurement list
 	PartialLogs     Code = "partial-logs"
 	BinaryJournal   Code = "binary-journal"
 	EmptyLogs       Code = "empty-logs"

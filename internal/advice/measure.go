@@ -1,0 +1,31 @@
+package advice
+
+import (
+	"errors"
+
+	"imaseal/internal/host"
+	"imaseal/internal/measure"
+	"imaseal/internal/pcr"
+	"imaseal/internal/reason"
+)
+
+// ofMeasurements is about measurement lists and PCRs.
+func ofMeasurements(err error) (reason.Code, string) {
+	switch {
+	case errors.Is(err, host.ErrNoTPM):
+		return "no-tpm", "--pcrs FILE names values that tpm2_pcrread has printed elsewhere"
+	case errors.Is(err, host.ErrNoPCRs):
+		return reason.NoPCRs, "tpm2_pcrread >FILE asks the TPM itself; --pcrs FILE names that"
+	case errors.Is(err, host.ErrNoBank):
+		return "no-bank", "ls /sys/kernel/security/ima shows the banks that there are; without --bank the best one is read"
+	case is[*measure.FormatError](err):
+		return "no-measurement-list", "a list is what cat /sys/kernel/security/ima/binary_runtime_measurements prints"
+	case is[*measure.EndError](err):
+		return "cut-list", "the list was cut: copy it with cat, in one go; its size is not what ls says"
+	case is[*pcr.LineError](err):
+		return "bad-pcrs", "values of PCRs are what tpm2_pcrread prints"
+	case is[*pcr.MissingError](err):
+		return reason.NoPCRs, "tpm2_pcrread sha1:0,1,2,3,4,5,6,7+sha256:0,1,2,3,4,5,6,7,8,9 prints what is needed"
+	}
+	return "", ""
+}

@@ -1,0 +1,258 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+
+	"imaseal/hash"
+	"imaseal/internal/measure"
+	"imaseal/internal/pcr"
+	"imaseal/internal/reason"
+	"imaseal/sign"
+)
+
+// Codes of problems, besides those of signatures.
+const (
+	DamagedRecord      reason.Code = "damaged-record"
+	WrongTemplate      reason.Code = "wrong-template-digest"
+	WrongBuffer        reason.Code = "wrong-buffer-digest"
+	UncheckedTemplate  reason.Code = "unchecked-template-digest"
+	WrongPCR           reason.Code = "wrong-pcr"
+	BeginsLate         reason.Code = "begins-late"
+	WrongBootAggregate reason.Code = "wrong-boot-aggregate"
+	ZeroBootAggregate  reason.Code = "zero-boot-aggregate"
+)
+
+// A Problem is what is wrong with a record, or with the list as a whole.
+type Problem struct {
+	Record measure.Record // its Number is zero for the list as a whole
+	Code   reason.Code
+	Err    error
+	// Unread says that something could not be read or checked, which does not say
+	// that it is wrong.
+	Unread bool
+}
+
+// A Target is a PCR with the value that it has, and after which record of the list it has
+// it.
+type Target struct {
+	Bank    hash.Algorithm
+	Index   int
+	Value   hash.Digest
+	Matches bool
+	After   int64 // the record, 0 for none
+	Later   int64 // records of this PCR behind it
+}
+
+// Options say what a list is checked with.
+type Options struct {
+	Bank hash.Algorithm // of the list
+	Keys sign.Verifiers // nil for no signatures
+	PCRs pcr.Values     // as the TPM has them; what is not there is not compared
+	// Moment is asked before the first record and after each whether the PCRs are as
+	// they were at some moment. Nil for none.
+	Moment func(*measure.Replay) bool
+}
+
+// A Checker checks records one after the other. It belongs to one goroutine.
+type Checker struct {
+	options Options
+	replay  *measure.Replay
+	targets []*Target
+	count   Counts
+	first   *measure.Record
+}
+
+// Counts are how many records were of a kind.
+type Counts struct {
+	Records    int64
+	Violations int64
+	Boots      int64
+	Padded     int64 // digests that are SHA-1's, padded
+	Signed     int64 // records with a signature
+	Verified   int64 // signatures that are right
+	Uncovered  int64 // signatures of EVM over what the template does not have
+
+	HasMoment bool  // the moment of Options was found
+	Moment    int64 // the record after which it was
+}
+
+// NewChecker returns a Checker.
+func NewChecker(o Options) *Checker {
+	c := &Checker{options: o}
+	banks := []hash.Algorithm{o.Bank}
+	for _, bank := range o.PCRs.Banks() {
+		if bank != o.Bank {
+			banks = append(banks, bank)
+		}
+		for _, i := range o.PCRs.Indexes(bank) {
+			value, _ := o.PCRs.Value(bank, i)
+			c.targets = append(c.targets, &Target{Bank: bank, Index: i, Value: value})
+		}
+	}
+	c.replay = measure.NewReplay(banks...)
+	c.moment()
+	return c
+}
+
+func (c *Checker) moment() {
+	if c.options.Moment != nil && c.options.Moment(c.replay) {
+		c.count.HasMoment, c.count.Moment = true, c.count.Records
+	}
+}
+
+// Add checks a record as measure.Reader gives it: with an error of its, too.
+func (c *Checker) Add(r measure.Record, err error) []Problem {
+	c.count.Records++
+	if c.first == nil {
+		c.first = &r
+	}
+	if err != nil {
+		wrong := []Problem{{Record: r, Code: DamagedRecord, Err: err, Unread: true}}
+		if r.Digest != nil {
+			c.extend(r) // with the digest that it shows
+		} else {
+			for _, bank := range c.options.banks() {
+				c.replay.Break(bank, fmt.Errorf("record %d cannot be read", c.count.Records))
+			}
+		}
+		return wrong
+	}
+	c.extend(r)
+	return c.check(r)
+}
+
+func (o Options) banks() []hash.Algorithm { return append(o.PCRs.Banks(), o.Bank) }
+
+func (c *Checker) extend(r measure.Record) {
+	c.replay.Add(r)
+	for _, t := range c.targets {
+		if t.Index != r.PCR {
+			continue
+		}
+		if v, ok := c.replay.Value(t.Bank, t.Index); ok && v == t.Value {
+			t.Matches, t.After, t.Later = true, c.count.Records, 0
+		} else {
+			t.Later++
+		}
+	}
+	c.moment()
+}
+
+// check checks what a record says itself.
+func (c *Checker) check(r measure.Record) []Problem {
+	var all []Problem
+	add := func(code reason.Code, unread bool, err error) {
+		all = append(all, Problem{Record: r, Code: code, Err: err, Unread: unread})
+	}
+	if r.IsViolation() {
+		c.count.Violations++
+		return nil
+	}
+	if err := r.Verify(); is[*measure.DigestError](err) {
+		add(WrongTemplate, false, err)
+	} else if err != nil {
+		add(UncheckedTemplate, true, err)
+	}
+	if r.IsPadded() {
+		c.count.Padded++
+	}
+	if r.IsBootAggregate() {
+		c.count.Boots++
+		if code, err := c.bootAggregate(r); err != nil {
+			add(code, false, err)
+		}
+	}
+	if err := checkBuffer(r); err != nil {
+		add(WrongBuffer, false, err)
+	}
+	signatures, err := c.signatures(r)
+	if err != nil {
+		return append(all, Problem{Record: r, Code: codeOf(err), Err: err, Unread: false})
+	}
+	c.count.Verified += signatures
+	return all
+}
+
+// checkBuffer compares a buffer with its digest. Kernel: process_buffer_measurement(),
+// security/integrity/ima/ima_main.c.
+func checkBuffer(r measure.Record) error {
+	buf, ok := r.Field("buf")
+	d, hasDigest := r.FileDigest()
+	if !ok || !hasDigest {
+		return nil
+	}
+	got, err := hash.Sum(d.Digest.Algorithm(), buf)
+	if err == nil && got != d.Digest {
+		return fmt.Errorf("the record has the digest %s, and that of its data is %s", d.Digest, got)
+	}
+	return nil
+}
+
+// bootAggregate compares a boot aggregate with the PCRs, if they are known.
+func (c *Checker) bootAggregate(r measure.Record) (reason.Code, error) {
+	d, ok := r.FileDigest()
+	if !ok {
+		return "", nil
+	}
+	want, err := pcr.BootAggregate(c.options.PCRs, d.Digest.Algorithm())
+	zero := d.Digest == pcr.Zero(d.Digest.Algorithm())
+	switch {
+	case zero && err == nil:
+		return ZeroBootAggregate, errors.New("boot_aggregate is zero: IMA found no TPM when it began, and has extended none")
+	case err != nil, zero:
+		return "", nil
+	case want != d.Digest:
+		return WrongBootAggregate, fmt.Errorf("boot_aggregate is %s, and the PCRs give %s", d.Digest, want)
+	}
+	return "", nil
+}
+
+// A Result is what came of a list.
+type Result struct {
+	Counts
+	PCRs     []Target   // those that the list has records of, and are compared
+	Values   pcr.Values // that the list gives
+	Problems []Problem  // with the list as a whole
+	// BootAggregate reports whether that of the first record was compared.
+	BootAggregate bool
+}
+
+// Finish returns what came of the list.
+func (c *Checker) Finish() Result {
+	res := Result{Counts: c.count, Values: c.replay.Values()}
+	begins := c.first != nil && c.first.IsBootAggregate()
+	if c.first != nil && !begins {
+		res.Problems = append(res.Problems, Problem{Code: BeginsLate,
+			Err: errors.New("the list does not begin with boot_aggregate: records were removed from its front, and no PCR can be replayed without them")})
+	}
+	if begins {
+		d, ok := c.first.FileDigest()
+		_, err := pcr.BootAggregate(c.options.PCRs, d.Digest.Algorithm())
+		res.BootAggregate = ok && err == nil
+	}
+	for _, t := range c.targets {
+		value, used := c.replay.Value(t.Bank, t.Index)
+		broken := c.replay.Err(t.Bank)
+		if !used && (broken == nil || t.Index < pcr.BootPCRs(t.Bank)) {
+			continue // IMA has no part in it
+		}
+		res.PCRs = append(res.PCRs, *t)
+		switch {
+		case t.Matches || !begins:
+		case broken != nil:
+			res.Problems = append(res.Problems, Problem{Code: WrongPCR, Unread: true,
+				Err: fmt.Errorf("PCR %d of bank %s cannot be replayed: %w", t.Index, t.Bank, broken)})
+		default:
+			res.Problems = append(res.Problems, Problem{Code: WrongPCR,
+				Err: fmt.Errorf("PCR %d of bank %s is %x, and the list gives %x", t.Index, t.Bank, t.Value.Bytes(), value.Bytes())})
+		}
+	}
+	return res
+}
+
+// is reports whether err wraps an error of type E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}

@@ -1,0 +1,357 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/hash"
+	"imaseal/internal/attest"
+	"imaseal/internal/host"
+	"imaseal/internal/measure"
+	"imaseal/internal/reason"
+	"imaseal/internal/report"
+)
+
+// measurementsVerifyOptions are the options of imaseal measurements verify.
+type measurementsVerifyOptions struct {
+	list        listOptions
+	pcrs        pcrsOption
+	keys        []string
+	json, quiet bool
+}
+
+func (o *measurementsVerifyOptions) flags() []urfave.Flag {
+	return append(o.list.flags(),
+		o.pcrs.flag(),
+		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys for the signatures of files: a `FILE`, or a directory of them"},
+		jsonFlag(&o.json, "print one JSON object per problem, then a summary object"), quietFlag(&o.quiet))
+}
+
+// A measurementsVerifyRequest is what measurements verify is asked for.
+type measurementsVerifyRequest struct {
+	list        listRequest
+	pcrs        pcrsRequest
+	keys        []string
+	json, quiet bool
+}
+
+func (o *measurementsVerifyOptions) plan(args []string) (measurementsVerifyRequest, error) {
+	r := measurementsVerifyRequest{keys: o.keys, json: o.json, quiet: o.quiet}
+	var err, wrong error
+	r.list, err = o.list.plan(args)
+	r.pcrs, wrong = o.pcrs.plan()
+	output := outputOptions{json: o.json, quiet: o.quiet, jobs: 1, progress: "never"}
+	return r, firstError(err, wrong, output.check(), readStdinOnce(append(r.pcrs.readers(), r.list.stdin())...))
+}
+
+func (p Program) measurementsVerifyCommand() *urfave.Command {
+	o := new(measurementsVerifyOptions)
+	return &urfave.Command{
+		Name:      "verify",
+		Usage:     "check the list against itself, the PCRs and keys",
+		ArgsUsage: "[LIST]",
+		Description: `Recomputes the digest of each record, replays the list into PCRs and compares
+them with the TPM's, boot_aggregate with PCRs 0 to 9, digests of keys and other
+data with these, and with --key the signatures that records have. For the
+running kernel's list the PCRs are those of its TPM, for another --pcrs names
+them. They are best read before the list is: how many records came after is
+told. The exit status is 4 if something is wrong.
+
+The running kernel's list:
+   imaseal measurements verify
+
+That of another machine, in this order:
+   ssh host tpm2_pcrread >pcrs
+   ssh host cat /sys/kernel/security/ima/binary_runtime_measurements >list
+   imaseal measurements verify --pcrs pcrs --key /etc/keys/ima list`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.measurementsVerify),
+	}
+}
+
+func (p Program) measurementsVerify(ctx context.Context, r measurementsVerifyRequest) error {
+	v := &listVerifier{program: p, request: r, hinted: make(map[string]bool)}
+	if err := v.open(ctx); err != nil {
+		return err
+	}
+	defer v.list.Close()
+	checker := attest.NewChecker(v.options)
+	err := v.list.each(ctx, func(rec measure.Record, wrong *measure.RecordError) error {
+		var err error
+		if wrong != nil {
+			err = wrong
+		}
+		for _, problem := range checker.Add(rec, err) {
+			if err := v.tell(problem); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return v.finish(checker.Finish())
+}
+
+// A listVerifier tells what is wrong with a list.
+type listVerifier struct {
+	program Program
+	request measurementsVerifyRequest
+	list    *list
+	options attest.Options
+	hinted  map[string]bool
+
+	problems      map[reason.Code]int64
+	wrong, unread bool
+}
+
+// open reads all that the list is checked with, and then opens the list: what is
+// measured in between is behind the values of the PCRs.
+func (v *listVerifier) open(ctx context.Context) error {
+	v.problems = make(map[reason.Code]int64)
+	if len(v.request.keys) > 0 {
+		known, err := v.program.openVerifiers(v.request.keys)
+		if err != nil {
+			return err
+		}
+		v.options.Keys = known
+	}
+	if err := v.readPCRs(); err != nil {
+		return err
+	}
+	var err error
+	if v.list, err = v.program.openList(ctx, v.request.list); err != nil {
+		return err
+	}
+	v.options.Bank = v.list.Layout().Bank
+	return nil
+}
+
+func (v *listVerifier) readPCRs() (err error) {
+	switch {
+	case len(v.request.pcrs) > 0:
+		v.options.PCRs, err = v.program.readPCRs(v.request.pcrs)
+	case v.request.list.name == "":
+		v.options.PCRs, err = v.program.Host.PCRs()
+		if errors.Is(err, host.ErrNoTPM) || errors.Is(err, host.ErrNoPCRs) {
+			v.program.warn(reason.NoPCRs, "%v: the list is compared with no PCRs", err)
+			err = nil
+		}
+	default:
+		v.program.warn(reason.NoPCRs, "the list is compared with no PCRs: --pcrs FILE names their values")
+	}
+	return err
+}
+
+// tell prints a problem and counts it.
+func (v *listVerifier) tell(problem attest.Problem) error {
+	v.problems[problem.Code]++
+	v.unread = v.unread || problem.Unread
+	v.wrong = v.wrong || !problem.Unread
+	if v.request.json {
+		return v.program.printJSON(showProblem(problem))
+	}
+	err := problem.Err
+	switch r := problem.Record; {
+	case is[*measure.RecordError](err) || r.Number == 0:
+		err = fmt.Errorf("%s: %w", v.list.name, err)
+	default:
+		name := r.Name()
+		if name == "" {
+			name = "no name"
+		}
+		err = fmt.Errorf("%s: %s: %s: %w", v.list.name, measure.Place(r.Number, r.Offset, r.Line, 0), report.Quote(name), err)
+	}
+	v.program.complain(err, v.hinted)
+	return nil
+}
+
+// finish tells what came of the list as a whole.
+func (v *listVerifier) finish(res attest.Result) error {
+	for _, problem := range res.Problems {
+		if err := v.tell(problem); err != nil {
+			return err
+		}
+	}
+	if res.Padded > 0 {
+		v.program.warn(reason.PaddedDigests, "%s of bank %s are SHA-1's with zeros behind them: the kernel could not compute its own", plural(res.Padded, "digest"), v.options.Bank)
+	}
+	var err error
+	switch {
+	case v.request.json:
+		err = v.program.printJSON(v.summary(res))
+	case !v.request.quiet:
+		err = v.program.print(v.text(res))
+	}
+	switch {
+	case err != nil:
+		return err
+	case v.wrong:
+		return &verdictError{status: exitVerdict}
+	case v.unread:
+		return &verdictError{status: exitFiles}
+	}
+	return nil
+}
+
+// text is the summary for people.
+func (v *listVerifier) text(res attest.Result) string {
+	t := fmt.Sprintf("imaseal: %s of bank %s, ", plural(res.Records, "record"), v.options.Bank)
+	if len(v.problems) == 0 {
+		t += "all as their digests say\n"
+	} else {
+		n := int64(0)
+		for _, count := range v.problems {
+			n += count
+		}
+		t += plural(n, "problem") + "\n"
+	}
+	if res.Violations > 0 {
+		t += fmt.Sprintf("imaseal: %s: %s\n", plural(res.Violations, "violation"), violationMeans)
+	}
+	for _, target := range res.PCRs {
+		t += "imaseal: " + targetText(target) + "\n"
+	}
+	if len(v.options.PCRs) == 0 {
+		t += valuesText(res)
+	}
+	switch {
+	case res.BootAggregate && v.problems[attest.WrongBootAggregate]+v.problems[attest.ZeroBootAggregate] == 0:
+		t += fmt.Sprintf("imaseal: boot_aggregate is that of the PCRs; booted %s\n", booted(res.Boots))
+	case res.BootAggregate:
+		t += "imaseal: boot_aggregate is not that of the PCRs\n"
+	case res.Boots > 0:
+		t += "imaseal: boot_aggregate is not compared: PCRs 0 to 9 are not known\n"
+	}
+	if v.options.Keys != nil {
+		t += fmt.Sprintf("imaseal: %s of %s verified", plural(res.Verified, "signature"), plural(res.Signed, "record"))
+		if res.Uncovered > 0 {
+			t += fmt.Sprintf("; %d of EVM, over what the template does not have", res.Uncovered)
+		}
+		t += "\n"
+	}
+	return t
+}
+
+func booted(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times, by kexec", n)
+}
+
+// valuesText says what the list gives, where there is nothing to compare it with.
+func valuesText(res attest.Result) string {
+	var t string
+	for _, bank := range res.Values.Banks() {
+		for _, i := range res.Values.Indexes(bank) {
+			value, _ := res.Values.Value(bank, i)
+			t += fmt.Sprintf("imaseal: the list makes PCR %d %s\n", i, value)
+		}
+	}
+	return t
+}
+
+// targetText says what came of a PCR.
+func targetText(t attest.Target) string {
+	which := fmt.Sprintf("PCR %d of bank %s", t.Index, t.Bank)
+	switch {
+	case !t.Matches:
+		return which + " differs"
+	case t.Later > 0:
+		return fmt.Sprintf("%s is that of the list up to record %d; %s came after", which, t.After, plural(t.Later, "record"))
+	}
+	return which + " is that of the list"
+}
+
+// shownProblem is what measurements verify says of a problem in JSON. Its fields only
+// ever grow.
+type shownProblem struct {
+	Number int64 `json:"number,omitempty"`
+	Offset int64 `json:"offset,omitempty"`
+	Line   int64 `json:"line,omitempty"`
+	Column int   `json:"column,omitempty"`
+	*shownPath
+	Outcome report.Outcome `json:"outcome"`
+	Code    reason.Code    `json:"code"`
+	Reason  string         `json:"reason"`
+}
+
+func showProblem(problem attest.Problem) shownProblem {
+	r := problem.Record
+	s := shownProblem{Number: r.Number, Offset: r.Offset, Line: r.Line, Outcome: report.Invalid, Code: problem.Code, Reason: problem.Err.Error()}
+	if problem.Unread {
+		s.Outcome = report.Failed
+	}
+	if wrong, ok := errors.AsType[*measure.RecordError](problem.Err); ok {
+		s.Number, s.Offset, s.Line, s.Column, s.Reason = wrong.Number, wrong.Offset, wrong.Line, wrong.Column, wrong.Err.Error()
+	}
+	if name := r.Name(); name != "" {
+		path := showPath(name)
+		s.shownPath = &path
+	}
+	return s
+}
+
+// verifySummary is the last object in JSON of measurements verify. Its fields only ever
+// grow.
+type verifySummary struct {
+	Command    string                `json:"command"`
+	Form       string                `json:"form"`
+	Bank       string                `json:"bank"`
+	Records    int64                 `json:"records"`
+	Violations int64                 `json:"violations"`
+	Boots      int64                 `json:"boots"`
+	Signed     int64                 `json:"signed"`
+	Verified   int64                 `json:"verified"`
+	Uncovered  int64                 `json:"uncovered,omitempty"`
+	Problems   map[reason.Code]int64 `json:"problems,omitempty"`
+	// BootAggregate says whether that of the list was compared with the PCRs.
+	BootAggregate bool        `json:"boot_aggregate"`
+	PCRs          []shownPCR  `json:"pcrs,omitempty"`
+	Notes         reason.List `json:"notes,omitempty"`
+}
+
+// A shownPCR is a PCR that the list was replayed into.
+type shownPCR struct {
+	Index   int    `json:"pcr"`
+	Bank    string `json:"bank"`
+	Value   string `json:"value,omitempty"` // of the TPM
+	List    string `json:"list,omitempty"`  // after all records
+	Matches *bool  `json:"matches,omitempty"`
+	After   *int64 `json:"after,omitempty"` // the record
+	Later   int64  `json:"later,omitempty"`
+}
+
+func (v *listVerifier) summary(res attest.Result) any {
+	s := verifySummary{
+		Command: "measurements verify", Form: v.list.Layout().Form.String(), Bank: v.options.Bank.String(), Records: res.Records, Violations: res.Violations,
+		Boots: res.Boots, Signed: res.Signed, Verified: res.Verified, Uncovered: res.Uncovered, Problems: v.problems, BootAggregate: res.BootAggregate, Notes: v.program.notes(),
+	}
+	for _, bank := range res.Values.Banks() {
+		for _, i := range res.Values.Indexes(bank) {
+			s.PCRs = append(s.PCRs, showPCR(res, i, bank))
+		}
+	}
+	return struct {
+		Summary verifySummary `json:"summary"`
+	}{s}
+}
+
+func showPCR(res attest.Result, index int, bank hash.Algorithm) shownPCR {
+	value, _ := res.Values.Value(bank, index)
+	s := shownPCR{Index: index, Bank: bank.String(), List: value.String()}
+	for _, t := range res.PCRs {
+		if t.Index == index && t.Bank == bank {
+			s.Value, s.Matches = t.Value.String(), &t.Matches
+			if t.Matches {
+				s.After, s.Later = &t.After, t.Later
+			}
+		}
+	}
+	return s
+}
