@@ -96,6 +96,9 @@ func (c *checked) tellHost(findings []readiness.Finding) {
 // handler adds the page to what a run is reported to.
 func (c *checked) handler(to report.Handler, fix func(report.Group) []string) report.Handler {
 	c.page.Hint, c.page.Fix, c.page.Keys = hintOn, fix, c.keyRing()
+	if in, ok := c.request.Carrier(); ok {
+		c.page.Archive = in.Name
+	}
 	return report.Several{to, &c.page}
 }
 

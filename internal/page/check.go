@@ -47,6 +47,8 @@ type Check struct {
 	Fix func(report.Group) []string
 	// Keys is asked of each key that a signature names; nil for nobody.
 	Keys KeyRing
+	// Archive is the name of the archive or image that the files are in; "" for none.
+	Archive string
 	// Host are findings about the host; nil where it was not asked about.
 	Host []Finding
 
@@ -81,6 +83,9 @@ type message struct {
 // Start implements report.Handler.
 func (c *Check) Start(report.Header) error {
 	c.judged = true
+	if c.Archive != "" {
+		c.forest.archive = c.Archive + ":"
+	}
 	c.labels, c.uses = make(map[string]*count), make(map[string]*count)
 	c.keys, c.messages = make(map[keyName]*count), make(map[messageKind]*message)
 	return nil
@@ -330,9 +335,9 @@ func (c *Check) answer(v *checkView) answer {
 	}
 	switch {
 	case n[denied] > 0:
-		return answer{bad, "Not ready: do not enforce yet", fmt.Sprintf("A kernel that enforces this policy would deny %s of %s.%s", number(n[denied]), plural(n.Files(), "file"), host)}
+		return answer{bad, "Not ready to enforce", fmt.Sprintf("A kernel that enforces this policy would deny %s of %s%s.%s", number(n[denied]), plural(n.Files(), "file"), n.besides(), host)}
 	case host != "":
-		return answer{bad, "Not ready: do not enforce yet", host[1:]}
+		return answer{bad, "Not ready to enforce", host[1:]}
 	case !v.Judged:
 		return answer{good, "The host is ready", "Its files were not looked at: imaseal check --host / does both."}
 	case n.Files() == 0:
@@ -347,7 +352,20 @@ func (c *Check) answer(v *checkView) answer {
 	if c.Host == nil {
 		more = " Whether the host itself is ready was not asked: imaseal check --host says it."
 	}
-	return answer{good, "Ready: nothing would be denied", fmt.Sprintf("A kernel that enforces this policy would let all %s be used.%s", plural(n.Files(), "file"), more)}
+	return answer{good, "Ready to enforce: nothing would be denied", fmt.Sprintf("A kernel that enforces this policy would let all %s be used.%s", plural(n.Files(), "file"), more)}
+}
+
+// besides says what is not certain besides what is denied.
+func (c count) besides() string {
+	switch {
+	case c[undecided] > 0 && c[failed] > 0:
+		return fmt.Sprintf("; %s undecided, and %s could not be judged", are(c[undecided]), number(c[failed]))
+	case c[undecided] > 0:
+		return fmt.Sprintf("; %s undecided", are(c[undecided]))
+	case c[failed] > 0:
+		return fmt.Sprintf("; %s could not be judged", number(c[failed]))
+	}
+	return ""
 }
 
 func are(n int) string {

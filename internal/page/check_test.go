@@ -205,7 +205,7 @@ func TestAnswers(t *testing.T) {
 		{"all fine", []report.Result{fine}, nil, 0, good, "would let all 1 file be used. Whether the host"},
 		{"with a host", []report.Result{fine}, ready, 0, good, "would let all 1 file be used."},
 		{"a shard", []report.Result{fine}, nil, 2, good, "Other parts"},
-		{"one denied", []report.Result{fine, unsure, deny}, nil, 0, bad, "would deny 1 of 3 files."},
+		{"one denied", []report.Result{fine, unsure, deny}, nil, 0, bad, "would deny 1 of 3 files; 1 is undecided."},
 		{"a bad host", []report.Result{fine}, unready, 0, bad, "The host itself is not ready: 1 check of it failed."},
 		{"both", []report.Result{deny}, unready, 0, bad, "deny 1 of 1 file. The host itself is not ready"},
 		{"one undecided", []report.Result{fine, unsure}, nil, 0, unclear, "of 2 files 1 is undecided, and 0 could not"},
@@ -355,6 +355,37 @@ func TestManyOfEverything(t *testing.T) {
 	for _, want := range []string{"more groups</", "too long for this page", "others"} {
 		if !strings.Contains(strings.ReplaceAll(page, " with ", "</"), want) {
 			t.Errorf("%q is not on the page", want)
+		}
+	}
+}
+
+// TestForest: paths of all forms are counted where they belong.
+func TestForest(t *testing.T) {
+	for _, c := range []struct {
+		archive string
+		paths   []string
+		want    string
+	}{
+		{"", []string{"/a", "/b/c", "/b/d/e"}, "/:3 b:2 :1 b:2 d:1 :1"},
+		{"", []string{"./a", "b/c", "b//c", "b/./d"}, "all files:4 b:3 :1"},
+		{"", []string{"x"}, "all files:1 :1"},
+		{"", []string{"/x/y/z"}, "/x/y:1 :1"},
+		{"dir/im.tar:", []string{"dir/im.tar:a", "dir/im.tar:b/c"}, "dir/im.tar:2 b:1 :1"},
+		{"-:", []string{"-:a/b/c", "-:a/b/d"}, "-/a/b:2 :2"},
+	} {
+		f := forest{archive: c.archive}
+		for _, path := range c.paths {
+			f.add(path, allowed)
+		}
+		var got []string
+		for _, m := range newAtlas(&f).Maps {
+			got = append(got, fmt.Sprintf("%s:%d", m.Name, m.Count.Files()))
+			for _, i := range m.Items {
+				got = append(got, fmt.Sprintf("%s:%d", strings.TrimPrefix(i.Name, "files in it"), i.Count.Files()))
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%q: %q, want %q", c.paths, s, c.want)
 		}
 	}
 }

@@ -94,8 +94,11 @@ type directory struct {
 // them: where there are too many directories, the smallest are merged with those
 // that they are in.
 type forest struct {
-	root  directory
-	nodes int
+	// archive is what the paths of files in an archive begin with: its name and a
+	// colon.
+	archive string
+	root    directory
+	nodes   int
 	// last is the directory of the file before, which most often is that of the
 	// next one, too.
 	last     *directory
@@ -104,7 +107,11 @@ type forest struct {
 
 // add counts the file of a path.
 func (f *forest) add(path string, v verdict) {
-	path = path[:strings.LastIndexByte(path, '/')+1] // all that ends in a slash
+	end := strings.LastIndexByte(path, '/') + 1
+	if strings.HasPrefix(path, f.archive) {
+		end = max(end, len(f.archive))
+	}
+	path = path[:end] // all but the name of the file
 	if f.last == nil || path != f.lastPath {
 		if f.nodes >= keptNodes-deepest {
 			f.shrink(keptNodes / 2)
@@ -114,9 +121,12 @@ func (f *forest) add(path string, v verdict) {
 	f.last.own[v]++
 }
 
-// find returns the directory of a path, which ends in a slash if it is not empty.
+// find returns the directory of a path.
 func (f *forest) find(path string) *directory {
 	d := &f.root
+	if in, ok := strings.CutPrefix(path, f.archive); ok && f.archive != "" {
+		d, path = f.child(d, strings.TrimSuffix(f.archive, ":")), in
+	}
 	if strings.HasPrefix(path, "/") {
 		d = f.child(d, "/")
 	}
