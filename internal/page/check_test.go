@@ -390,6 +390,33 @@ func TestForest(t *testing.T) {
 	}
 }
 
+// TestShrink: the largest directories stay, of equal ones always the same, and what is
+// not allowed weighs more.
+func TestShrink(t *testing.T) {
+	for range 3 {
+		var f forest
+		for i := range 997 {
+			for range 3 {
+				f.add(fmt.Sprintf("/same/%03d/sub/f", i), allowed)
+			}
+		}
+		f.add("/one/bad/file", denied)
+		f.shrink(10)
+		var names []string
+		same := f.root.below["/"].below["same"]
+		for name, d := range same.below {
+			names = append(names, name)
+			if d.total().Files() != 3 {
+				t.Errorf("%s: %v", name, d.total())
+			}
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); f.nodes != 10 || got != "000 001 002 003 004 005" || f.root.below["/"].below["one"].below["bad"] == nil || !same.merged || f.root.total().Files() != 2992 {
+			t.Errorf("%d directories, %s, %v", f.nodes, got, f.root.total())
+		}
+	}
+}
+
 // TestSquarify: areas are shares, nothing overlaps or sticks out.
 func TestSquarify(t *testing.T) {
 	for _, c := range []struct {

@@ -1,6 +1,9 @@
 package page
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	"imaseal/internal/report"
@@ -160,30 +163,53 @@ func (f *forest) child(d *directory, name string) *directory {
 	return c
 }
 
-// shrink merges the smallest directories with those that they are in until there are
+// A ranked is a directory that may have to be merged with the one that it is in.
+type ranked struct {
+	*directory
+	weight, depth int
+}
+
+// shrink merges the smallest directories with those that they are in, so that there are
 // at most n.
 func (f *forest) shrink(n int) {
 	f.last = nil
-	for least := 1; f.nodes > n; least *= 2 {
-		f.merge(&f.root, least)
+	if f.nodes <= n {
+		return
 	}
+	var all []ranked
+	rank(&f.root, 0, &all)
+	// A directory weighs no less than what is in it, and stays if that does.
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.depth, b.depth)) })
+	stay := make(map[*directory]bool, n)
+	for _, r := range all[:n] {
+		stay[r.directory] = true
+	}
+	f.root.merge(stay)
+	f.nodes = n
 }
 
-// merge merges the directories below d that weigh at most so much, and returns what
-// d weighs.
-func (f *forest) merge(d *directory, least int) int {
+// rank adds the directories below d, and returns what d weighs.
+func rank(d *directory, depth int, to *[]ranked) int {
 	weight := d.own.weight()
-	for name, c := range d.below {
-		w := f.merge(c, least)
+	for _, name := range slices.Sorted(maps.Keys(d.below)) { // not as the map has them: of equal ones the same stay
+		c := d.below[name]
+		w := rank(c, depth+1, to)
+		*to = append(*to, ranked{c, w, depth})
 		weight += w
-		if w <= least { // then nothing is below it any more
+	}
+	return weight
+}
+
+// merge merges the directories below d with d, but for those that stay.
+func (d *directory) merge(stay map[*directory]bool) {
+	for name, c := range d.below {
+		c.merge(stay)
+		if !stay[c] { // then nothing is below it any more
 			d.own.add(c.own)
 			d.merged = true
 			delete(d.below, name)
-			f.nodes--
 		}
 	}
-	return weight
 }
 
 // total counts all files below d.
