@@ -142,8 +142,10 @@ var importTable = map[string]row{
 	"internal/target": {own: "hash sign internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/reason internal/tree" +
 		" keys/kernelcert keys/kernelkey"},
 
+	"internal/finding": {},
+	"internal/active":  {own: "internal/finding internal/host internal/keyring internal/policy internal/policy/builtin"},
 	"internal/readiness": {
-		own:     "internal/host internal/imaevm internal/keyring internal/policy internal/policy/builtin internal/policy/match",
+		own:     "internal/active internal/finding internal/host internal/imaevm internal/policy internal/policy/match",
 		outside: "golang.org/x/sys",
 	},
 	"internal/upgrade": {own: "internal/host internal/imaevm internal/policy internal/policy/builtin"},

@@ -4,11 +4,11 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/internal/finding"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/judge"
 	"imaseal/internal/page"
 	"imaseal/internal/plan"
-	"imaseal/internal/readiness"
 	"imaseal/internal/report"
 	"imaseal/internal/stream"
 	"imaseal/internal/target"
@@ -87,7 +87,7 @@ func (c *checked) keyRing() page.KeyRing {
 }
 
 // tellHost has the page say what was found of the host.
-func (c *checked) tellHost(findings []readiness.Finding) {
+func (c *checked) tellHost(findings []finding.Finding) {
 	for _, f := range findings {
 		c.page.Host = append(c.page.Host, page.Finding{Level: string(f.Level), Topic: f.Topic, Why: f.Why, Do: f.Do})
 	}

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/active"
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
 	"imaseal/internal/imaevm"
 	"imaseal/internal/keyring"
@@ -21,7 +23,7 @@ import (
 
 // askHost finds out whether the host is ready, and what is active on it. Its errors are
 // those of ctx, and about options.
-func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) ([]readiness.Finding, error) {
+func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) ([]finding.Finding, error) {
 	q := readiness.Question{
 		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
 		Statfs: statfs, Keys: listKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
@@ -46,28 +48,28 @@ func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, 
 }
 
 // tellHost prints the table of check --host, and reports whether the host is ready.
-func (p Program) tellHost(o outputOptions, findings []readiness.Finding) (bool, error) {
-	count := make(map[readiness.Level]int)
+func (p Program) tellHost(o outputOptions, findings []finding.Finding) (bool, error) {
+	count := make(map[finding.Level]int)
 	for _, f := range findings {
 		count[f.Level]++
-		if o.quiet && f.Level == readiness.Pass {
+		if o.quiet && f.Level == finding.Pass {
 			continue
 		}
 		if err := p.printFinding(f, o.json); err != nil {
 			return false, err
 		}
 	}
-	ready := count[readiness.Fail] == 0
+	ready := count[finding.Fail] == 0
 	if o.silent() {
 		return ready, nil
 	}
-	return ready, p.print(fmt.Sprintf("imaseal: host: %d pass, %d warn, %d fail\n", count[readiness.Pass], count[readiness.Warn], count[readiness.Fail]))
+	return ready, p.print(fmt.Sprintf("imaseal: host: %d pass, %d warn, %d fail\n", count[finding.Pass], count[finding.Warn], count[finding.Fail]))
 }
 
-func (p Program) printFinding(f readiness.Finding, asJSON bool) error {
+func (p Program) printFinding(f finding.Finding, asJSON bool) error {
 	if asJSON {
 		return p.printJSON(struct {
-			Host readiness.Finding `json:"host"`
+			Host finding.Finding `json:"host"`
 		}{f})
 	}
 	const indent = 21
@@ -88,7 +90,7 @@ func statfs(name string) (readiness.Space, error) {
 }
 
 // listKeys returns the certificates in a keyring as the kernel names them.
-func listKeys(name string) []readiness.Key {
+func listKeys(name string) []active.Key {
 	ring, err := keyring.Find(name)
 	if err != nil {
 		return nil
@@ -97,10 +99,10 @@ func listKeys(name string) []readiness.Key {
 	if err != nil {
 		return nil
 	}
-	var all []readiness.Key
+	var all []active.Key
 	for _, k := range keys {
 		if id, ok := k.KeyID(); ok {
-			all = append(all, readiness.Key{ID: id.String(), Description: k.Description})
+			all = append(all, active.Key{ID: id.String(), Description: k.Description})
 		}
 	}
 	return all

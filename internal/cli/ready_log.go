@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"imaseal/internal/active"
 	"imaseal/internal/audit"
 	"imaseal/internal/denials"
+	"imaseal/internal/finding"
 	"imaseal/internal/locate"
 	"imaseal/internal/logs"
 	"imaseal/internal/readiness"
@@ -72,13 +74,13 @@ func (p Program) readBoot(ctx context.Context, t *target.Target) (*bootLog, erro
 }
 
 // loading is what the log says of policies.
-func (b *bootLog) loading() readiness.Loading {
+func (b *bootLog) loading() active.Loading {
 	l := b.found.Loaded
-	return readiness.Loading{At: l.First, Rules: l.Rules, Times: l.Times, Lossy: b.found.Lost.Any() || b.partial || len(b.errs) > 0}
+	return active.Loading{At: l.First, Rules: l.Rules, Times: l.Times, Lossy: b.found.Lost.Any() || b.partial || len(b.errs) > 0}
 }
 
 // afterSwitch says what became of the host since its kernel appraises.
-func (p Program) afterSwitch(ctx context.Context, r checkRequest, t *target.Target, table readiness.Table, b *bootLog) ([]readiness.Finding, error) {
+func (p Program) afterSwitch(ctx context.Context, r checkRequest, t *target.Target, table readiness.Table, b *bootLog) ([]finding.Finding, error) {
 	l := b.reader.looker
 	var err error
 	if l.judge, err = p.openJudge(ctx, r, t, table.Active.Policy); err != nil {
@@ -94,7 +96,7 @@ func (p Program) afterSwitch(ctx context.Context, r checkRequest, t *target.Targ
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat([]readiness.Finding{b.denials(looks), stale}, p.otherKernels(t, table)), nil
+	return slices.Concat([]finding.Finding{b.denials(looks), stale}, p.otherKernels(t, table)), nil
 }
 
 // own is the program whose denials are those of this check and of others before it.
@@ -129,7 +131,7 @@ type toldDenials struct {
 }
 
 // denials counts what was denied in this boot.
-func (b *bootLog) denials(looks map[fileKey]look) readiness.Finding {
+func (b *bootLog) denials(looks map[fileKey]look) finding.Finding {
 	var d toldDenials
 	var last time.Time
 	for i := range b.found.Groups {
@@ -170,10 +172,10 @@ func (b *bootLog) denials(looks map[fileKey]look) readiness.Finding {
 }
 
 // tell is the line about the log.
-func (b *bootLog) tell(d toldDenials, last time.Time) readiness.Finding {
-	f := readiness.Finding{Level: readiness.Pass, Topic: "denials", Data: d}
+func (b *bootLog) tell(d toldDenials, last time.Time) finding.Finding {
+	f := finding.Finding{Level: finding.Pass, Topic: "denials", Data: d}
 	if b.reader.read == 0 {
-		f.Level, f.Do = readiness.Warn, "run as root"
+		f.Level, f.Do = finding.Warn, "run as root"
 		f.Why = "not known, since no log can be read: " + strings.Join(d.Unread, "; ")
 		return f
 	}
@@ -191,7 +193,7 @@ func (b *bootLog) tell(d toldDenials, last time.Time) readiness.Finding {
 	}
 	f.Why = "nothing was denied in this boot"
 	if parts != nil {
-		f.Level, f.Do = readiness.Warn, "imaseal denials --boot says what, and what mends it"
+		f.Level, f.Do = finding.Warn, "imaseal denials --boot says what, and what mends it"
 		f.Why = "in this boot: " + strings.Join(parts, "; ")
 		if !last.IsZero() {
 			f.Why += "; last " + last.Local().Format(time.DateTime)
@@ -201,18 +203,18 @@ func (b *bootLog) tell(d toldDenials, last time.Time) readiness.Finding {
 		f.Why += fmt.Sprintf("; %d more by imaseal, as by this check", d.Own)
 	}
 	if b.partial {
-		f.Level, f.Do = readiness.Warn, "imaseal denials --boot reads all of it"
+		f.Level, f.Do = finding.Warn, "imaseal denials --boot reads all of it"
 		f.Why += fmt.Sprintf("; at least: the log was not read to its end in %v", bootLogTime)
 	}
 	if d.Lost != nil {
-		f.Level = readiness.Warn
+		f.Level = finding.Warn
 		f.Why += "; records are lost, so there may be more"
 		if f.Do == "" {
 			f.Do = "run auditd, or audit_backlog_limit=8192 log_buf_len=16M on the command line"
 		}
 	}
 	if d.Unread != nil {
-		f.Level = readiness.Warn
+		f.Level = finding.Warn
 		f.Why += "; not read: " + strings.Join(d.Unread, "; ")
 	}
 	return f
@@ -221,7 +223,7 @@ func (b *bootLog) tell(d toldDenials, last time.Time) readiness.Finding {
 // staleLabels looks for labels that have become wrong: of files that were denied in
 // this boot, and of those that boots and timers write which were written since the
 // policy came and are not open for writing. A whole tree is for check PATH.
-func (p Program) staleLabels(ctx context.Context, table readiness.Table, b *bootLog, looks map[fileKey]look) (readiness.Finding, error) {
+func (p Program) staleLabels(ctx context.Context, table readiness.Table, b *bootLog, looks map[fileKey]look) (finding.Finding, error) {
 	l := b.reader.looker
 	stale := make(map[string]bool)
 	looked, hidden := 0, 0
@@ -254,7 +256,7 @@ func (p Program) staleLabels(ctx context.Context, table readiness.Table, b *boot
 	}
 	results, err := l.judgeAll(ctx, paths)
 	if err != nil {
-		return readiness.Finding{}, err
+		return finding.Finding{}, err
 	}
 	for _, path := range paths {
 		count(look{path: path}.judged(results[path]))
@@ -262,13 +264,13 @@ func (p Program) staleLabels(ctx context.Context, table readiness.Table, b *boot
 	return staleFinding(stale, looked, hidden, b.mode), nil
 }
 
-func staleFinding(stale map[string]bool, looked, hidden int, mode denials.Mode) readiness.Finding {
+func staleFinding(stale map[string]bool, looked, hidden int, mode denials.Mode) finding.Finding {
 	var names []string
 	for name := range stale {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	f := readiness.Finding{Level: readiness.Pass, Topic: "stale labels", Data: struct {
+	f := finding.Finding{Level: finding.Pass, Topic: "stale labels", Data: struct {
 		Files  []string `json:"files,omitempty"`
 		Looked int      `json:"looked_at"`
 		Hidden int      `json:"unreadable,omitempty"`
@@ -276,7 +278,7 @@ func staleFinding(stale map[string]bool, looked, hidden int, mode denials.Mode) 
 	of := fmt.Sprintf("of the files that were denied, or that boots and timers have written since the policy came (%d)", looked)
 	switch {
 	case names != nil:
-		f.Level, f.Why, f.Do = readiness.Fail, fmt.Sprintf("%s, the label does not fit of %d: %s", of, len(names), few(names)), "imaseal relabel "+few(names)+"; imaseal denials --boot says more"
+		f.Level, f.Why, f.Do = finding.Fail, fmt.Sprintf("%s, the label does not fit of %d: %s", of, len(names), few(names)), "imaseal relabel "+few(names)+"; imaseal denials --boot says more"
 		if mode == denials.Enforce {
 			f.Do += "; under enforcement from log mode or a rescue system, or write them anew, as a package does"
 		}
@@ -287,8 +289,8 @@ func staleFinding(stale map[string]bool, looked, hidden int, mode denials.Mode) 
 	}
 	if hidden > 0 {
 		f.Why += fmt.Sprintf("; %d cannot be read", hidden)
-		if f.Level == readiness.Pass {
-			f.Level, f.Do = readiness.Warn, "run as root"
+		if f.Level == finding.Pass {
+			f.Level, f.Do = finding.Warn, "run as root"
 		}
 	}
 	return f
@@ -315,10 +317,10 @@ var (
 
 // otherKernels says what the kernels that are installed would change if they were
 // booted.
-func (p Program) otherKernels(t *target.Target, table readiness.Table) []readiness.Finding {
-	var findings []readiness.Finding
-	add := func(level readiness.Level, release string, code upgrade.Code, do, why string) {
-		findings = append(findings, readiness.Finding{Level: level, Topic: "other kernel", Why: release + ": " + why, Do: do, Data: struct {
+func (p Program) otherKernels(t *target.Target, table readiness.Table) []finding.Finding {
+	var findings []finding.Finding
+	add := func(level finding.Level, release string, code upgrade.Code, do, why string) {
+		findings = append(findings, finding.Finding{Level: level, Topic: "other kernel", Why: release + ": " + why, Do: do, Data: struct {
 			Version string       `json:"version"`
 			Change  upgrade.Code `json:"change,omitempty"`
 		}{release, code}})
@@ -339,7 +341,7 @@ func (p Program) otherKernels(t *target.Target, table readiness.Table) []readine
 			err = errNoConfig
 		}
 		if err != nil {
-			add(readiness.Warn, release, "unknown", "imaseal check --host --kernel-version "+release+" --kernel-config CONFIG", "not compared: "+printable(pathless(err)))
+			add(finding.Warn, release, "unknown", "imaseal check --host --kernel-version "+release+" --kernel-config CONFIG", "not compared: "+printable(pathless(err)))
 			continue
 		}
 		next, err := upgrade.NewBuild(release, file, config, t.SecureBoot)
@@ -348,10 +350,10 @@ func (p Program) otherKernels(t *target.Target, table readiness.Table) []readine
 		}
 		changes := upgrade.Compare(now, next, use)
 		for _, c := range changes {
-			add(readiness.Warn, release, c.Code, c.Do, c.Why)
+			add(finding.Warn, release, c.Code, c.Do, c.Why)
 		}
 		if changes == nil {
-			add(readiness.Pass, release, "", "", "it takes labels, keys and rules as this one does")
+			add(finding.Pass, release, "", "", "it takes labels, keys and rules as this one does")
 		}
 	}
 	return findings

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"imaseal/internal/denials"
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
-	"imaseal/internal/readiness"
 	"imaseal/internal/treetest"
 )
 
@@ -100,7 +100,7 @@ func checkHosts(t *testing.T, h host.Host, args ...string) (status int, found ma
 	return status, found
 }
 
-// A hostFinding is a readiness.Finding as programs read it.
+// A hostFinding is a finding.Finding as programs read it.
 type hostFinding struct {
 	Status, Check, Why, Do string
 	Data                   map[string]any
@@ -224,7 +224,7 @@ func TestUnreadableLog(t *testing.T) {
 func TestPartialLog(t *testing.T) {
 	b := &bootLog{reader: &logReader{read: 1}, partial: true, mode: denials.Enforce}
 	f := b.denials(nil)
-	if f.Level != readiness.Warn || !strings.Contains(f.Why, "at least: the log was not read to its end in 10s") || !strings.Contains(f.Do, "imaseal denials --boot reads all of it") {
+	if f.Level != finding.Warn || !strings.Contains(f.Why, "at least: the log was not read to its end in 10s") || !strings.Contains(f.Do, "imaseal denials --boot reads all of it") {
 		t.Errorf("%+v", f)
 	}
 	if l := b.loading(); !l.Lossy {

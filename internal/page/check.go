@@ -36,7 +36,7 @@ const (
 	NotAsked  Knowledge = "no keys are named"
 )
 
-// A Finding is about the host: see package readiness.
+// A Finding is about the host: see package finding.
 type Finding struct{ Level, Topic, Why, Do string }
 
 // A Check collects what imaseal check finds. It is a report.Handler.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/finding"
 )
 
 // firstProgram is what the kernel starts.
@@ -26,22 +28,22 @@ func (t *table) bootFiles() {
 	path := filepath.Join(t.Host.Root, program)
 	var st unix.Stat_t
 	if errors.Is(unix.Stat(path, &st), unix.ENOENT) {
-		t.add(Warn, "init", "", "there is no %s here", program)
+		t.Add(finding.Warn, "init", "", "there is no %s here", program)
 		return
 	}
 	good, bare := t.labelled(append([]string{program}, t.linked(program)...))
 	switch {
 	case bare != nil:
-		t.add(Fail, "init", "imaseal relabel /", "no label: %s; the kernel would panic for want of a working init", list(bare))
+		t.Add(finding.Fail, "init", "imaseal relabel /", "no label: %s; the kernel would panic for want of a working init", finding.Some(bare))
 	case good > 0:
-		t.add(Pass, "init", "imaseal check / says whether the labels are right", "%s, its interpreter and its libraries have labels", program)
+		t.Add(finding.Pass, "init", "imaseal check / says whether the labels are right", "%s, its interpreter and its libraries have labels", program)
 	}
 	good, bare = t.labelled(needed)
 	switch {
 	case bare != nil:
-		t.add(Fail, "boot files", "imaseal relabel /", "no label, and nobody could log in: %s", list(bare))
+		t.Add(finding.Fail, "boot files", "imaseal relabel /", "no label, and nobody could log in: %s", finding.Some(bare))
 	case good > 0:
-		t.add(Pass, "boot files", "", "%d more files that a boot and a login need have labels", good)
+		t.Add(finding.Pass, "boot files", "", "%d more files that a boot and a login need have labels", good)
 	}
 }
 
@@ -148,9 +150,9 @@ func (t *table) writtenAtBoot() {
 	switch {
 	case names == nil:
 	case t.Active.Appraises:
-		t.add(Pass, "boot's writes", "after a crash relabel them", "files of root that boots and timers write are labelled again: %s", list(names))
+		t.Add(finding.Pass, "boot's writes", "after a crash relabel them", "files of root that boots and timers write are labelled again: %s", finding.Some(names))
 	default:
-		t.add(Warn, "boot's writes", "label in log mode with the policy active, offline, or exclude them by the policy",
-			"files of root that boots and timers write, whose labels will be stale: %s", list(names))
+		t.Add(finding.Warn, "boot's writes", "label in log mode with the policy active, offline, or exclude them by the policy",
+			"files of root that boots and timers write, whose labels will be stale: %s", finding.Some(names))
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
+	"imaseal/internal/active"
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
@@ -145,7 +147,7 @@ func TestBootFilesWithLabels(t *testing.T) {
 	q.Policy.Rules = q.Policy.Rules[14:]
 	findings := Ask(q).Findings
 	for _, topic := range []string{"init", "boot files"} {
-		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Topic == topic && f.Level == Pass }) {
+		if !slices.ContainsFunc(findings, func(f finding.Finding) bool { return f.Topic == topic && f.Level == finding.Pass }) {
 			t.Errorf("%s: %v", topic, findings)
 		}
 	}
@@ -175,7 +177,9 @@ func TestHostFunctions(t *testing.T) {
 		"proc/keys":                          "0000000a I------ 1 perm 1f0f0000 0 0 keyring   .ima: 2\n",
 		"proc/self/mountinfo":                "1 0 8:1 / / rw - newfs /dev/vda rw\n2 1 8:2 / /old rw - otherfs /dev/vdb rw\n",
 	}, "", func(q *Question) {
-		q.Keys = func(name string) []Key { return []Key{{"01234567", "first of " + name}, {"89abcdef", "second"}} }
+		q.Keys = func(name string) []active.Key {
+			return []active.Key{{ID: "01234567", Description: "first of " + name}, {ID: "89abcdef", Description: "second"}}
+		}
 		q.Refuses = func(point string) bool { return point == "/old" }
 	})
 	for _, line := range []string{

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"imaseal/internal/finding"
 )
 
 // left is the beginning of the names of the files in which hooks of package managers
@@ -28,10 +30,10 @@ func (t *table) hooks() {
 		name := left + who
 		text, err := os.ReadFile(file)
 		if err != nil {
-			t.add(Warn, "package hooks", "", "%s, which names files that %s could not have labelled, cannot be read: %v", name, who, err)
+			t.Add(finding.Warn, "package hooks", "", "%s, which names files that %s could not have labelled, cannot be read: %v", name, who, err)
 			continue
 		}
-		t.add(Warn, "package hooks", "imaseal relabel --config /etc/imaseal/config --files-from "+name,
+		t.Add(finding.Warn, "package hooks", "imaseal relabel --config /etc/imaseal/config --files-from "+name,
 			"%s not labelled that %s changed (%s)", areFiles(bytes.Count(text, []byte("\n"))), who, name)
 	}
 }

@@ -3,6 +3,7 @@ package readiness
 import (
 	"testing"
 
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
 	"imaseal/internal/treetest"
 )
@@ -27,7 +28,7 @@ file var/lib/imaseal/apt-packages content="a\n"`)
 		t.Fatalf("%+v", table.Findings)
 	}
 	for i, f := range table.Findings {
-		if f.Why != want[i] || f.Level != Warn || f.Topic != "package hooks" {
+		if f.Why != want[i] || f.Level != finding.Warn || f.Topic != "package hooks" {
 			t.Errorf("%+v, want %s", f, want[i])
 		}
 	}

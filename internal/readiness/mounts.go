@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/internal/finding"
 	"imaseal/internal/policy"
 )
 
@@ -48,7 +49,7 @@ var remote = map[string]string{
 func (t *table) mounts() {
 	text, err := t.read("/proc/self/mountinfo")
 	if err != nil {
-		t.add(Warn, "mounts", "", "/proc/self/mountinfo cannot be read")
+		t.Add(finding.Warn, "mounts", "", "/proc/self/mountinfo cannot be read")
 		return
 	}
 	points := make(map[string][]string) // by type
@@ -80,9 +81,9 @@ func (t *table) mounts() {
 	}
 	switch {
 	case good == 1:
-		t.add(Pass, "mounts", "", "1 mount holds labels")
+		t.Add(finding.Pass, "mounts", "", "1 mount holds labels")
 	case good > 1:
-		t.add(Pass, "mounts", "", "%d mounts hold labels", good)
+		t.Add(finding.Pass, "mounts", "", "%d mounts hold labels", good)
 	}
 }
 
@@ -140,24 +141,24 @@ func (t *table) refuses(m mount) bool {
 
 // unlabelled says what is wrong with file systems of a type.
 func (t *table) unlabelled(fstype string, points []string) {
-	where := list(points)
+	where := finding.Some(points)
 	exclude := "dont_appraise fsname=" + alias(fstype) + " in a policy of your own, in front"
 	topic := "mount " + fstype
 	switch {
 	case isBare(fstype) && slices.Contains([]string{"vfat", "exfat", "iso9660"}, fstype):
-		t.add(Fail, topic, "mount with uid= of another user, or "+exclude, "%s: no attributes, every open of a file of root is denied without a record", where)
+		t.Add(finding.Fail, topic, "mount with uid= of another user, or "+exclude, "%s: no attributes, every open of a file of root is denied without a record", where)
 	case isBare(fstype):
-		t.add(Warn, topic, exclude, "%s: no attributes, every open of a file of root is denied without a record; it hits tools that use it", where)
+		t.Add(finding.Warn, topic, exclude, "%s: no attributes, every open of a file of root is denied without a record; it hits tools that use it", where)
 	case remote[alias(fstype)] != "":
-		t.add(Fail, topic, exclude, "%s: %s", where, remote[alias(fstype)])
+		t.Add(finding.Fail, topic, exclude, "%s: %s", where, remote[alias(fstype)])
 	case alias(fstype) == "overlay":
-		t.add(Warn, topic, "label the layers, or "+exclude, "%s: files need labels in the layers, and containers' images have none", where)
+		t.Add(finding.Warn, topic, "label the layers, or "+exclude, "%s: files need labels in the layers, and containers' images have none", where)
 	case t.lacks(fstype) != "":
-		t.add(Fail, topic, "boot a kernel that has it", "%s: the kernel was built without %s and denies every file of root", where, t.lacks(fstype))
+		t.Add(finding.Fail, topic, "boot a kernel that has it", "%s: the kernel was built without %s and denies every file of root", where, t.lacks(fstype))
 	case t.refuses(mount{point: points[0], fstype: fstype}):
-		t.add(Warn, topic, exclude, "%s: takes no security attributes, and opens of files of root are denied", where)
+		t.Add(finding.Warn, topic, exclude, "%s: takes no security attributes, and opens of files of root are denied", where)
 	default:
-		t.add(Warn, topic, "label the tree before the image is made, or remount read-write", "%s: mounted read-only, labels must be there already", where)
+		t.Add(finding.Warn, topic, "label the tree before the image is made, or remount read-write", "%s: mounted read-only, labels must be there already", where)
 	}
 }
 
@@ -171,5 +172,5 @@ func (t *table) space(m mount) {
 	if err != nil || s.Free >= s.Inodes*s.BlockSize {
 		return
 	}
-	t.add(Warn, "space", "hash instead of sign, or sign fewer files with --rules", "%s: signatures may take a block of each of %d files, and %d MiB are free", m.point, s.Inodes, s.Free>>20)
+	t.Add(finding.Warn, "space", "hash instead of sign, or sign fewer files with --rules", "%s: signatures may take a block of each of %d files, and %d MiB are free", m.point, s.Inodes, s.Free>>20)
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/finding"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
 )
@@ -39,18 +40,18 @@ func (t *table) openFiles() {
 	t.Open = writes
 	switch {
 	case len(writes) == 0 && hidden:
-		t.add(Warn, "open files", "run as root", "what other processes have open cannot be seen")
+		t.Add(finding.Warn, "open files", "run as root", "what other processes have open cannot be seen")
 	case len(writes) == 0:
-		t.add(Pass, "open files", "", "no appraised file of root is open for writing")
+		t.Add(finding.Pass, "open files", "", "no appraised file of root is open for writing")
 	case t.Active.Appraises:
-		t.add(Pass, "open files", "after a crash relabel them", "files of root that are open for writing, whose labels are renewed when the last writer closes them: %s", list(writes))
+		t.Add(finding.Pass, "open files", "after a crash relabel them", "files of root that are open for writing, whose labels are renewed when the last writer closes them: %s", finding.Some(writes))
 	default:
-		t.add(Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
-			"files of root that are open for writing, whose labels will be stale: %s", list(writes))
+		t.Add(finding.Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
+			"files of root that are open for writing, whose labels will be stale: %s", finding.Some(writes))
 	}
 	if len(directs) > 0 {
-		t.add(Warn, "direct I/O", "permit_directio in a policy of your own",
-			"files of root that are open with O_DIRECT, which is denied: %s", list(directs))
+		t.Add(finding.Warn, "direct I/O", "permit_directio in a policy of your own",
+			"files of root that are open with O_DIRECT, which is denied: %s", finding.Some(directs))
 	}
 }
 

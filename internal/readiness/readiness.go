@@ -5,45 +5,20 @@
 package readiness
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
+	"imaseal/internal/active"
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/match"
 )
 
-// A Level says how bad a finding is.
-type Level string
-
-// The levels.
-const (
-	Pass Level = "pass"
-	Warn Level = "warn" // to be thought about
-	Fail Level = "fail" // the host would not work under enforcement, or nothing would be enforced
-)
-
-// A Finding is one line of the table.
-type Finding struct {
-	Level Level  `json:"status"`
-	Topic string `json:"check"`
-	Why   string `json:"why"`
-	Do    string `json:"do,omitempty"`
-	// Data is the same for programs, of some topics.
-	Data any `json:"data,omitempty"`
-}
-
-// A Key is one in a keyring, as far as it can be seen.
-type Key struct {
-	ID          string `json:"id"`
-	Description string `json:"description"`
-}
-
 // A Table is what was found out about a host.
 type Table struct {
-	Findings []Finding
-	Active   Active
+	finding.List
+	Active active.State
 	// Written are files that boots and timers write, and Open those that are open
 	// for writing, of those that are appraised.
 	Written, Open []string
@@ -64,13 +39,10 @@ type Question struct {
 	Owner uint32
 	// Statfs is unix.Statfs but for tests.
 	Statfs func(name string) (Space, error)
-	// Keys are those in one of the running kernel's keyrings, as far as they can be
-	// seen. Nil stands for a function that sees none.
-	Keys func(keyring string) []Key
-	// Mode is what the running kernel does about files that fail, as ima_appraise=
-	// has it, and Loading what its log says of policies.
+	// Keys, Mode and Loading are as in active.Question.
+	Keys    func(keyring string) []active.Key
 	Mode    string
-	Loading Loading
+	Loading active.Loading
 	// Unloadable says why the kernel does not load the certificate in a file of the
 	// host into .ima or .evm, whoever signed it; nothing if it does, or if there is no
 	// such file. Nil stands for a function that does not know.
@@ -95,8 +67,8 @@ func Ask(q Question) Table {
 	t.secureBoot()
 	t.commandLine()
 	if q.Running {
-		t.state()
-		t.keyrings()
+		now := active.Look(active.Question{Host: q.Host, Config: q.Config, Kernel: q.Kernel, Keys: q.Keys, Mode: q.Mode, Loading: q.Loading})
+		t.Findings, t.Active, t.rings = append(t.Findings, now.Findings...), now.State, now.Rings
 		t.signers()
 		t.hooks()
 	}
@@ -111,43 +83,35 @@ func Ask(q Question) Table {
 type table struct {
 	Question
 	Table
-	rings []ring // of the running kernel
-}
-
-func (t *table) add(l Level, topic, do, why string, args ...any) {
-	t.addData(nil, l, topic, do, why, args...)
-}
-
-func (t *table) addData(data any, l Level, topic, do, why string, args ...any) {
-	t.Findings = append(t.Findings, Finding{Level: l, Topic: topic, Why: fmt.Sprintf(why, args...), Do: do, Data: data})
+	rings []active.Ring // of the running kernel
 }
 
 // config looks at the options that the kernel was built with.
 func (t *table) config() {
 	if t.Config == nil {
-		t.add(Warn, "configuration", "--kernel-config FILE names it", "the kernel's configuration is not to be found in /proc/config.gz, /boot and /lib/modules")
+		t.Add(finding.Warn, "configuration", "--kernel-config FILE names it", "the kernel's configuration is not to be found in /proc/config.gz, /boot and /lib/modules")
 		return
 	}
 	on := t.Config.Enabled
 	switch {
 	case !on("CONFIG_IMA"):
-		t.add(Fail, "IMA", "boot a kernel that has it", "the kernel was built without CONFIG_IMA")
+		t.Add(finding.Fail, "IMA", "boot a kernel that has it", "the kernel was built without CONFIG_IMA")
 		return
 	case !on("CONFIG_IMA_APPRAISE"):
-		t.add(Fail, "IMA", "boot a kernel that has it", "without CONFIG_IMA_APPRAISE appraise rules do nothing")
+		t.Add(finding.Fail, "IMA", "boot a kernel that has it", "without CONFIG_IMA_APPRAISE appraise rules do nothing")
 		return
 	}
-	t.add(Pass, "IMA", "", "appraisal is built in; the kernel writes %s labels", strings.Trim(t.Config["CONFIG_IMA_DEFAULT_HASH"], `"`))
+	t.Add(finding.Pass, "IMA", "", "appraisal is built in; the kernel writes %s labels", strings.Trim(t.Config["CONFIG_IMA_DEFAULT_HASH"], `"`))
 	if on("CONFIG_IMA_APPRAISE_SIGNED_INIT") {
-		t.add(Warn, "signed init", "sign all of them, or take a policy of your own", "CONFIG_IMA_APPRAISE_SIGNED_INIT: appraise_tcb demands signatures of all files of root")
+		t.Add(finding.Warn, "signed init", "sign all of them, or take a policy of your own", "CONFIG_IMA_APPRAISE_SIGNED_INIT: appraise_tcb demands signatures of all files of root")
 	}
 	if !on("CONFIG_IMA_APPRAISE_BOOTPARAM") {
-		t.add(Warn, "log mode", "try with a narrow policy of your own first", "without CONFIG_IMA_APPRAISE_BOOTPARAM ima_appraise= is ignored: enforcement at once")
+		t.Add(finding.Warn, "log mode", "try with a narrow policy of your own first", "without CONFIG_IMA_APPRAISE_BOOTPARAM ima_appraise= is ignored: enforcement at once")
 	}
 	t.algorithms()
 	t.evmConfig()
 	if !on("CONFIG_AUDIT") || !on("CONFIG_INTEGRITY_AUDIT") {
-		t.add(Warn, "audit", "", "without CONFIG_AUDIT and CONFIG_INTEGRITY_AUDIT denials are silent")
+		t.Add(finding.Warn, "audit", "", "without CONFIG_AUDIT and CONFIG_INTEGRITY_AUDIT denials are silent")
 	}
 }
 
@@ -166,45 +130,45 @@ func (t *table) algorithms() {
 		digest = "CONFIG_CRYPTO_SHA1"
 	}
 	if t.Config.Enabled(digest) {
-		t.add(Pass, "digests", "", "%s is built in", digest)
+		t.Add(finding.Pass, "digests", "", "%s is built in", digest)
 	} else {
-		t.add(Fail, "digests", "build it in, or label with --algo and ima_hash= of one that is", "%s is not built in: files cannot be read before modules are loaded, nor modules", digest)
+		t.Add(finding.Fail, "digests", "build it in, or label with --algo and ima_hash= of one that is", "%s is not built in: files cannot be read before modules are loaded, nor modules", digest)
 	}
-	missing := Warn
+	missing := finding.Warn
 	if t.signs() {
-		missing = Fail
+		missing = finding.Fail
 	}
 	switch {
 	case !t.Config.Enabled("CONFIG_INTEGRITY_SIGNATURE") || !t.Config.Enabled("CONFIG_INTEGRITY_ASYMMETRIC_KEYS"):
-		t.add(missing, "signatures", "label with hashes only, and demand no signatures", "without CONFIG_INTEGRITY_ASYMMETRIC_KEYS signed files are denied")
+		t.Add(missing, "signatures", "label with hashes only, and demand no signatures", "without CONFIG_INTEGRITY_ASYMMETRIC_KEYS signed files are denied")
 	case !t.Config.Enabled("CONFIG_CRYPTO_RSA"):
-		t.add(missing, "signatures", "", "CONFIG_CRYPTO_RSA is not built in")
+		t.Add(missing, "signatures", "", "CONFIG_CRYPTO_RSA is not built in")
 	case !t.Config.Enabled("CONFIG_CRYPTO_ECDSA"):
-		t.add(Pass, "signatures", "", "by RSA keys; ECDSA (CONFIG_CRYPTO_ECDSA) is not built in")
+		t.Add(finding.Pass, "signatures", "", "by RSA keys; ECDSA (CONFIG_CRYPTO_ECDSA) is not built in")
 	default:
-		t.add(Pass, "signatures", "", "by RSA and ECDSA keys")
+		t.Add(finding.Pass, "signatures", "", "by RSA and ECDSA keys")
 	}
 }
 
 func (t *table) evmConfig() {
 	switch {
 	case !t.Config.Enabled("CONFIG_EVM"):
-		t.add(Warn, "EVM", "", "the kernel was built without it: labels can be replaced offline, and owner and mode are not protected")
+		t.Add(finding.Warn, "EVM", "", "the kernel was built without it: labels can be replaced offline, and owner and mode are not protected")
 	case t.Config.Enabled("CONFIG_EVM_ATTR_FSUUID"):
-		t.add(Pass, "EVM", "", "built in; HMACs cover the UUID of the file system")
+		t.Add(finding.Pass, "EVM", "", "built in; HMACs cover the UUID of the file system")
 	default:
-		t.add(Pass, "EVM", "", "built in; HMACs do not cover the UUID of the file system")
+		t.Add(finding.Pass, "EVM", "", "built in; HMACs do not cover the UUID of the file system")
 	}
 }
 
 func (t *table) secureBoot() {
 	switch t.Kernel.SecureBoot {
 	case policy.True:
-		t.add(Warn, "secure boot", "prepare a rescue medium, and check everything before", "it is on: no log mode, no fix mode, and no way back by the command line")
+		t.Add(finding.Warn, "secure boot", "prepare a rescue medium, and check everything before", "it is on: no log mode, no fix mode, and no way back by the command line")
 	case policy.False:
-		t.add(Pass, "secure boot", "", "it is off: a boot entry without ima_policy= is the way back; keep one")
+		t.Add(finding.Pass, "secure boot", "", "it is off: a boot entry without ima_policy= is the way back; keep one")
 	default:
-		t.add(Warn, "secure boot", "--secure-boot on or off says it", "not known whether it is on, which would ignore ima_appraise=")
+		t.Add(finding.Warn, "secure boot", "--secure-boot on or off says it", "not known whether it is on, which would ignore ima_appraise=")
 	}
 }
 
@@ -243,14 +207,4 @@ func (t *table) demands(f match.File, some func(match.Demands) bool) bool {
 		}
 	}
 	return false
-}
-
-// list names some of many.
-func list(names []string) string {
-	const most = 3
-	text := strings.Join(names[:min(len(names), most)], ", ")
-	if more := len(names) - most; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
 }

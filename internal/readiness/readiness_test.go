@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"imaseal/internal/finding"
 	"imaseal/internal/host"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
@@ -51,7 +52,7 @@ func tableOf(t *testing.T, files map[string]string, options string, change func(
 	var b strings.Builder
 	for _, f := range Ask(q).Findings {
 		fmt.Fprintf(&b, "%s %s: %s\n", f.Level, f.Topic, strings.ReplaceAll(f.Why, root, ""))
-		if f.Level == Fail && f.Do == "" {
+		if f.Level == finding.Fail && f.Do == "" {
 			t.Errorf("%s fails, and nothing says what to do", f.Topic)
 		}
 	}

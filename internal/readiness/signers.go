@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/active"
+	"imaseal/internal/finding"
 	"imaseal/internal/imaevm"
 )
 
@@ -43,10 +45,10 @@ func (t *table) signers() {
 			if id == "" || !known {
 				continue
 			}
-			i := slices.IndexFunc(signers, func(s Signer) bool { return s.KeyID == id && s.Keyring == ring.name })
+			i := slices.IndexFunc(signers, func(s Signer) bool { return s.KeyID == id && s.Keyring == ring.Name })
 			if i < 0 {
-				has := slices.ContainsFunc(ring.keys, func(k Key) bool { return k.ID == id })
-				signers = append(signers, Signer{KeyID: id, Keyring: ring.name, Present: has, First: strings.TrimPrefix(path, t.Host.Root)})
+				has := slices.ContainsFunc(ring.Keys, func(k active.Key) bool { return k.ID == id })
+				signers = append(signers, Signer{KeyID: id, Keyring: ring.Name, Present: has, First: strings.TrimPrefix(path, t.Host.Root)})
 				i = len(signers) - 1
 			}
 			signers[i].Files++
@@ -61,9 +63,9 @@ func (t *table) signers() {
 	var good, bad []string
 	for _, s := range signers {
 		if s.Present {
-			good = append(good, fmt.Sprintf("%s in %s (%s)", s.KeyID, s.Keyring, plural(s.Files, "file")))
+			good = append(good, fmt.Sprintf("%s in %s (%s)", s.KeyID, s.Keyring, finding.Count(s.Files, "file")))
 		} else {
-			bad = append(bad, fmt.Sprintf("%s is not in %s (%s, such as %s)", s.KeyID, s.Keyring, plural(s.Files, "file"), s.First))
+			bad = append(bad, fmt.Sprintf("%s is not in %s (%s, such as %s)", s.KeyID, s.Keyring, finding.Count(s.Files, "file"), s.First))
 		}
 	}
 	data := struct {
@@ -71,11 +73,11 @@ func (t *table) signers() {
 		Keys  []Signer `json:"keys"`
 	}{looked, signers}
 	if bad != nil {
-		t.addData(data, Fail, "signers", "imaseal keys import CERTIFICATE, or relabel --replace-signatures with a key that is there",
-			"keys that signed files which a boot needs or that run: %s", list(bad))
+		t.AddData(data, finding.Fail, "signers", "imaseal keys import CERTIFICATE, or relabel --replace-signatures with a key that is there",
+			"keys that signed files which a boot needs or that run: %s", finding.Some(bad))
 		return
 	}
-	t.addData(data, Pass, "signers", "", "keys that signed files which a boot needs or that run: %s", list(good))
+	t.AddData(data, finding.Pass, "signers", "", "keys that signed files which a boot needs or that run: %s", finding.Some(good))
 }
 
 // sample are the files whose signers count. There are as many as programs run.
@@ -97,16 +99,16 @@ func (t *table) sample() []string {
 
 // ringOf returns the keyring by which an attribute's signatures are verified, and
 // whether all of its keys are known.
-func (t *table) ringOf(attr string) (ring, bool) {
+func (t *table) ringOf(attr string) (active.Ring, bool) {
 	names := []string{".ima", "_ima"}
 	if attr == imaevm.AttrEVM {
 		names = []string{".evm", "_evm"}
 	}
-	i := slices.IndexFunc(t.rings, func(r ring) bool { return slices.Contains(names, r.name) })
+	i := slices.IndexFunc(t.rings, func(r active.Ring) bool { return slices.Contains(names, r.Name) })
 	if i < 0 {
-		return ring{}, false
+		return active.Ring{}, false
 	}
-	return t.rings[i], t.rings[i].whole
+	return t.rings[i], t.rings[i].Whole
 }
 
 // signerOf returns the id of the key that made a file's label, "" if it is none, or no

@@ -1,26 +1,52 @@
-package readiness
+package active
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"imaseal/internal/host"
-	"imaseal/internal/imaevm"
 	"imaseal/internal/policy"
 	"imaseal/internal/policy/builtin"
-	"imaseal/internal/treetest"
-	"imaseal/internal/vectors"
 )
 
 const ownRules = "# mine\ndont_appraise fsmagic=0x01021994\nappraise func=BPRM_CHECK fowner=0 permit_directio\n"
 
 // recorded are these rules as the kernel records them.
 var recorded = []string{"dont_appraise fsmagic=0x01021994", "appraise func=BPRM_CHECK fowner=0"}
+
+// debian are options of Debian's kernels.
+const debian = "IMA IMA_APPRAISE IMA_APPRAISE_BOOTPARAM"
+
+// tableOf asks a host that is made of files, of a kernel whose configuration has the
+// options.
+func tableOf(t *testing.T, files map[string]string, options string, change func(*Question)) string {
+	t.Helper()
+	q := Question{Host: host.Host{Root: t.TempDir()}, Kernel: policy.Kernel{Major: 6, Minor: 12, SecureBoot: policy.False}, Config: make(host.Config)}
+	for name, content := range files {
+		path := filepath.Join(q.Host.Root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for option := range strings.FieldsSeq(options) {
+		q.Config["CONFIG_"+option] = "y"
+	}
+	if change != nil {
+		change(&q)
+	}
+	var b strings.Builder
+	for _, f := range Look(q).Findings {
+		fmt.Fprintf(&b, "%s %s: %s\n", f.Level, f.Topic, f.Why)
+	}
+	return b.String()
+}
 
 // TestActive: which rules are active is known from the kernel, from the records of
 // their loading, or from what was not loaded, and else is only likely.
@@ -94,43 +120,5 @@ func hide(t *testing.T, q *Question) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(q.Host.Root, "sys/kernel/security/ima/policy"), 0o755); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestSigners: whose signatures are on the files that run is compared with the keyrings.
-func TestSigners(t *testing.T) {
-	treetest.Root(t)
-	label := vectors.Read(t, "keys/rsa2048.cert.der")[:16]
-	sig, err := imaevm.Signature{Kind: imaevm.TypeSignature, Version: 2, Alg: 4, KeyID: 0x01234567, Raw: label}.AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := treetest.Make(t, "file sbin/init content=x\nfile usr/bin/d content=y\nfile sys/kernel/security/ima/policy content=\"appraise fowner=0 \\n\"\n"+
-		"file proc/keys content=\"0000000a I------ 1 perm 1f0f0000 0 0 keyring   _ima: 1\\n\"\n")
-	if err := os.MkdirAll(filepath.Join(root, "proc/7"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(filepath.Join(root, "usr/bin/d"), filepath.Join(root, "proc/7/exe")); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"sbin/init", "usr/bin/d"} {
-		if err := unix.Setxattr(filepath.Join(root, name), imaevm.AttrIMA, sig, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for id, want := range map[string]string{
-		"01234567": "pass signers: keys that signed files which a boot needs or that run: 01234567 in _ima (2 files)",
-		"76543210": "fail signers: keys that signed files which a boot needs or that run: 01234567 is not in _ima (2 files, such as /sbin/init)",
-	} {
-		q := Question{Host: host.Host{Root: root}, Running: true, Keys: func(string) []Key { return []Key{{id, "key"}} }}
-		q.Policy, _ = builtin.Policy(q.Kernel, "appraise_tcb")
-		q.Policy.Rules = q.Policy.Rules[14:] // tests may run in a tmpfs
-		found := false
-		for _, f := range Ask(q).Findings {
-			found = found || string(f.Level)+" "+f.Topic+": "+f.Why == want
-		}
-		if !found {
-			t.Errorf("%s: no line %q in %v", id, want, Ask(q).Findings)
-		}
 	}
 }
