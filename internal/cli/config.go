@@ -103,29 +103,29 @@ func (e *configError) Unwrap() error { return e.err }
 
 // readConfig reads a file of options. What is wrong with one of them is left to
 // checkSetting.
-func readConfig(name string) ([]config.Setting, fs.FileMode, error) {
+func readConfig(name string) ([]config.Setting, fs.FileInfo, error) {
 	// O_NONBLOCK, so that a fifo is told from a file.
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, &fs.PathError{Op: "open", Path: name, Err: errors.New("is not a regular file")}
+		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("is not a regular file")}
 	}
 	text, err := io.ReadAll(io.LimitReader(f, config.MaxSize+1))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	settings, err := config.Parse(text)
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		err = &configError{name, wrong.Line, wrong.Err, wrong.Advice}
 	}
-	return settings, info.Mode(), err
+	return settings, info, err
 }
 
 // checkSetting says what is wrong with a setting as such, nil for nothing. before

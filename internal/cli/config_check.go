@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -143,7 +144,7 @@ func (c *configChecker) add(line int, code reason.Code, err error) {
 
 // check looks at all there is. The error is one about the file itself.
 func (c *configChecker) check(ctx context.Context) error {
-	all, mode, err := readConfig(c.file)
+	all, info, err := readConfig(c.file)
 	if is[*configError](err) {
 		c.add(0, codeSyntax, err)
 		return nil
@@ -151,9 +152,13 @@ func (c *configChecker) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if mode&0o022 != 0 {
-		err := fmt.Errorf("can be written to by others, with mode %04o, and says what root does", mode.Perm())
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		err := fmt.Errorf("can be written to by others, with mode %04o, and says what root does", mode)
 		c.add(0, codeWriters, &advisedError{err: err, code: codeWriters, advice: "chmod go-w it"})
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		err := fmt.Errorf("belongs to user %d, and says what root does", st.Uid)
+		c.add(0, codeWriters, &advisedError{err: err, code: codeWriters, advice: "chown it to root"})
 	}
 	for i, s := range all {
 		if err := checkSetting(c.file, s, all[:i]); err != nil {

@@ -162,6 +162,9 @@ func (p Program) integrated(root *integrate.Root, r integrateRequest) (string, e
 			p.warn("not-installed", "%s is not installed in %s", in.With, report.Quote(r.root))
 		}
 	}
+	if _, err := p.settings(configFile); r.root == "/" && is[*configError](err) {
+		p.warn(codeSyntax, "nothing is labelled with such a file: %s", printable(err))
+	}
 	if !root.Exists(configFile) {
 		p.warn("no-config-file", "there is no %s, and nothing is labelled without it; imaseal config show has all it can say", report.Quote(filepath.Join(r.root, configFile)))
 	}
