@@ -20,7 +20,7 @@ NEED_KEYS = openssl=openssl nginx=nginx-light softhsm2-util=softhsm2 pkcs11-tool
 	/usr/share/doc/tpm2-openssl/copyright=tpm2-openssl \
 	journalctl=systemd /lib/systemd/systemd-journal-remote=systemd-journal-remote
 NEED_CLUSTER = sbatch=slurm-client slurmctld=slurmctld slurmd=slurmd munged=munge
-NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc
+NEED_SHELLS = bash=bash zsh=zsh fish=fish mandoc=mandoc systemd-analyze=systemd
 NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=busybox-static mmdebstrap=mmdebstrap \
 	tune2fs=e2fsprogs debugfs=e2fsprogs xfs_admin=xfsprogs tar=tar xz=xz-utils dpkg=dpkg apt-get=apt \
 	fsverity=fsverity mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng fakeroot=fakeroot /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -80,9 +81,12 @@ func (p Program) integrateCommand() *urfave.Command {
 		Usage:     "have package managers and the boot call imaseal",
 		ArgsUsage: strings.Join(integrate.Names(), "|") + "...",
 		Description: `Prints, installs or removes small files by which other programs of a system
-call imaseal: hooks of package managers label what was installed, as
-/etc/imaseal/config says (see imaseal config). A file that somebody changed is
-never written over and never removed: then nothing is done, and it is named.
+call imaseal. Hooks of package managers label what was installed, as
+/etc/imaseal/config says (see imaseal config). Parts of an initramfs load keys
+and the policy, and switch EVM on (see imaseal load). Units of systemd check the
+host after each boot, and verify its labels every week. A file that somebody
+changed is never written over and never removed: then nothing is done, and it is
+named.
 
 What would be installed:
    imaseal integrate apt
@@ -165,8 +169,8 @@ func (p Program) integrated(root *integrate.Root, r integrateRequest) (string, e
 	if _, err := p.settings(configFile); r.root == "/" && is[*configError](err) {
 		p.warn(codeSyntax, "nothing is labelled with such a file: %s", printable(err))
 	}
-	if !root.Exists(configFile) {
-		p.warn("no-config-file", "there is no %s, and nothing is labelled without it; imaseal config show has all it can say", report.Quote(filepath.Join(r.root, configFile)))
+	if slices.ContainsFunc(r.list, integrate.Integration.ReadsConfig) && !root.Exists(configFile) {
+		p.warn("no-config-file", "there is no %s, and nothing is labelled or checked without it; imaseal config show has all it can say", report.Quote(filepath.Join(r.root, configFile)))
 	}
 	return program, nil
 }

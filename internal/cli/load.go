@@ -24,6 +24,7 @@ import (
 // loadOptions are the options of imaseal load.
 type loadOptions struct {
 	root, copyTo string
+	policy       string
 	dryRun       bool
 	kernel       kernelOptions
 }
@@ -32,6 +33,7 @@ func (o *loadOptions) flags() []urfave.Flag {
 	o.root = "/"
 	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "root", Destination: &o.root, Value: "/", Usage: "look for the files below `DIR`"},
+		&urfave.StringFlag{Name: "policy", Destination: &o.policy, Usage: "`FILE` of the policy, instead of those below; of a built-in one, which the kernel has by its command line, nothing is loaded"},
 		&urfave.StringFlag{Name: "copy-to", Destination: &o.copyTo, Usage: "load nothing: check the files, and copy them below `DIR`, a new directory, for --root there"},
 		&urfave.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Destination: &o.dryRun, Usage: "load nothing: check the files and print their names"},
 	}, o.kernel.flags()...)
@@ -41,12 +43,13 @@ func (o *loadOptions) flags() []urfave.Flag {
 // for.
 type loadRequest struct {
 	root, copyTo string
+	policy       string // "" for that which is found
 	dryRun       bool
 	target       target.Options
 }
 
 func (o *loadOptions) plan(args []string) (loadRequest, error) {
-	r := loadRequest{root: o.root, copyTo: o.copyTo, dryRun: o.dryRun}
+	r := loadRequest{root: o.root, copyTo: o.copyTo, policy: o.policy, dryRun: o.dryRun}
 	var err error
 	r.target, err = o.kernel.plan()
 	switch {
@@ -66,13 +69,14 @@ func (o *loadOptions) plan(args []string) (loadRequest, error) {
 
 func (p Program) loadCommand() *urfave.Command {
 	o := new(loadOptions)
-	return &urfave.Command{
+	return p.configured(&urfave.Command{
 		Name:  "load",
 		Usage: "load keys and a policy into the running kernel, and switch EVM on",
 		Description: `Loads, in this order, the certificates for IMA and for EVM, EVM's HMAC key, and
 the policy, and switches EVM on for what there is of the two kinds of keys: what a
-host has to do at boot, before its root file system is used. A step that fails
-is told, the others are done, and the exit status is 3.
+host has to do at boot, before its root file system is used. The initramfs does
+it after integrate initramfs-tools or integrate dracut. A step that fails is
+told, the others are done, and the exit status is 3.
 
 The files are, if they are there, below --root:
    /etc/keys/x509_ima.der, /etc/keys/ima/*            certificates for IMA
@@ -93,7 +97,7 @@ Keys for it:
    install -D -t /etc/keys/evm signing.der`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.load),
-	}
+	}, map[string]configSource{"policy": {names: []string{"policy"}}}, nil)
 }
 
 func (p Program) load(_ context.Context, r loadRequest) error {
@@ -101,6 +105,13 @@ func (p Program) load(_ context.Context, r loadRequest) error {
 		return err
 	}
 	set, errs := bootset.Find(r.root)
+	switch {
+	case r.policy == "":
+	case target.IsPolicyFile(r.policy):
+		set.Policy = r.policy
+	default:
+		set.Policy = ""
+	}
 	l := loader{Program: p, set: set, hinted: make(map[string]bool)}
 	for _, err := range errs {
 		l.failed(err)

@@ -139,7 +139,7 @@ var wrong = map[string][]string{
 
 // right are options by command and name that take what the options of that name of
 // other commands do not.
-var right = map[string]bool{"request output": true, "measurements export output": true, "request as": true, "answer output": true, "answer tmpdir": true, "integrate root": true}
+var right = map[string]bool{"request output": true, "measurements export output": true, "request as": true, "answer output": true, "answer tmpdir": true, "integrate root": true, "load root": true}
 
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.

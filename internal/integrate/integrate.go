@@ -65,6 +65,34 @@ var All = []Integration{
 	{Name: "apt", With: "apt", Parts: []string{"label", "apt"}, Programs: []string{"/usr/bin/apt-get"}},
 	{Name: "dnf", With: "dnf", Parts: []string{"label", "dnf"}, Programs: []string{"/usr/bin/dnf", "/usr/bin/dnf5", "/usr/bin/dnf-3"}},
 	{Name: "pacman", With: "pacman", Parts: []string{"label", "pacman"}, Programs: []string{"/usr/bin/pacman"}},
+	{
+		Name: "initramfs-tools", With: "initramfs-tools", Parts: []string{"initramfs-tools"},
+		Programs: []string{"/usr/sbin/update-initramfs"}, Then: "update-initramfs -u -k all",
+	},
+	{
+		Name: "dracut", With: "dracut", Parts: []string{"dracut"},
+		Programs: []string{"/usr/bin/dracut", "/usr/sbin/dracut"}, Then: "dracut --regenerate-all --force",
+	},
+	{
+		Name: "systemd", With: "systemd", Parts: []string{"systemd"}, Links: wanted,
+		Programs: []string{"/usr/lib/systemd/systemd"}, Then: "systemctl daemon-reload",
+	},
+}
+
+// wanted are the links that "systemctl enable" makes of the sections [Install] of
+// the units.
+var wanted = []Link{
+	{Path: units + "multi-user.target.wants/imaseal-check.service", To: units + "imaseal-check.service"},
+	{Path: units + "multi-user.target.wants/imaseal-denials.service", To: units + "imaseal-denials.service"},
+	{Path: units + "timers.target.wants/imaseal-verify.timer", To: units + "imaseal-verify.timer"},
+}
+
+const units = "/etc/systemd/system/"
+
+// ReadsConfig reports whether what is installed is of no use without imaseal's
+// configuration.
+func (in Integration) ReadsConfig() bool {
+	return slices.Contains(in.Parts, "label") || slices.Contains(in.Parts, "systemd")
 }
 
 // Find returns the integration of a name.
