@@ -171,7 +171,7 @@ func (c *configChecker) check(ctx context.Context) error {
 		return err
 	}
 	c.checkFiles(ctx)
-	return ctx.Err()
+	return context.Cause(ctx) // nil but for a signal
 }
 
 // configCommands are those that take options from a file, with what else they need.
