@@ -174,9 +174,7 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 		return err
 	}
 	defer out.abort()
-	if r.html == "-" {
-		p.Stdout = p.Stderr // that is where the page goes
-	}
+	p = out.beside(p)
 	c, err := p.openChecked(ctx, r)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"imaseal/internal/judge"
 	"imaseal/internal/page"
 	"imaseal/internal/plan"
+	"imaseal/internal/policy"
 	"imaseal/internal/report"
 	"imaseal/internal/stream"
 	"imaseal/internal/target"
@@ -36,6 +37,9 @@ func (r checkRequest) reads() []string {
 	return files
 }
 
+// secureBoot says what is known of secure boot, "" for nothing.
+var secureBoot = map[policy.Truth]string{policy.True: "on", policy.False: "off"}
+
 // facts are what the files were judged by.
 func (c *checked) facts() []page.Fact {
 	r, state := c.request, c.target.State()
@@ -56,7 +60,7 @@ func (c *checked) facts() []page.Fact {
 	facts := []page.Fact{
 		{Name: "Files in", Value: strings.Join(paths, ", ")}, {Name: "Listed in", Value: r.FilesFrom}, {Name: "Kernel", Value: describe(c.target)},
 		{Name: "Policy", Value: report.Quote(c.policy.Name)}, {Name: "EVM", Value: evm}, {Name: "Keys", Value: keys},
-		{Name: "File system there", Value: r.policy.targetFS},
+		{Name: "Secure boot", Value: secureBoot[c.target.SecureBoot]}, {Name: "File system there", Value: r.policy.targetFS},
 	}
 	if r.Shard.IsGiven() {
 		facts = append(facts, page.Fact{Name: "Part", Value: r.Shard.String()})

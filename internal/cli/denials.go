@@ -168,9 +168,7 @@ func (p Program) denials(ctx context.Context, r denialsRequest) error {
 		return err
 	}
 	defer out.abort()
-	if r.html == "-" {
-		p.Stdout = p.Stderr // that is where the page goes
-	}
+	p = out.beside(p)
 	looker, err := p.newLooker(ctx, r)
 	if err != nil {
 		return err
@@ -200,7 +198,7 @@ func (p Program) tellDenials(ctx context.Context, reader *logReader) (*denialTel
 	}
 	t := &denialTeller{program: p, request: r, looker: looker, looks: looks, found: found, damaged: reader.damaged}
 	if r.html != "" {
-		t.page = newDenialsPage(found, reader.failed, !r.elsewhere)
+		t.page = newDenialsPage(found, reader)
 	}
 	if err := t.print(); err != nil {
 		return nil, err

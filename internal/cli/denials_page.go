@@ -18,8 +18,8 @@ func (r denialsRequest) reads() []string {
 }
 
 // newDenialsPage begins a page of a report.
-func newDenialsPage(found denials.Report, failed, looked bool) *page.Denials {
-	d := &page.Denials{Looked: looked, Lost: found.Lost.Any(), Failed: failed}
+func newDenialsPage(found denials.Report, r *logReader) *page.Denials {
+	d := &page.Denials{Looked: !r.request.elsewhere, Lost: found.Lost.Any(), Failed: r.failed, Empty: r.lines == 0}
 	for _, g := range found.Groups {
 		if g.First.IsZero() {
 			continue

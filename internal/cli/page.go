@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -57,6 +58,42 @@ func (p Program) openPage(ctx context.Context, name string, read ...string) (*pa
 		return nil, pageError(err)
 	}
 	return &pageOut{name, out}, nil
+}
+
+// beside returns the program as it is while there is a page: where that goes to
+// standard output, all else goes to standard error; and if nobody reads what a pipe has
+// of the rest, as behind head(1), the page is made all the same.
+func (o *pageOut) beside(p Program) Program {
+	if o == nil {
+		return p
+	}
+	f, ok := p.Stdout.(*os.File)
+	if o.name == "-" {
+		p.Stdout = p.Stderr
+	} else if ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {
+			p.Stdout = &leaky{pipe: f}
+		}
+	}
+	return p
+}
+
+// A leaky is a pipe that somebody may read, or not.
+type leaky struct {
+	pipe io.Writer
+	gone bool // who read it
+}
+
+// Write implements io.Writer.
+func (l *leaky) Write(b []byte) (int, error) {
+	if l.gone {
+		return len(b), nil
+	}
+	n, err := l.pipe.Write(b)
+	if l.gone = errors.Is(err, unix.EPIPE); l.gone {
+		return len(b), nil
+	}
+	return n, err
 }
 
 // pageError is an error of writing a page, which advice about labels would not help.

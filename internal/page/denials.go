@@ -63,9 +63,9 @@ type Denials struct {
 	Span Span
 	// Kinds are what happened, and how often, in words.
 	Kinds string
-	// Looked says that the files were looked at, Lost that records are lost, and
-	// Failed that a log could not be read to its end.
-	Looked, Lost, Failed bool
+	// Looked says that the files were looked at, Lost that records are lost, Failed
+	// that a log could not be read to its end, and Empty that nothing is in the logs.
+	Looked, Lost, Failed, Empty bool
 
 	groups      []DeniedGroup
 	more        int
@@ -224,6 +224,8 @@ func (d *Denials) answer(status int) answer {
 		return answer{unclear, "Not certain", "Nothing is known that would be denied again, but not every log could be read." + kinds}
 	case d.Lost:
 		return answer{unclear, "Not certain", "Nothing is known that would be denied again, but records are lost, and may have been of denials." + kinds}
+	case d.Empty:
+		return answer{unclear, "Nothing was read", "There is nothing in the logs, so that this page says nothing about denials."}
 	case all > 0:
 		return answer{good, "All is mended", fmt.Sprintf("Of %s, none would happen again.%s", records(all), kinds)}
 	case status != 0:

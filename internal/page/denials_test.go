@@ -67,6 +67,7 @@ func TestDenialsAnswers(t *testing.T) {
 		{"mended", Denials{Looked: true}, []DeniedGroup{gone}, 0, good, "Of 5 records, none would happen again."},
 		{"mended, and lost", Denials{Looked: true, Lost: true}, []DeniedGroup{gone}, 0, unclear, "records are lost"},
 		{"unread", Denials{Looked: true, Failed: true}, []DeniedGroup{gone}, 3, unclear, "not every log could be read"},
+		{"empty", Denials{Looked: true, Empty: true}, nil, 0, unclear, "There is nothing in the logs"},
 		{"nothing", Denials{Looked: true}, nil, 0, good, "no record of a denial"},
 		{"harmless", Denials{Looked: true}, []DeniedGroup{{Count: 3, Harmless: true}}, 0, good, "no record of a denial"},
 	} {
