@@ -151,6 +151,59 @@ func TestPCRs(t *testing.T) {
 	}
 }
 
+// TestTPMs replays lists of kernels, and compares PCRs and boot aggregates with those that
+// their machines had.
+func TestTPMs(t *testing.T) {
+	for list, name := range map[string]string{"linux-6.1.sha1.bin": "linux-6.1.pcrs", "linux-6.12.sha256.bin": "linux-6.12.pcrs", "linux-7.x.sha256.ascii": "linux-7.x.pcrs"} {
+		b, err := os.ReadFile("../measure/testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := pcr.ParseText(b, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := records(t, list)
+		o := Options{Bank: all[0].Layout.Bank, PCRs: values, Quoted: true, Keys: verifiers(t, "rsa2048.cert.der")}
+		res, problems := check(o, all...)
+		if len(problems) > 0 || len(res.PCRs) != 4 || !res.BootAggregate || res.Violations != 2 || res.Verified < 10 || !res.HasMoment || res.Moment != res.Records {
+			t.Errorf("%s: %v, %+v", list, problems, res)
+		}
+		// PCR 11 of an earlier moment.
+		var last measure.Record
+		for _, r := range all {
+			if r.PCR == 11 {
+				last = r
+			}
+		}
+		p := measure.NewReplay(hash.SHA1)
+		for _, r := range all[:last.Number-1] {
+			p.Add(r)
+		}
+		old, _ := p.Value(hash.SHA1, 11)
+		values.Set(11, old)
+		if _, problems := check(o, all...); problems[WrongPCR] != 1 {
+			t.Errorf("%s: values of two moments: %v", list, problems)
+		}
+		o.Quoted = false
+		if _, problems := check(o, all...); len(problems) > 0 {
+			t.Errorf("%s: values that were read one after the other: %v", list, problems)
+		}
+	}
+}
+
+// TestPadded has a bank that the kernel could not compute.
+func TestPadded(t *testing.T) {
+	all := records(t, "linux-6.1.sha1.bin")
+	p := measure.NewPaddedReplay(hash.SHA1, hash.SHA384)
+	for _, r := range all {
+		p.Add(r)
+	}
+	if res, problems := check(Options{Bank: hash.SHA1, PCRs: p.Values()}, all...); len(problems) > 0 || len(res.PCRs) != 4 || res.PCRs[0].Padded || !res.PCRs[3].Padded {
+		t.Errorf("%v, %+v", problems, res.PCRs)
+	}
+}
+
 // TestMoment finds the record after which something was so.
 func TestMoment(t *testing.T) {
 	all := records(t, "ima.sha1.bin")

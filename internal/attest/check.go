@@ -3,6 +3,7 @@ package attest
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"imaseal/hash"
 	"imaseal/internal/measure"
@@ -21,6 +22,8 @@ const (
 	BeginsLate         reason.Code = "begins-late"
 	WrongBootAggregate reason.Code = "wrong-boot-aggregate"
 	ZeroBootAggregate  reason.Code = "zero-boot-aggregate"
+	WrongQuote         reason.Code = "wrong-quote"
+	WrongEventLog      reason.Code = "wrong-event-log"
 )
 
 // A Problem is what is wrong with a record, or with the list as a whole.
@@ -41,7 +44,9 @@ type Target struct {
 	Value   hash.Digest
 	Matches bool
 	After   int64 // the record, 0 for none
-	Later   int64 // records of this PCR behind it
+	Until   int64 // the record of this PCR that changed it, 0 for none
+	Later   int64 // records of this PCR from then on
+	Padded  bool  // it was extended with padded SHA-1 digests
 }
 
 // Options say what a list is checked with.
@@ -49,15 +54,21 @@ type Options struct {
 	Bank hash.Algorithm // of the list
 	Keys sign.Verifiers // nil for no signatures
 	PCRs pcr.Values     // as the TPM has them; what is not there is not compared
+	// Quoted says that all PCRs had their values at one moment.
+	Quoted bool
+	// Boot are values of PCRs for boot_aggregate alone, where PCRs has none.
+	Boot pcr.Values
 	// Moment is asked before the first record and after each whether the PCRs are as
-	// they were at some moment. Nil for none.
-	Moment func(*measure.Replay) bool
+	// they were at the moment that was quoted. Nil for none.
+	Moment      func(*measure.Replay) bool
+	MomentBanks []hash.Algorithm // that it asks for
 }
 
 // A Checker checks records one after the other. It belongs to one goroutine.
 type Checker struct {
 	options Options
 	replay  *measure.Replay
+	padded  *measure.Replay // by a kernel that cannot compute other banks, nil if there are none
 	targets []*Target
 	count   Counts
 	first   *measure.Record
@@ -80,23 +91,23 @@ type Counts struct {
 // NewChecker returns a Checker.
 func NewChecker(o Options) *Checker {
 	c := &Checker{options: o}
-	banks := []hash.Algorithm{o.Bank}
+	banks := o.banks()
 	for _, bank := range o.PCRs.Banks() {
-		if bank != o.Bank {
-			banks = append(banks, bank)
-		}
 		for _, i := range o.PCRs.Indexes(bank) {
 			value, _ := o.PCRs.Value(bank, i)
-			c.targets = append(c.targets, &Target{Bank: bank, Index: i, Value: value})
+			c.targets = append(c.targets, &Target{Bank: bank, Index: i, Value: value, Matches: value == pcr.Zero(bank)})
 		}
 	}
 	c.replay = measure.NewReplay(banks...)
+	if len(banks) > 1 {
+		c.padded = measure.NewPaddedReplay(banks...)
+	}
 	c.moment()
 	return c
 }
 
 func (c *Checker) moment() {
-	if c.options.Moment != nil && c.options.Moment(c.replay) {
+	if c.options.Moment != nil && (c.options.Moment(c.replay) || c.padded != nil && c.options.Moment(c.padded)) {
 		c.count.HasMoment, c.count.Moment = true, c.count.Records
 	}
 }
@@ -112,9 +123,7 @@ func (c *Checker) Add(r measure.Record, err error) []Problem {
 		if r.Digest != nil {
 			c.extend(r) // with the digest that it shows
 		} else {
-			for _, bank := range c.options.banks() {
-				c.replay.Break(bank, fmt.Errorf("record %d cannot be read", c.count.Records))
-			}
+			c.breakOff(fmt.Errorf("record %d cannot be read", c.count.Records))
 		}
 		return wrong
 	}
@@ -122,17 +131,46 @@ func (c *Checker) Add(r measure.Record, err error) []Problem {
 	return c.check(r)
 }
 
-func (o Options) banks() []hash.Algorithm { return append(o.PCRs.Banks(), o.Bank) }
+// banks are those that are replayed: the list's first.
+func (o Options) banks() []hash.Algorithm {
+	all := []hash.Algorithm{o.Bank}
+	for _, bank := range append(o.PCRs.Banks(), o.MomentBanks...) {
+		if !slices.Contains(all, bank) {
+			all = append(all, bank)
+		}
+	}
+	return all
+}
+
+// breakOff says that a record is missing that PCRs were extended with.
+func (c *Checker) breakOff(err error) {
+	for _, bank := range c.options.banks() {
+		c.replay.Break(bank, err)
+		if c.padded != nil {
+			c.padded.Break(bank, err)
+		}
+	}
+}
 
 func (c *Checker) extend(r measure.Record) {
 	c.replay.Add(r)
+	if c.padded != nil {
+		c.padded.Add(r)
+	}
 	for _, t := range c.targets {
 		if t.Index != r.PCR {
 			continue
 		}
-		if v, ok := c.replay.Value(t.Bank, t.Index); ok && v == t.Value {
-			t.Matches, t.After, t.Later = true, c.count.Records, 0
-		} else {
+		is := func(p *measure.Replay) bool { v, ok := p.Value(t.Bank, t.Index); return ok && v == t.Value }
+		switch {
+		case is(c.replay):
+			t.Matches, t.After, t.Until, t.Later = true, c.count.Records, 0, 0
+		case c.padded != nil && is(c.padded):
+			t.Matches, t.After, t.Until, t.Later, t.Padded = true, c.count.Records, 0, 0, true
+		default:
+			if t.Later == 0 {
+				t.Until = c.count.Records
+			}
 			t.Later++
 		}
 	}
@@ -195,7 +233,7 @@ func (c *Checker) bootAggregate(r measure.Record) (reason.Code, error) {
 	if !ok {
 		return "", nil
 	}
-	want, err := pcr.BootAggregate(c.options.PCRs, d.Digest.Algorithm())
+	want, err := c.options.aggregate(d.Digest.Algorithm())
 	zero := d.Digest == pcr.Zero(d.Digest.Algorithm())
 	switch {
 	case zero && err == nil:
@@ -206,6 +244,15 @@ func (c *Checker) bootAggregate(r measure.Record) (reason.Code, error) {
 		return WrongBootAggregate, fmt.Errorf("boot_aggregate is %s, and the PCRs give %s", d.Digest, want)
 	}
 	return "", nil
+}
+
+// aggregate computes what the boot aggregate should be.
+func (o Options) aggregate(bank hash.Algorithm) (hash.Digest, error) {
+	d, err := pcr.BootAggregate(o.PCRs, bank)
+	if err != nil && len(o.Boot) > 0 {
+		return pcr.BootAggregate(o.Boot, bank)
+	}
+	return d, err
 }
 
 // A Result is what came of a list.
@@ -222,33 +269,65 @@ type Result struct {
 func (c *Checker) Finish() Result {
 	res := Result{Counts: c.count, Values: c.replay.Values()}
 	begins := c.first != nil && c.first.IsBootAggregate()
-	if c.first != nil && !begins {
-		res.Problems = append(res.Problems, Problem{Code: BeginsLate,
-			Err: errors.New("the list does not begin with boot_aggregate: records were removed from its front, and no PCR can be replayed without them")})
-	}
 	if begins {
 		d, ok := c.first.FileDigest()
-		_, err := pcr.BootAggregate(c.options.PCRs, d.Digest.Algorithm())
+		_, err := c.options.aggregate(d.Digest.Algorithm())
 		res.BootAggregate = ok && err == nil
 	}
 	for _, t := range c.targets {
-		value, used := c.replay.Value(t.Bank, t.Index)
-		broken := c.replay.Err(t.Bank)
-		if !used && (broken == nil || t.Index < pcr.BootPCRs(t.Bank)) {
-			continue // IMA has no part in it
-		}
-		res.PCRs = append(res.PCRs, *t)
-		switch {
-		case t.Matches || !begins:
-		case broken != nil:
-			res.Problems = append(res.Problems, Problem{Code: WrongPCR, Unread: true,
-				Err: fmt.Errorf("PCR %d of bank %s cannot be replayed: %w", t.Index, t.Bank, broken)})
-		default:
-			res.Problems = append(res.Problems, Problem{Code: WrongPCR,
-				Err: fmt.Errorf("PCR %d of bank %s is %x, and the list gives %x", t.Index, t.Bank, t.Value.Bytes(), value.Bytes())})
+		if _, used := c.replay.Value(t.Bank, t.Index); used || c.replay.Err(t.Bank) != nil && t.Index >= pcr.BootPCRs(t.Bank) {
+			res.PCRs = append(res.PCRs, *t) // IMA has a part in it
 		}
 	}
+	if c.first != nil && !begins {
+		res.Problems = append(res.Problems, Problem{Code: BeginsLate,
+			Err: errors.New("the list does not begin with boot_aggregate: records were removed from its front, and no PCR can be replayed without them")})
+		return res
+	}
+	for _, t := range res.PCRs {
+		if err := c.compare(t); err != nil {
+			res.Problems = append(res.Problems, *err)
+		}
+	}
+	if err := c.oneMoment(&res); err != nil && len(res.Problems) == 0 {
+		res.Problems = append(res.Problems, Problem{Code: WrongPCR, Err: err})
+	}
 	return res
+}
+
+// compare says what is wrong with a PCR.
+func (c *Checker) compare(t Target) *Problem {
+	value, _ := c.replay.Value(t.Bank, t.Index)
+	broken := c.replay.Err(t.Bank)
+	switch {
+	case t.Matches:
+		return nil
+	case broken != nil:
+		return &Problem{Code: WrongPCR, Unread: true, Err: fmt.Errorf("PCR %d of bank %s cannot be replayed: %w", t.Index, t.Bank, broken)}
+	}
+	return &Problem{Code: WrongPCR, Err: fmt.Errorf("PCR %d of bank %s is %x, and the list gives %x", t.Index, t.Bank, t.Value.Bytes(), value.Bytes())}
+}
+
+// oneMoment finds the record after which all PCRs had the values that were quoted: one at
+// which each was as it is, and none had changed again.
+func (c *Checker) oneMoment(res *Result) error {
+	if c.options.Moment != nil && !res.HasMoment {
+		return errors.New("after no record of the list the PCRs are as they were quoted")
+	}
+	if !c.options.Quoted {
+		return nil
+	}
+	for _, t := range res.PCRs {
+		res.Moment = max(res.Moment, t.After)
+	}
+	res.HasMoment = true
+	for _, t := range res.PCRs {
+		if t.Until != 0 && t.Until <= res.Moment {
+			res.HasMoment = false
+			return fmt.Errorf("the PCRs never had the values together that were quoted: PCR %d changed with record %d, before others had theirs", t.Index, t.Until)
+		}
+	}
+	return nil
 }
 
 // is reports whether err wraps an error of type E.

@@ -93,6 +93,11 @@ func (r Record) Extended(bank hash.Algorithm) (hash.Digest, error) {
 	if !unmapped[bank] {
 		return r.TemplateDigest(bank)
 	}
+	return r.padded(bank)
+}
+
+// padded returns SHA-1's digest with zeros behind it.
+func (r Record) padded(bank hash.Algorithm) (hash.Digest, error) {
 	d, err := r.TemplateDigest(hash.SHA1)
 	if err != nil {
 		return hash.Digest{}, err

@@ -65,8 +65,7 @@ func TestKernelLists(t *testing.T) {
 			if len(inBin) < 2 || len(inBin) != len(inASCII) || !inBin[0].IsBootAggregate() {
 				t.Fatalf("%d and %d records", len(inBin), len(inASCII))
 			}
-			_, bank, _ := strings.Cut(name, ".")
-			if l := inBin[0].Layout; l.Form != Binary || l.Bank.String() != bank || l.Order != binary.LittleEndian {
+			if l := inBin[0].Layout; l.Form != Binary || "."+l.Bank.String() != filepath.Ext(name) || l.Order != binary.LittleEndian {
 				t.Errorf("layout %+v", l)
 			}
 			var bin2, ascii2 []byte
@@ -77,8 +76,8 @@ func TestKernelLists(t *testing.T) {
 				if err := inASCII[i].Verify(); err != nil {
 					t.Errorf("line %d: %v", i+1, err)
 				}
-				if !reflect.DeepEqual(rec.Fields, inASCII[i].Fields) || rec.PCR != inASCII[i].PCR || inASCII[i].Line != int64(i+1) {
-					t.Errorf("record %d is %+v, the line %+v", i+1, rec, inASCII[i])
+				if !reflect.DeepEqual(rec.Fields, inASCII[i].Fields) || rec.PCR != inASCII[i].PCR || inASCII[i].Line < int64(i+1) { // names have newlines
+					t.Errorf("record %d is %s, the line %s", i+1, rec.Name(), inASCII[i].Name())
 				}
 				var err error
 				if bin2, err = rec.AppendBinary(bin2); err != nil {

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"fmt"
+	"slices"
 
 	"imaseal/hash"
 	"imaseal/internal/pcr"
@@ -10,6 +11,7 @@ import (
 // A Replay computes the values that PCRs have after records. It belongs to one
 // goroutine.
 type Replay struct {
+	padded bool
 	values pcr.Values
 	banks  []hash.Algorithm
 	broken map[hash.Algorithm]error
@@ -18,6 +20,15 @@ type Replay struct {
 // NewReplay returns a Replay of the banks, in which no PCR was extended yet.
 func NewReplay(banks ...hash.Algorithm) *Replay {
 	return &Replay{values: make(pcr.Values), banks: banks, broken: make(map[hash.Algorithm]error)}
+}
+
+// NewPaddedReplay returns a Replay for a kernel that can compute SHA-1 and the digests of
+// the list's bank only, and extends other banks with padded ones: the list does not tell
+// whether it was that. Linux 6.1 can be so about SHA-384 and SHA-512.
+func NewPaddedReplay(banks ...hash.Algorithm) *Replay {
+	p := NewReplay(banks...)
+	p.padded = true
+	return p
 }
 
 // Add extends the PCRs of all banks as the kernel did for the record. A bank for which
@@ -31,7 +42,7 @@ func (p *Replay) Add(r Record) {
 		if !ok {
 			old = pcr.Zero(bank)
 		}
-		with, err := r.Extended(bank)
+		with, err := p.extended(r, bank)
 		if err == nil {
 			old, err = pcr.Extend(old, with)
 		}
@@ -41,6 +52,13 @@ func (p *Replay) Add(r Record) {
 		}
 		p.values.Set(r.PCR, old)
 	}
+}
+
+func (p *Replay) extended(r Record, bank hash.Algorithm) (hash.Digest, error) {
+	if p.padded && bank != r.Layout.Bank && bank.Size() > hash.SHA1.Size() && !r.IsViolation() {
+		return r.padded(bank)
+	}
+	return r.Extended(bank)
 }
 
 // Break says that the values of a bank cannot be computed, for a record that could not
@@ -59,6 +77,15 @@ func (p *Replay) Err(bank hash.Algorithm) error { return p.broken[bank] }
 // computed.
 func (p *Replay) Value(bank hash.Algorithm, index int) (hash.Digest, bool) {
 	return p.values.Value(bank, index)
+}
+
+// ValueOrZero is Value with zero for a PCR that no record has extended yet. It is false
+// for a bank that cannot be computed, and for one that is not replayed.
+func (p *Replay) ValueOrZero(bank hash.Algorithm, index int) (hash.Digest, bool) {
+	if d, ok := p.Value(bank, index); ok {
+		return d, true
+	}
+	return pcr.Zero(bank), slices.Contains(p.banks, bank) && p.broken[bank] == nil
 }
 
 // Values returns the values of all PCRs that records have extended. The caller must not
