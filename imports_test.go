@@ -162,9 +162,11 @@ var importTable = map[string]row{
 	"internal/logs":     {own: "internal/audit", outside: "golang.org/x/sys"},
 
 	// What a kernel has measured.
-	"internal/attest":  {own: "hash sign internal/imaevm internal/measure internal/pcr internal/reason keys/keyfile"},
-	"internal/measure": {own: "hash internal/pcr"},
-	"internal/pcr":     {own: "hash"},
+	"internal/attest":       {own: "hash sign internal/imaevm internal/measure internal/pcr internal/reason keys/keyfile"},
+	"internal/measure":      {own: "hash internal/pcr"},
+	"internal/pcr":          {own: "hash"},
+	"internal/pcr/eventlog": {own: "hash internal/pcr"},
+	"internal/pcr/quote":    {own: "hash internal/pcr keys/keyfile", outside: "github.com/google/go-tpm"},
 	// What has others call the program.
 	"internal/integrate": {own: "walk", outside: "golang.org/x/sys"},
 

@@ -9,6 +9,12 @@ import (
 	"imaseal/internal/reason"
 )
 
+// isQuoted reports whether the value of a PCR that was quoted is missing.
+func isQuoted(err error) bool {
+	missing, ok := errors.AsType[*pcr.MissingError](err)
+	return ok && missing.Quoted
+}
+
 // ofMeasurements is about measurement lists and PCRs.
 func ofMeasurements(err error) (reason.Code, string) {
 	switch {
@@ -24,6 +30,10 @@ func ofMeasurements(err error) (reason.Code, string) {
 		return "cut-list", "the list was cut: copy it with cat, in one go; its size is not what ls says"
 	case is[*pcr.LineError](err):
 		return "bad-pcrs", "values of PCRs are what tpm2_pcrread prints"
+	case isQuoted(err):
+		return reason.NoPCRs, "--quote-pcrs FILE, as tpm2_quote -o writes it, has the values; or quote what IMA extends alone: tpm2_quote -l sha256:10"
+	case errors.Is(err, host.ErrNoEvents):
+		return "no-event-log", "--pcrs FILE names the values of PCRs"
 	case is[*pcr.MissingError](err):
 		return reason.NoPCRs, "tpm2_pcrread sha1:0,1,2,3,4,5,6,7+sha256:0,1,2,3,4,5,6,7,8,9 prints what is needed"
 	}

@@ -16,29 +16,31 @@ import (
 
 // bootAggregateOptions are the options of imaseal boot-aggregate.
 type bootAggregateOptions struct {
-	pcrs pcrsOption
-	bank string
-	json bool
+	pcrs     pcrsOption
+	eventLog string
+	bank     string
+	json     bool
 }
 
 func (o *bootAggregateOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
 		bankFlag(&o.bank, "only that of this `BANK`"),
-		o.pcrs.flag(),
+		o.pcrs.flag(), eventLogFlag(&o.eventLog),
 		jsonFlag(&o.json, "print one JSON object per bank, then a summary object"),
 	}
 }
 
 // A bootAggregateRequest is what boot-aggregate is asked for.
 type bootAggregateRequest struct {
-	pcrs pcrsRequest    // nil for those of this machine
-	bank hash.Algorithm // zero for all
-	list *listRequest   // nil for none
-	json bool
+	pcrs     pcrsRequest    // nil for those of this machine
+	eventLog string         // instead, "" for none
+	bank     hash.Algorithm // zero for all
+	list     *listRequest   // nil for none
+	json     bool
 }
 
 func (o *bootAggregateOptions) plan(args []string) (bootAggregateRequest, error) {
-	r := bootAggregateRequest{json: o.json}
+	r := bootAggregateRequest{eventLog: o.eventLog, json: o.json}
 	l, err := new(listOptions).plan(args)
 	if len(args) > 0 {
 		r.list = &l
@@ -46,7 +48,11 @@ func (o *bootAggregateOptions) plan(args []string) (bootAggregateRequest, error)
 	var wrongBank, wrongPCRs error
 	r.bank, wrongBank = planBank(o.bank)
 	r.pcrs, wrongPCRs = o.pcrs.plan()
-	return r, firstError(err, wrongBank, wrongPCRs, readStdinOnce(append(r.pcrs.readers(), l.stdin())...))
+	err = firstError(err, wrongBank, wrongPCRs, readStdinOnce(append(r.pcrs.readers(), l.stdin(), reading("event-log", o.eventLog))...))
+	if err != nil || o.eventLog == "" {
+		return r, err
+	}
+	return r, refuseWith("event-log", given{"pcrs", r.pcrs != nil})
 }
 
 func (p Program) bootAggregateCommand() *urfave.Command {
@@ -112,6 +118,9 @@ func (p Program) bootAggregate(ctx context.Context, r bootAggregateRequest) erro
 }
 
 func (p Program) bootPCRs(r bootAggregateRequest) (pcr.Values, error) {
+	if r.eventLog != "" {
+		return p.readEventLog(r.eventLog)
+	}
 	if r.pcrs == nil {
 		return p.Host.PCRs()
 	}
@@ -145,7 +154,7 @@ func aggregates(values pcr.Values, bank hash.Algorithm) ([]hash.Digest, error) {
 func (p Program) recordedAggregate(ctx context.Context, r bootAggregateRequest) (hash.Digest, string, error) {
 	asked := r.list != nil
 	if !asked {
-		ours := !slices.ContainsFunc(r.pcrs, func(f pcrFile) bool { return f.name != running })
+		ours := !slices.ContainsFunc(r.pcrs, func(f pcrFile) bool { return f.name != running }) && (r.eventLog == "" || r.eventLog == running)
 		if !ours {
 			return hash.Digest{}, "", nil
 		}

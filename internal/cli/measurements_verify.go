@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -11,6 +12,7 @@ import (
 	"imaseal/internal/attest"
 	"imaseal/internal/host"
 	"imaseal/internal/measure"
+	"imaseal/internal/pcr"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
@@ -19,13 +21,15 @@ import (
 type measurementsVerifyOptions struct {
 	list        listOptions
 	pcrs        pcrsOption
+	quote       quoteOptions
+	eventLog    string
 	keys        []string
 	json, quiet bool
 }
 
 func (o *measurementsVerifyOptions) flags() []urfave.Flag {
-	return append(o.list.flags(),
-		o.pcrs.flag(),
+	tpm := append([]urfave.Flag{o.pcrs.flag(), eventLogFlag(&o.eventLog)}, o.quote.flags()...)
+	return append(append(o.list.flags(), tpm...),
 		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates or public keys for the signatures of files: a `FILE`, or a directory of them"},
 		jsonFlag(&o.json, "print one JSON object per problem, then a summary object"), quietFlag(&o.quiet))
 }
@@ -34,17 +38,24 @@ func (o *measurementsVerifyOptions) flags() []urfave.Flag {
 type measurementsVerifyRequest struct {
 	list        listRequest
 	pcrs        pcrsRequest
+	quote       quoteRequest
+	eventLog    string
 	keys        []string
 	json, quiet bool
 }
 
 func (o *measurementsVerifyOptions) plan(args []string) (measurementsVerifyRequest, error) {
-	r := measurementsVerifyRequest{keys: o.keys, json: o.json, quiet: o.quiet}
-	var err, wrong error
+	r := measurementsVerifyRequest{keys: o.keys, eventLog: o.eventLog, json: o.json, quiet: o.quiet}
+	var err, wrong, wrongQuote error
 	r.list, err = o.list.plan(args)
 	r.pcrs, wrong = o.pcrs.plan()
+	r.quote, wrongQuote = o.quote.plan()
 	output := outputOptions{json: o.json, quiet: o.quiet, jobs: 1, progress: "never"}
-	return r, firstError(err, wrong, output.check(), readStdinOnce(append(r.pcrs.readers(), r.list.stdin())...))
+	readers := slices.Concat(r.pcrs.readers(), r.quote.readers(), []given{r.list.stdin(), reading("event-log", o.eventLog)})
+	if err := firstError(err, wrong, wrongQuote, output.check(), readStdinOnce(readers...)); err != nil || r.quote.message == "" {
+		return r, err
+	}
+	return r, refuseWith("quote", given{"pcrs", r.pcrs != nil})
 }
 
 func (p Program) measurementsVerifyCommand() *urfave.Command {
@@ -66,7 +77,12 @@ The running kernel's list:
 That of another machine, in this order:
    ssh host tpm2_pcrread >pcrs
    ssh host cat /sys/kernel/security/ima/binary_runtime_measurements >list
-   imaseal measurements verify --pcrs pcrs --key /etc/keys/ima list`,
+   imaseal measurements verify --pcrs pcrs --key /etc/keys/ima list
+
+With what its TPM has signed, after tpm2_quote -c ak.ctx -l sha256:10 -q $NONCE
+-m msg -s sig there:
+   imaseal measurements verify --quote msg --quote-signature sig \
+      --quote-key ak.pem --quote-nonce $NONCE list`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.measurementsVerify),
 	}
@@ -78,6 +94,11 @@ func (p Program) measurementsVerify(ctx context.Context, r measurementsVerifyReq
 		return err
 	}
 	defer v.list.Close()
+	for _, problem := range v.early {
+		if err := v.tell(problem); err != nil {
+			return err
+		}
+	}
 	checker := attest.NewChecker(v.options)
 	err := v.list.each(ctx, func(rec measure.Record, wrong *measure.RecordError) error {
 		var err error
@@ -105,6 +126,7 @@ type listVerifier struct {
 	options attest.Options
 	hinted  map[string]bool
 
+	early         []attest.Problem // that were found before the list was read
 	problems      map[reason.Code]int64
 	wrong, unread bool
 }
@@ -120,7 +142,7 @@ func (v *listVerifier) open(ctx context.Context) error {
 		}
 		v.options.Keys = known
 	}
-	if err := v.readPCRs(); err != nil {
+	if err := firstError(v.readPCRs(), v.readEvents()); err != nil {
 		return err
 	}
 	var err error
@@ -133,6 +155,12 @@ func (v *listVerifier) open(ctx context.Context) error {
 
 func (v *listVerifier) readPCRs() (err error) {
 	switch {
+	case v.request.quote.message != "":
+		problem, err := v.readQuote(v.request.quote)
+		if problem != nil {
+			v.early = append(v.early, *problem)
+		}
+		return err
 	case len(v.request.pcrs) > 0:
 		v.options.PCRs, err = v.program.readPCRs(v.request.pcrs)
 	case v.request.list.name == "":
@@ -145,6 +173,28 @@ func (v *listVerifier) readPCRs() (err error) {
 		v.program.warn(reason.NoPCRs, "the list is compared with no PCRs: --pcrs FILE names their values")
 	}
 	return err
+}
+
+// readEvents replays the event log, and compares PCRs 0 to 7, which the kernel does not
+// extend, with those that are known.
+func (v *listVerifier) readEvents() (err error) {
+	if v.request.eventLog == "" {
+		return nil
+	}
+	if v.options.Boot, err = v.program.readEventLog(v.request.eventLog); err != nil {
+		return err
+	}
+	for _, bank := range v.options.PCRs.Banks() {
+		for i := range pcr.BootPCRs(hash.SHA1) {
+			value, known := v.options.PCRs.Value(bank, i)
+			logged, ok := v.options.Boot.Value(bank, i)
+			if known && ok && value != logged {
+				v.early = append(v.early, attest.Problem{Code: attest.WrongEventLog,
+					Err: fmt.Errorf("PCR %d of bank %s is %x, and the event log gives %x", i, bank, value.Bytes(), logged.Bytes())})
+			}
+		}
+	}
+	return nil
 }
 
 // tell prints a problem and counts it.
@@ -216,7 +266,10 @@ func (v *listVerifier) text(res attest.Result) string {
 	for _, target := range res.PCRs {
 		t += "imaseal: " + targetText(target) + "\n"
 	}
-	if len(v.options.PCRs) == 0 {
+	switch {
+	case v.request.quote.message != "" && res.HasMoment:
+		t += fmt.Sprintf("imaseal: the PCRs were quoted after record %d; %s came after\n", res.Moment, plural(res.Records-res.Moment, "record"))
+	case len(v.options.PCRs) == 0 && v.options.Moment == nil:
 		t += valuesText(res)
 	}
 	switch {
@@ -258,100 +311,16 @@ func valuesText(res attest.Result) string {
 
 // targetText says what came of a PCR.
 func targetText(t attest.Target) string {
-	which := fmt.Sprintf("PCR %d of bank %s", t.Index, t.Bank)
-	switch {
-	case !t.Matches:
-		return which + " differs"
-	case t.Later > 0:
-		return fmt.Sprintf("%s is that of the list up to record %d; %s came after", which, t.After, plural(t.Later, "record"))
+	text := fmt.Sprintf("PCR %d of bank %s", t.Index, t.Bank)
+	if !t.Matches {
+		return text + " differs"
 	}
-	return which + " is that of the list"
-}
-
-// shownProblem is what measurements verify says of a problem in JSON. Its fields only
-// ever grow.
-type shownProblem struct {
-	Number int64 `json:"number,omitempty"`
-	Offset int64 `json:"offset,omitempty"`
-	Line   int64 `json:"line,omitempty"`
-	Column int   `json:"column,omitempty"`
-	*shownPath
-	Outcome report.Outcome `json:"outcome"`
-	Code    reason.Code    `json:"code"`
-	Reason  string         `json:"reason"`
-}
-
-func showProblem(problem attest.Problem) shownProblem {
-	r := problem.Record
-	s := shownProblem{Number: r.Number, Offset: r.Offset, Line: r.Line, Outcome: report.Invalid, Code: problem.Code, Reason: problem.Err.Error()}
-	if problem.Unread {
-		s.Outcome = report.Failed
+	text += " is that of the list"
+	if t.Later > 0 {
+		text += fmt.Sprintf(" up to record %d; %s came after", t.After, plural(t.Later, "record"))
 	}
-	if wrong, ok := errors.AsType[*measure.RecordError](problem.Err); ok {
-		s.Number, s.Offset, s.Line, s.Column, s.Reason = wrong.Number, wrong.Offset, wrong.Line, wrong.Column, wrong.Err.Error()
+	if t.Padded {
+		text += ", by SHA-1: the kernel could not compute digests of this bank"
 	}
-	if name := r.Name(); name != "" {
-		path := showPath(name)
-		s.shownPath = &path
-	}
-	return s
-}
-
-// verifySummary is the last object in JSON of measurements verify. Its fields only ever
-// grow.
-type verifySummary struct {
-	Command    string                `json:"command"`
-	Form       string                `json:"form"`
-	Bank       string                `json:"bank"`
-	Records    int64                 `json:"records"`
-	Violations int64                 `json:"violations"`
-	Boots      int64                 `json:"boots"`
-	Signed     int64                 `json:"signed"`
-	Verified   int64                 `json:"verified"`
-	Uncovered  int64                 `json:"uncovered,omitempty"`
-	Problems   map[reason.Code]int64 `json:"problems,omitempty"`
-	// BootAggregate says whether that of the list was compared with the PCRs.
-	BootAggregate bool        `json:"boot_aggregate"`
-	PCRs          []shownPCR  `json:"pcrs,omitempty"`
-	Notes         reason.List `json:"notes,omitempty"`
-}
-
-// A shownPCR is a PCR that the list was replayed into.
-type shownPCR struct {
-	Index   int    `json:"pcr"`
-	Bank    string `json:"bank"`
-	Value   string `json:"value,omitempty"` // of the TPM
-	List    string `json:"list,omitempty"`  // after all records
-	Matches *bool  `json:"matches,omitempty"`
-	After   *int64 `json:"after,omitempty"` // the record
-	Later   int64  `json:"later,omitempty"`
-}
-
-func (v *listVerifier) summary(res attest.Result) any {
-	s := verifySummary{
-		Command: "measurements verify", Form: v.list.Layout().Form.String(), Bank: v.options.Bank.String(), Records: res.Records, Violations: res.Violations,
-		Boots: res.Boots, Signed: res.Signed, Verified: res.Verified, Uncovered: res.Uncovered, Problems: v.problems, BootAggregate: res.BootAggregate, Notes: v.program.notes(),
-	}
-	for _, bank := range res.Values.Banks() {
-		for _, i := range res.Values.Indexes(bank) {
-			s.PCRs = append(s.PCRs, showPCR(res, i, bank))
-		}
-	}
-	return struct {
-		Summary verifySummary `json:"summary"`
-	}{s}
-}
-
-func showPCR(res attest.Result, index int, bank hash.Algorithm) shownPCR {
-	value, _ := res.Values.Value(bank, index)
-	s := shownPCR{Index: index, Bank: bank.String(), List: value.String()}
-	for _, t := range res.PCRs {
-		if t.Index == index && t.Bank == bank {
-			s.Value, s.Matches = t.Value.String(), &t.Matches
-			if t.Matches {
-				s.After, s.Later = &t.After, t.Later
-			}
-		}
-	}
-	return s
+	return text
 }

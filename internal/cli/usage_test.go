@@ -92,6 +92,11 @@ var wrong = map[string][]string{
 	"bank":                    {"bogus", "md5"},
 	"byte-order":              {"bogus"},
 	"pcrs":                    {"", "sha1,"},
+	"quote":                   {"DIR/log"}, // without its signature
+	"quote-signature":         {"DIR/log"}, // without --quote
+	"quote-key":               {"DIR/log"},
+	"quote-nonce":             {"00", "x"},
+	"quote-pcrs":              {"DIR/log"},
 	"label":                   {"bogus"},
 	"contexts-root":           {"DIR/tree"}, // without --file-contexts
 	"immutable":               {"bogus"},
@@ -146,7 +151,7 @@ var right = map[string]bool{"request output": true, "measurements export output"
 var anything = map[string]bool{
 	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
-	"new-master": true, "labels-to": true, "html": true, "allow": true, "output": true, "tmpdir": true, "keyring": true, "out": true, "new-ca": true,
+	"new-master": true, "labels-to": true, "html": true, "allow": true, "output": true, "tmpdir": true, "event-log": true, "keyring": true, "out": true, "new-ca": true,
 	"config": true,
 }
 

@@ -16,9 +16,10 @@ import (
 
 // Errors of PCRs and of MeasurementList.
 var (
-	ErrNoTPM  = errors.New("the kernel shows no TPM in /sys/class/tpm")
-	ErrNoPCRs = errors.New("the kernel shows no PCRs of its TPM, which kernels before 5.12 do not")
-	ErrNoBank = errors.New("the kernel has no measurement list of this bank")
+	ErrNoTPM    = errors.New("the kernel shows no TPM in /sys/class/tpm")
+	ErrNoPCRs   = errors.New("the kernel shows no PCRs of its TPM, which kernels before 5.12 do not")
+	ErrNoEvents = errors.New("the kernel shows no event log of its TPM, of which firmware made none, or only root sees it")
+	ErrNoBank   = errors.New("the kernel has no measurement list of this bank")
 )
 
 // PCRs returns the values of all PCRs of the TPM that the kernel found first, which is the
@@ -121,4 +122,14 @@ func (h Host) MeasurementList(bank hash.Algorithm) (string, error) {
 		}
 	}
 	return "", ErrNoBank
+}
+
+// EventLog returns the path of the event log of the TPM that the kernel found first. The
+// error is ErrNoEvents.
+func (h Host) EventLog() (string, error) {
+	logs, err := filepath.Glob(filepath.Join(h.Root, "/sys/kernel/security/tpm[0-9]*/binary_bios_measurements"))
+	if err != nil || len(logs) == 0 {
+		return "", ErrNoEvents
+	}
+	return slices.Min(logs), nil
 }

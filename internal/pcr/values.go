@@ -52,11 +52,15 @@ func Extend(pcr, with hash.Digest) (hash.Digest, error) {
 
 // A MissingError says that the value of a PCR is not known.
 type MissingError struct {
-	Bank  hash.Algorithm
-	Index int
+	Bank   hash.Algorithm
+	Index  int
+	Quoted bool // it was quoted, and only the digest of all is known
 }
 
 func (e *MissingError) Error() string {
+	if e.Quoted {
+		return fmt.Sprintf("PCR %d of bank %s was quoted, which IMA does not extend, and its value is not known", e.Index, e.Bank)
+	}
 	return fmt.Sprintf("the value of PCR %d of bank %s is not known", e.Index, e.Bank)
 }
 
@@ -70,7 +74,7 @@ func BootAggregate(v Values, bank hash.Algorithm) (hash.Digest, error) {
 	for i := range BootPCRs(bank) {
 		d, ok := v.Value(bank, i)
 		if !ok {
-			return hash.Digest{}, &MissingError{bank, i}
+			return hash.Digest{}, &MissingError{Bank: bank, Index: i}
 		}
 		all.Write(d.Bytes())
 	}
