@@ -59,6 +59,7 @@ func TestParseText(t *testing.T) {
 	}{
 		{"  sha1:\n    0 : 0x" + a1 + "\n    10: 0x" + a1 + "\n  sha256:\n    0 : 0x" + b2 + "\n", 0, "sha1 0 10, sha256 0"},
 		{"sha256 :\n  0  : " + b2 + "\n  16 : " + b2 + "\n", 0, "sha256 0 16"},
+		{"pcrs:\n  sha1:\n    10: 0x" + a1 + "\nsig: 4bf4\n", 0, "sha1 10"},
 		{"sm3_256:\n 1: " + b2, 0, "sm3 1"},
 		{"sha3_256:\n 1: " + b2, 0, "sha3-256 1"},
 		{"PCR-00: " + strings.Repeat("A1 ", 20) + "\nPCR-01: " + strings.Repeat("A1 ", 20) + "\n", 0, "sha1 0 1"},

@@ -23,7 +23,8 @@ func (e *LineError) Unwrap() error { return e.Err }
 
 // ParseText parses the values that a tool has printed. The bank is that of values in
 // front of which no line names one; zero is that which values of their size mostly
-// have. The error is a *LineError, or says that there are no values.
+// have. What tpm2_checkquote prints around them is left out. The error is a
+// *LineError, or says that there are no values.
 func ParseText(text []byte, bank hash.Algorithm) (Values, error) {
 	v := make(Values)
 	current := bank
@@ -38,6 +39,7 @@ func ParseText(text []byte, bank hash.Algorithm) (Values, error) {
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		var err error
 		switch {
+		case s == "pcrs:", name == "sig": // of tpm2_checkquote
 		case !ok:
 			err = errors.New("no colon: a line is ALG: or the number of a PCR, a colon, and its value")
 		case value == "":
