@@ -48,6 +48,12 @@ func OfCode(c reason.Code) string {
 		return "--key FILE, or a directory, names the certificates or public keys to check signatures with"
 	case reason.UnknownKey:
 		return "--key FILE names further certificates; imaseal keys id FILE tells which ids they have"
+	case reason.OtherContent:
+		return "what runs may still be the old content: restart what uses it; if it should not have changed, find out who changed it"
+	case reason.MeasuredUnlabelled:
+		return "imaseal relabel PATH labels what a policy appraises"
+	case reason.OtherMeasured:
+		return "imaseal verify FILE says whether the label fits the content; imaseal relabel PATH mends it"
 	case reason.NoHMACKey:
 		return "--evm-key FILE names the HMAC key"
 	}

@@ -26,7 +26,7 @@ func (p Program) measurementsCommand() *urfave.Command {
 LIST is a measurement list of IMA, in ASCII or binary, of any template and
 bank; - is standard input. Without LIST it is that of the running kernel, which
 root can read.`,
-		Subcommands: []*urfave.Command{p.measurementsShowCommand(), p.measurementsVerifyCommand(), p.measurementsExportCommand()},
+		Subcommands: []*urfave.Command{p.measurementsShowCommand(), p.measurementsVerifyCommand(), p.measurementsCompareCommand(), p.measurementsExportCommand()},
 	}
 }
 

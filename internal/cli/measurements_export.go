@@ -28,7 +28,8 @@ import (
 // exportPolicyOptions are the options of imaseal measurements export.
 type exportPolicyOptions struct {
 	format, to, from, prefix, algo string
-	excluded, keys                 []string
+	lists, excluded, keys          []string
+	list                           listOptions
 	owner                          ownerOptions
 	files                          selectionOptions
 	archive                        archiveOptions
@@ -41,12 +42,12 @@ const keylimeFormat = "keylime"
 func (o *exportPolicyOptions) flags() []urfave.Flag {
 	o.owner.owner = "any" // whose files a kernel measures hangs on who reads them
 	own := []urfave.Flag{
+		prefixFlag(&o.prefix),
 		&urfave.StringFlag{Name: "owner", Destination: &o.owner.owner, Category: selecting, Value: "any", Usage: "files of this `USER`, by number or name; any for all"},
 	}
 	policy := []urfave.Flag{
 		&urfave.StringFlag{Name: "format", Destination: &o.format, Category: policyCategory, Value: keylimeFormat, Usage: "`FORMAT` of the policy: keylime, a runtime policy of Keylime"},
 		&urfave.StringFlag{Name: "from", Destination: &o.from, Category: policyCategory, Usage: "add to what the `POLICY` in a file accepts, as over an upgrade"},
-		&urfave.StringFlag{Name: "prefix", Destination: &o.prefix, Category: policyCategory, DefaultText: "/ for what is a root, else as now", Usage: "`DIRECTORY` of the target that PATH will be there"},
 		&urfave.StringFlag{Name: "algo", Destination: &o.algo, Category: policyCategory, Value: hash.SHA256.String(), Usage: "the target's digest `ALGORITHM` (ima_hash=), for files whose label names none"},
 		&urfave.StringSliceFlag{Name: "policy-exclude", Action: into(&o.excluded), Category: policyCategory, Usage: "have paths accepted, whatever is there, that begin as the `REGEX` says"},
 		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: policyCategory, Usage: "have files accepted with signatures by these certificates or public keys: a `FILE`, or a directory of them"},
@@ -55,13 +56,17 @@ func (o *exportPolicyOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "output", Destination: &o.to, Category: writing, DefaultText: "standard output", Usage: "write the policy to `FILE`, which is there when all is written"},
 		o.archive.tempDirFlag(),
 	}
-	return slices.Concat(policy, own, o.files.flags(), to, o.output.flags())
+	lists := append([]urfave.Flag{
+		&urfave.StringSliceFlag{Name: "list", Action: into(&o.lists), Category: listCategory, Usage: "add what the `LIST` has: a file, -, or running for the running kernel's"},
+	}, o.list.flags()...)
+	return slices.Concat(lists, policy, own, o.files.flags(), to, o.output.flags())
 }
 
 // An exportPolicyRequest is what measurements export is asked for.
 type exportPolicyRequest struct {
 	plan.Plan
 	output   outputOptions
+	lists    []listRequest
 	to       string // "-" is standard output
 	from     string // "" for none
 	prefix   string // "" for what the trees say
@@ -77,7 +82,12 @@ func (o *exportPolicyOptions) plan(paths []string) (exportPolicyRequest, error) 
 	algo, algoErr := parseAlgo(o.algo)
 	owner, ownerErr := o.owner.plan()
 	readers := append(archivesReading(paths), reading("files-from", o.files.filesFrom))
-	if err := firstError(oneOf("format", o.format, []string{keylimeFormat}), o.output.check(), algoErr, ownerErr, readStdinOnce(readers...), checkExcluded(o.excluded)); err != nil {
+	var listErr error
+	r.lists, listErr = o.planLists()
+	for _, name := range o.lists {
+		readers = append(readers, reading("list", name))
+	}
+	if err := firstError(listErr, oneOf("format", o.format, []string{keylimeFormat}), o.output.check(), algoErr, ownerErr, readStdinOnce(readers...), checkExcluded(o.excluded), checkPrefix(o.prefix, paths, o.files.filesFrom)); err != nil {
 		return r, err
 	}
 	switch {
@@ -87,18 +97,39 @@ func (o *exportPolicyOptions) plan(paths []string) (exportPolicyRequest, error) 
 		return r, conflict("--json and the policy both go to standard output", "--output FILE")
 	case o.from == "-":
 		return r, conflict("--from - is no file", "the name of a file; ./- is one of this name")
-	case o.prefix != "" && !path.IsAbs(o.prefix):
-		return r, conflict(fmt.Sprintf("--prefix %q is no absolute path", o.prefix), "the directory of the target that PATH will be, such as /usr")
-	case o.prefix != "" && (len(paths) != 1 || o.files.filesFrom != ""):
-		return r, conflict("--prefix says where one PATH will be", "one PATH for each run, and --from adds the policies of the others")
 	}
 	var err error
-	r.Plan, err = plan.Plan{
+	r.Plan = plan.Plan{
 		Command: "measurements export", ReadOnly: true, Selection: o.files.plan(paths, owner), Algo: algo,
 		Writing: plan.Writing{Namespace: "security", Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
-	}.Validate()
+	}
+	if !r.hasTrees() && len(r.lists) > 0 {
+		return r, nil
+	}
+	r.Plan, err = r.Plan.Validate()
 	return r, firstError(err, refuseForPackages(r.Selection, given{"owner", owner != nil}))
 }
+
+// planLists returns the lists that are named.
+func (o *exportPolicyOptions) planLists() (lists []listRequest, err error) {
+	if _, err := o.list.plan(nil); err != nil {
+		return nil, err
+	}
+	for _, name := range o.lists {
+		l, err := o.list.named(name)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, l)
+	}
+	if lists == nil {
+		return nil, refuseUnused("--list", given{"bank", o.list.bank != ""}, given{"byte-order", o.list.order != ""})
+	}
+	return lists, nil
+}
+
+// hasTrees reports whether files are digested, and not only lists read.
+func (r *exportPolicyRequest) hasTrees() bool { return len(r.Paths) > 0 || r.FilesFrom != "" }
 
 // checkExcluded refuses what Python would refuse, too. Expressions that only Python
 // knows, as those that look ahead, are Keylime's to check.
@@ -121,7 +152,7 @@ func (p Program) measurementsExportCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "export",
 		Usage:     "write the attestation policy of a tree",
-		ArgsUsage: "PATH...",
+		ArgsUsage: "[PATH...]",
 		Description: `Digests every selected file below each PATH, as a kernel does that measures it,
 and writes a runtime policy for Keylime, which then accepts these contents and no
 others. A file of which the label names an algorithm has a digest of that. Under
@@ -134,6 +165,9 @@ The policy of a root file system that is mounted, and of an image:
 Before an upgrade, for as long as it takes:
    imaseal measurements export --from policy.json --output both.json \
       rpm:updates
+
+What this kernel has measured since it was booted, and of the boot itself:
+   imaseal measurements export --list running --output policy.json
 
 With the keys of a distribution, and paths that nobody can know:
    imaseal measurements export --key /etc/keys/ima --output policy.json \
@@ -149,8 +183,12 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 	if err != nil {
 		return err
 	}
+	damaged, err := p.addLists(ctx, r.lists, pol)
+	if err != nil {
+		return err
+	}
 	if pol.Files.Of(keylime.BootAggregate) == nil {
-		p.warn(reason.NoBootAggregate, "the policy has no %s: Keylime adds it if the agent sends the log of its boot, else --from needs a policy that has it", keylime.BootAggregate)
+		p.warn(reason.NoBootAggregate, "the policy has no %s: Keylime adds it if the agent sends the log of its boot, else --list or --from have to have it", keylime.BootAggregate)
 	}
 	out, err := p.openOutput(ctx, r.to)
 	if err != nil {
@@ -161,7 +199,15 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 	if r.to == "-" {
 		talking.Stdout = p.Stderr
 	}
-	failed := talking.addTrees(ctx, r, pol)
+	var failed error
+	if damaged {
+		failed = &verdictError{status: exitFiles}
+	}
+	if r.hasTrees() {
+		if err := talking.addTrees(ctx, r, pol); err != nil {
+			failed = err
+		}
+	}
 	if failed != nil && !is[*verdictError](failed) {
 		return failed
 	}
@@ -173,9 +219,9 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 	}
 	if !r.output.silent() {
 		names, digests := pol.Files.Len()
-		text := fmt.Sprintf("imaseal: the policy has %s with %s", quantity(names, "path"), quantity(digests, "digest"))
+		text := fmt.Sprintf("imaseal: the policy has %s with %s", plural(int64(names), "path"), plural(int64(digests), "digest"))
 		if n := len(pol.Keys.All); n > 0 {
-			text += ", and " + quantity(n, "key")
+			text += ", and " + plural(int64(n), "verification key")
 		}
 		if r.to != "-" {
 			text += "; it is in " + report.Quote(r.to)
@@ -187,18 +233,10 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 	return failed
 }
 
-// quantity prints a number of things.
-func quantity(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 // addTrees adds the files of the trees. The error is a *verdictError if some of them
 // are not in the policy.
 func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keylime.Policy) error {
-	places := r.places()
+	places := placesOf(r.Selection, r.prefix)
 	var mu sync.Mutex
 	add := func(name string, digest []byte) error {
 		mu.Lock()
@@ -224,7 +262,7 @@ func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keyli
 	case linkErr != nil:
 		return linkErr
 	case lost > 0 && r.Owner == nil:
-		p.warn(reason.LostLinks, "%s are not in the policy: what has their content is not there", quantity(lost, "hard link"))
+		p.warn(reason.LostLinks, "%s are not in the policy: what has their content is not there", plural(int64(lost), "hard link"))
 		return &verdictError{status: exitFiles}
 	}
 	return err
@@ -312,26 +350,28 @@ func (p Program) basePolicy(r exportPolicyRequest) (*keylime.Policy, error) {
 	return pol, nil
 }
 
-// places say where files will be on the target.
-func (r *exportPolicyRequest) places() measured.Places {
-	if _, ok := r.Carrier(); ok {
-		if r.prefix == "" {
-			return nil // they are as on the target
+// placesOf say where files are on the target: below prefix, or, where that is empty,
+// where they seem to be.
+func placesOf(s plan.Selection, prefix string) measured.Places {
+	if _, ok := s.Carrier(); ok {
+		to := "/"
+		if prefix != "" {
+			to = prefix
 		}
-		return measured.Places{{Full: "/", To: r.prefix}}
+		return measured.Places{{Full: "/", To: to}}
 	}
 	var all measured.Places
-	if r.Root != "" {
-		if full, err := filepath.Abs(r.Root); err == nil {
+	if s.Root != "" {
+		if full, err := filepath.Abs(s.Root); err == nil {
 			all = append(all, measured.Place{Full: full, To: "/"})
 		}
 	}
-	for _, name := range r.Paths {
+	for _, name := range s.Paths {
 		full, err := filepath.Abs(name)
 		if err != nil {
 			continue
 		}
-		to := r.prefix
+		to := prefix
 		switch {
 		case to != "":
 		case isRootTree(name):

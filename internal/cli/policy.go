@@ -16,7 +16,7 @@ func (p Program) policyCommand() *urfave.Command {
 appraise_tcb, secure_boot, fail_securely, critical_data, and the old words
 ima_tcb and ima_appraise_tcb), the word running for that of the running
 kernel, or a file. A file of such a name is written ./tcb.`,
-		Subcommands: []*urfave.Command{p.policyShowCommand(), p.policyLintCommand(), p.policyExplainCommand()},
+		Subcommands: []*urfave.Command{p.policyShowCommand(), p.policyLintCommand(), p.policyExplainCommand(), p.policyFromListCommand()},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 // needed are the options without which a command does nothing, and its
 // arguments. All files there are in a directory that is watched.
 var needed = map[string]string{
+	"measurements compare": "--list DIR/log DIR/tree", "policy from-list": "DIR/log",
 	"measurements show": "DIR/log", "measurements verify": "DIR/log", "boot-aggregate": "DIR/log",
 	"hash":                "DIR/tree",
 	"sign":                "--key DIR/key DIR/tree",
@@ -144,12 +145,12 @@ var wrong = map[string][]string{
 
 // right are options by command and name that take what the options of that name of
 // other commands do not.
-var right = map[string]bool{"request output": true, "measurements export output": true, "request as": true, "answer output": true, "answer tmpdir": true, "integrate root": true, "load root": true}
+var right = map[string]bool{"request output": true, "measurements export output": true, "request as": true, "answer output": true, "answer tmpdir": true, "integrate root": true, "policy from-list root": true, "load root": true}
 
 // anything are the options that take any value: of files that there may not be,
 // and of what only the running kernel knows.
 var anything = map[string]bool{
-	"files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
+	"list": true, "files-from": true, "undo-log": true, "key": true, "cert": true, "passphrase-file": true, "rules": true, "policy": true, "file-contexts": true,
 	"evm-key": true, "trust": true, "kernel-config": true, "ca": true, "ca-key": true, "from": true, "blob": true, "open": true, "master": true,
 	"new-master": true, "labels-to": true, "html": true, "allow": true, "output": true, "tmpdir": true, "event-log": true, "keyring": true, "out": true, "new-ca": true,
 	"config": true,

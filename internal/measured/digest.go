@@ -68,6 +68,19 @@ func (p Places) Of(full string) string {
 	return to
 }
 
+// From returns what Of makes a path of, whole and relative to its tree, and false if it
+// is in none.
+func (p Places) From(to string) (full, rel string, ok bool) {
+	best := -1
+	for _, place := range p {
+		rest, in := strings.CutPrefix(to, strings.TrimSuffix(place.To, "/"))
+		if in && (rest == "" || rest[0] == '/') && len(place.To) > best {
+			best, full, rel = len(place.To), path.Join(place.Full, rest), strings.TrimPrefix(rest, "/")
+		}
+	}
+	return full, rel, best >= 0
+}
+
 // A Link is another name of a file, both as paths on the target.
 type Link struct{ Name, Target string }
 

@@ -54,6 +54,23 @@ const (
 	NeedsSignature Code = "signature-required"
 )
 
+// What comparing a measurement list with a tree finds.
+const (
+	NotMeasured        Code = "not-measured"
+	OtherContent       Code = "other-content" // than was measured
+	MeasuredUnlabelled Code = "measured-unlabelled"
+	OtherMeasured      Code = "other-label-measured"
+	MeasuredVerity     Code = "measured-verity" // which is no digest of the content
+	Gone               Code = "gone"
+	OtherRoot          Code = "other-root" // of the mounts of a process
+	MeasuredOpen       Code = "changed-while-measured"
+	SeveralContents    Code = "several-contents"
+	DeletedThen        Code = "deleted-when-measured"
+	NoPath             Code = "no-path" // of the file system: memory, and what lies outside a root
+	OutsideTree        Code = "outside-tree"
+	NotSelected        Code = "not-selected" // and there
+)
+
 // Why a file cannot be given a label, besides what the system says: package
 // advice has the codes of errors.
 const (
@@ -117,6 +134,8 @@ const (
 	Archive         Code = "archive"           // that is labelled itself
 	SomeEVM         Code = "some-evm"          // labels, but not on all files
 	NoBootAggregate Code = "no-boot-aggregate" // in a policy for attestation
+	OtherTemplate   Code = "other-template"    // than a verifier knows
+	Violations      Code = "violations"        // in a measurement list
 	LostLinks       Code = "lost-links"        // to what is not there
 	NoPCRs          Code = "no-pcrs"           // to compare a measurement list with
 	PaddedDigests   Code = "padded-digests"    // of a measurement list
@@ -135,29 +154,40 @@ const (
 
 // words are what people read where it is not the code with blanks.
 var words = map[Code]string{
-	PseudoFS:          "pseudo-filesystem",
-	OwnOutput:         "written by this run",
-	OwnPath:           "given as a path of its own",
-	NotNamed:          "not in the file of labels",
-	NoVendorLabel:     "no signature in the RPM database",
-	ChangedContent:    "changed since it was signed",
-	NoLabel:           "no label",
-	EVMSignature:      "EVM signature",
-	TrustedKey:        "signature of a trusted key",
-	OtherFile:         "another file has this name by now",
-	OtherLabel:        "the label was changed since the run",
-	NotChanged:        "was not changed by the run",
-	NoIMA:             "no security.ima",
-	NoEVM:             "no security.evm",
-	WrongDigest:       "the content is not what the label says",
-	BadHMAC:           "the HMAC does not match",
-	NoKey:             "a signature, and no key to check it with",
-	NoHMACKey:         "an HMAC, and no HMAC key to check it with",
-	UnknownKey:        "a signature by a key that is not known",
-	NeedsKey:          "the policy demands a signature, and there is no key",
-	StaleEVM:          "an EVM label made for another IMA label",
-	MendedEVM:         "an EVM label that did not fit is mended",
-	ReplacedSignature: "a signature by another key is replaced",
+	PseudoFS:           "pseudo-filesystem",
+	OwnOutput:          "written by this run",
+	OwnPath:            "given as a path of its own",
+	NotNamed:           "not in the file of labels",
+	NoVendorLabel:      "no signature in the RPM database",
+	ChangedContent:     "changed since it was signed",
+	NoLabel:            "no label",
+	EVMSignature:       "EVM signature",
+	TrustedKey:         "signature of a trusted key",
+	OtherFile:          "another file has this name by now",
+	OtherLabel:         "the label was changed since the run",
+	NotChanged:         "was not changed by the run",
+	NoIMA:              "no security.ima",
+	OtherContent:       "the content is not what was measured",
+	MeasuredUnlabelled: "was measured, and has no label",
+	OtherMeasured:      "the label is not that of what was measured",
+	Gone:               "was measured, and is not there",
+	OtherRoot:          "was measured by a process of a container, perhaps",
+	MeasuredOpen:       "was changed while it was measured",
+	SeveralContents:    "was measured with several contents",
+	DeletedThen:        "deleted when it was measured",
+	OutsideTree:        "measured outside the tree",
+	NotSelected:        "measured, there, and not selected",
+	NoPath:             "measured, and no path of a file",
+	NoEVM:              "no security.evm",
+	WrongDigest:        "the content is not what the label says",
+	BadHMAC:            "the HMAC does not match",
+	NoKey:              "a signature, and no key to check it with",
+	NoHMACKey:          "an HMAC, and no HMAC key to check it with",
+	UnknownKey:         "a signature by a key that is not known",
+	NeedsKey:           "the policy demands a signature, and there is no key",
+	StaleEVM:           "an EVM label made for another IMA label",
+	MendedEVM:          "an EVM label that did not fit is mended",
+	ReplacedSignature:  "a signature by another key is replaced",
 }
 
 // plurals are the words for several.

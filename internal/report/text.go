@@ -194,17 +194,18 @@ func (t *Text) Finish(s Summary) error {
 
 // always lists the outcomes that a summary names even if there were none.
 var always = map[string][]Outcome{
-	"hash":                {Labelled, Unchanged, Failed},
-	"sign":                {Labelled, Unchanged, Failed},
-	"relabel":             {Labelled, Unchanged, Failed},
-	"request":             {Requested, Unchanged, Failed},
-	"answer":              {Answered},
-	"apply":               {Labelled, Unchanged, Failed},
-	"clear":               {Cleared, Unchanged, Failed},
-	"undo":                {Restored, Kept, Failed},
-	"measurements export": {Exported, Failed},
-	"check":               {Allowed, Denied, Undecided, Failed},
-	"verify":              {Valid, Invalid, Unlabelled, Failed},
+	"hash":                 {Labelled, Unchanged, Failed},
+	"sign":                 {Labelled, Unchanged, Failed},
+	"relabel":              {Labelled, Unchanged, Failed},
+	"request":              {Requested, Unchanged, Failed},
+	"answer":               {Answered},
+	"apply":                {Labelled, Unchanged, Failed},
+	"clear":                {Cleared, Unchanged, Failed},
+	"undo":                 {Restored, Kept, Failed},
+	"measurements export":  {Exported, Failed},
+	"measurements compare": {Valid, Invalid, Unlabelled, Failed},
+	"check":                {Allowed, Denied, Undecided, Failed},
+	"verify":               {Valid, Invalid, Unlabelled, Failed},
 }
 
 // Lines are the summary as Text prints it.

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"imaseal/internal/measure"
+	"imaseal/internal/measured"
+	"imaseal/internal/plan"
+	"imaseal/internal/tree"
+)
+
+// compareOptions are the options of imaseal measurements compare.
+type compareOptions struct {
+	name    string // of the list
+	list    listOptions
+	prefix  string
+	files   selectionOptions
+	archive archiveOptions
+	output  outputOptions
+}
+
+func (o *compareOptions) flags() []urfave.Flag {
+	list := &urfave.StringFlag{Name: "list", Destination: &o.name, Category: listCategory, Value: running, Usage: "the `LIST` that was measured: a file, -, or running for the running kernel's"}
+	return slices.Concat([]urfave.Flag{list}, o.list.flags(), []urfave.Flag{prefixFlag(&o.prefix)}, o.files.flags(), []urfave.Flag{o.archive.tempDirFlag()}, o.output.flags())
+}
+
+func prefixFlag(field *string) urfave.Flag {
+	return &urfave.StringFlag{Name: "prefix", Destination: field, Category: selecting, DefaultText: "/ for what is a root, else as now", Usage: "`DIRECTORY` of the target that PATH will be there"}
+}
+
+// A compareRequest is what measurements compare is asked for.
+type compareRequest struct {
+	plan.Plan
+	list   listRequest
+	prefix string
+	output outputOptions
+}
+
+func (o *compareOptions) plan(paths []string) (compareRequest, error) {
+	r := compareRequest{prefix: o.prefix, output: o.output}
+	var listErr, err error
+	r.list, listErr = o.list.named(o.name)
+	readers := append(archivesReading(paths), reading("files-from", o.files.filesFrom), reading("list", o.name))
+	if err := firstError(o.output.check(), listErr, readStdinOnce(readers...), checkPrefix(o.prefix, paths, o.files.filesFrom)); err != nil {
+		return r, err
+	}
+	r.Plan, err = plan.Plan{
+		Command: "measurements compare", ReadOnly: true, Selection: o.files.plan(paths, nil),
+		Writing: plan.Writing{Namespace: "security", Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
+	}.Validate()
+	return r, err
+}
+
+// named is the list that an option names.
+func (o *listOptions) named(name string) (listRequest, error) {
+	if name == running {
+		return o.plan(nil)
+	}
+	return o.plan([]string{name})
+}
+
+func checkPrefix(prefix string, paths []string, filesFrom string) error {
+	switch {
+	case prefix == "":
+		return nil
+	case !path.IsAbs(prefix):
+		return conflict(fmt.Sprintf("--prefix %q is no absolute path", prefix), "the directory of the target that PATH will be, such as /usr")
+	case len(paths) != 1 || filesFrom != "":
+		return conflict("--prefix says where one PATH will be", "one PATH for each run")
+	}
+	return nil
+}
+
+func (p Program) measurementsCompareCommand() *urfave.Command {
+	o := &compareOptions{files: p.files()}
+	return &urfave.Command{
+		Name:      "compare",
+		Usage:     "compare what was measured with a tree",
+		ArgsUsage: "PATH...",
+		Description: `Says of each file in a measurement list whether it is still what was measured,
+and whether its label is. Files that were not measured are not read. The exit
+status is 4 if a file is another one now, is gone, or has no label, or another.
+
+What has run on this host, and is not what is on its disk:
+   imaseal measurements compare /
+
+A list of another machine, and the image that it was booted from:
+   imaseal measurements compare --list binary_runtime_measurements \
+      ext4:root.img
+
+Only what has changed since it was measured:
+   imaseal measurements compare --json / |
+      jq -r 'select(.code == "other-content").path'`,
+		Flags:  o.flags(),
+		Action: action(o.plan, p.compareMeasured),
+	}
+}
+
+// readMeasured reads what a list has of files, and reports whether some of it cannot be
+// read, which is told.
+func (p Program) readMeasured(ctx context.Context, r listRequest) (files *measured.List, name string, damaged bool, err error) {
+	l, err := p.openList(ctx, r)
+	if err != nil {
+		return nil, "", false, err
+	}
+	defer l.Close()
+	files = measured.NewList()
+	hinted := make(map[string]bool)
+	err = l.each(ctx, func(rec measure.Record, wrong *measure.RecordError) error {
+		if wrong != nil {
+			damaged = true
+			p.complain(fmt.Errorf("%s: %w", l.name, wrong), hinted)
+			return nil
+		}
+		files.Add(rec)
+		return nil
+	})
+	return files, l.name, damaged, err
+}
+
+// compareMeasured compares a list with trees.
+func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
+	files, name, damaged, err := p.readMeasured(ctx, r.list)
+	if err != nil {
+		return err
+	}
+	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true, flat: true, everyName: true, packages: packageOptions{payloads: true}})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	places := placesOf(r.Selection, r.prefix)
+	missing := &measured.Missing{Like: tree.Like{Source: s.source}, List: files, Wanted: r.wants(places)}
+	if _, ok := r.Carrier(); ok {
+		missing.Name = func(f tree.Found) string { return places.Of(path.Join("/", f.Rel)) }
+	} else {
+		missing.Name = func(f tree.Found) string { return places.Of(absolute(f.Path)) }
+		missing.Exists = func(name string) bool {
+			full, _, _ := places.From(name)
+			info, err := os.Lstat(full)
+			return err == nil && info.Mode().IsRegular()
+		}
+	}
+	s.source = missing
+	err = s.do(ctx, &measured.Comparer{List: files, Place: places.Of})
+	if err != nil && !is[*verdictError](err) {
+		return err
+	}
+	if !r.output.silent() {
+		text := fmt.Sprintf("imaseal: compared with %s of %s", plural(int64(files.Len()), "name"), name)
+		if files.Violations > 0 {
+			text += fmt.Sprintf("; %s: %s", plural(files.Violations, "violation"), violationMeans)
+		}
+		if err := p.print(text + "\n"); err != nil {
+			return err
+		}
+	}
+	if err == nil && damaged {
+		return &verdictError{status: exitFiles}
+	}
+	return err
+}
+
+func absolute(name string) string {
+	if full, err := filepath.Abs(name); err == nil {
+		return full
+	}
+	return name
+}
+
+// wants returns what reports whether a path of a list would be found in the trees.
+func (r *compareRequest) wants(places measured.Places) func(string) bool {
+	c, _ := r.Carrier()
+	if r.FilesFrom != "" || r.Shard.IsGiven() || c.Kind == plan.RPM {
+		return func(string) bool { return false } // what is not in them may be elsewhere
+	}
+	return func(name string) bool {
+		_, rel, ok := places.From(name)
+		if !ok {
+			return false
+		}
+		included := len(r.Include) == 0
+		for end := range len(rel) + 1 {
+			if end < len(rel) && rel[end] != '/' {
+				continue
+			}
+			if part := strings.Trim(rel[:end], "/"); part != "" {
+				if r.Excluded(part) {
+					return false
+				}
+				included = included || r.Included(part)
+			}
+		}
+		return included
+	}
+}
