@@ -24,6 +24,7 @@ func TestConfigOptions(t *testing.T) {
 	used := make(map[string]bool)
 	commands := map[string]map[string]configSource{
 		"relabel": labelSources(), "sign": labelSources(), "check": checkSources(), "verify": verifySources(), "denials": denialsSources(),
+		"load": {"policy": {names: []string{"policy"}}},
 	}
 	leaves(Program{}.grammar().App, func(path string, inv cmdline.Invocation) {
 		sources, ok := commands[path]

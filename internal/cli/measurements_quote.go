@@ -134,7 +134,7 @@ func (v *listVerifier) readQuoted(q *quote.Quote, name string) (*attest.Problem,
 
 // eventLogFlag names an event log.
 func eventLogFlag(field *string) urfave.Flag {
-	return &urfave.StringFlag{Name: "event-log", Destination: field, Category: tpmCategory, Usage: "what firmware and boot loader have extended PCRs 0 to 9 with: a `FILE`, a copy of /sys/kernel/security/tpm0/binary_bios_measurements, or running"}
+	return &urfave.StringFlag{Name: "event-log", Destination: field, Category: tpmCategory, Usage: "what firmware and boot loader have extended PCRs 0 to 9 with: a `FILE`, a copy of binary_bios_measurements in /sys/kernel/security/tpm0, or running"}
 }
 
 // maxEventLog bounds an event log; firmware reserves some hundred KiB for it.

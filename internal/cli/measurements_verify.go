@@ -79,10 +79,10 @@ That of another machine, in this order:
    ssh host cat /sys/kernel/security/ima/binary_runtime_measurements >list
    imaseal measurements verify --pcrs pcrs --key /etc/keys/ima list
 
-With what its TPM has signed, after tpm2_quote -c ak.ctx -l sha256:10 -q $NONCE
+With what its TPM has signed, after tpm2_quote -c ak.ctx -l sha256:10 -q 5eed
 -m msg -s sig there:
    imaseal measurements verify --quote msg --quote-signature sig \
-      --quote-key ak.pem --quote-nonce $NONCE list`,
+      --quote-key ak.pem --quote-nonce 5eed list`,
 		Flags:  o.flags(),
 		Action: action(o.plan, p.measurementsVerify),
 	}

@@ -341,7 +341,7 @@ func (p Program) otherKernels(t *target.Target, table readiness.Table) []finding
 			err = errNoConfig
 		}
 		if err != nil {
-			add(finding.Warn, release, "unknown", "imaseal check --host --kernel-version "+release+" --kernel-config CONFIG", "not compared: "+printable(pathless(err)))
+			add(finding.Warn, release, "unknown", "imaseal check --host --kernel-config CONFIG, with the configuration of "+release, "not compared: "+printable(pathless(err)))
 			continue
 		}
 		next, err := upgrade.NewBuild(release, file, config, t.SecureBoot)

@@ -39,6 +39,11 @@ func (b Build) options() string {
 	return "--kernel-version " + b.Release + " --kernel-config " + b.File
 }
 
+// command is one of imaseal's for that kernel.
+func (b Build) command(name, argument string) string {
+	return "imaseal " + name + " " + b.options() + " " + argument
+}
+
 // A Use is what a host needs of its kernel.
 type Use struct {
 	// Words are those of ima_policy=, Loaded are the rules that are loaded besides,
@@ -126,7 +131,7 @@ func (c *comparison) rules() {
 	}
 	will, err := c.policy(c.next.Kernel)
 	if err != nil {
-		c.add(Refused, "imaseal policy lint "+c.next.options()+" POLICY", "it refuses the rules that are loaded (%v), and appraises nothing then", err)
+		c.add(Refused, c.next.command("policy lint", "POLICY"), "it refuses the rules that are loaded (%v), and appraises nothing then", err)
 		return
 	}
 	added, gone := missing(will, was), missing(was, will)
@@ -138,7 +143,7 @@ func (c *comparison) rules() {
 		c.add(Rules, do, "it has rules besides: %s", strings.Join(added, "; "))
 	}
 	if gone != nil {
-		c.add(Rules, "imaseal policy show "+c.next.options()+" POLICY shows what is left", "it does not have the rules: %s", strings.Join(gone, "; "))
+		c.add(Rules, c.next.command("policy show", "POLICY")+" shows what is left", "it does not have the rules: %s", strings.Join(gone, "; "))
 	}
 }
 
@@ -195,12 +200,12 @@ func (c *comparison) keys() {
 		{"CONFIG_INTEGRITY_ASYMMETRIC_KEYS", "verifies no signatures"}, {"CONFIG_CRYPTO_RSA", "has no RSA built in"}, {"CONFIG_CRYPTO_ECDSA", "has no ECDSA built in"},
 	} {
 		if c.lost(o.option) {
-			c.add(LostKeys, "hash instead of sign (imaseal hash --replace-signatures), or sign with a key of another kind", "it %s (%s): %s", o.what, o.option, level)
+			c.add(LostKeys, "hash instead of sign (imaseal hash --replace-signatures PATH), or sign with a key of another kind", "it %s (%s): %s", o.what, o.option, level)
 		}
 	}
 	switch was, will := c.now.Config.Enabled(trusted), c.next.Config.Enabled(trusted); {
 	case was && !will:
-		c.add(Keyrings, "load them into _ima and _evm in its initramfs: imaseal keys import does", "it looks for keys in _ima and _evm, and this kernel in .ima and .evm")
+		c.add(Keyrings, "load them into _ima and _evm in its initramfs: imaseal keys import CERTIFICATE does", "it looks for keys in _ima and _evm, and this kernel in .ima and .evm")
 	case !was && will:
 		c.add(Keyrings, "see that the certificate is signed so: imaseal keys generate --out PREFIX --ca CA --ca-key KEY",
 			"it looks for keys in .ima and .evm, which take only certificates that a key of the kernel has signed, and this kernel in _ima and _evm")
