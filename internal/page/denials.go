@@ -160,6 +160,8 @@ type tallyView struct {
 type deniedGroupView struct {
 	DeniedGroup
 	State  mended
+	Word   string // what is said first of the group, "" for nothing
+	About  string // the rest of it
 	Lines  []advised
 	Shown  []DeniedFile
 	Hidden uint64 // denials of other files
@@ -179,6 +181,21 @@ func (d *Denials) view() *deniedView {
 	v.By = []byView{by("Cause", d.causes), by("Program", d.programs), by("Directory", d.directories)}
 	for _, g := range d.groups {
 		one := deniedGroupView{DeniedGroup: g, State: stateOf(g), Lines: advice(g.Advice), Hidden: g.Count}
+		about := []string{g.Title}
+		switch {
+		case g.Harmless:
+		case d.Looked:
+			one.Word = one.State.String()
+		default:
+			one.Word, about = g.Title, nil
+		}
+		if g.Node != "" {
+			about = append(about, "on "+shown(g.Node))
+		}
+		if g.When != "" {
+			about = append(about, clip(g.When))
+		}
+		one.About = strings.Join(about, ", ")
 		for _, f := range g.Files[:min(len(g.Files), shownFiles)] {
 			one.Shown = append(one.Shown, DeniedFile{clip(f.Name), f.Count})
 			one.Hidden -= min(one.Hidden, f.Count)

@@ -145,7 +145,7 @@ func TestHistogram(t *testing.T) {
 		if sum != 4 {
 			t.Errorf("%v: %d records of 4", c.last, sum)
 		}
-		for _, d := range h.Draw() {
+		for _, d := range h.Draw(true) {
 			if d.X < 0 || d.Y < 0 || d.X+d.W > 100.001 || d.Y+d.H > 100.001 || d.H <= 0 {
 				t.Errorf("%v: %v sticks out", c.last, d)
 			}

@@ -1,9 +1,6 @@
 package page
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // maxBars are the most bars of a histogram.
 const maxBars = 60
@@ -120,8 +117,9 @@ type drawn struct {
 	Words string
 }
 
-// Draw draws the bars in percent.
-func (h *histogram) Draw() []drawn {
+// Draw draws the bars in percent. What is mended is only known of files that were looked
+// at.
+func (h *histogram) Draw(looked bool) []drawn {
 	var all []drawn
 	wide := 100 / float64(len(h.Bars))
 	for i, b := range h.Bars {
@@ -132,7 +130,11 @@ func (h *histogram) Draw() []drawn {
 			}
 			high := max(1, 100*float64(b.Count[m])/float64(h.most))
 			at = max(0, at-high)
-			all = append(all, drawn{box{float64(i)*wide + wide*.06, at, wide * .88, min(high, 100-at)}, m.Class(), fmt.Sprintf("%s: %s %s", stamp(b.Start), number(b.Count[m]), m)})
+			words := stamp(b.Start) + ": " + number(b.Count[m])
+			if looked {
+				words += " " + m.String()
+			}
+			all = append(all, drawn{box{float64(i)*wide + wide*.06, at, wide * .88, min(high, 100-at)}, m.Class(), words})
 		}
 	}
 	return all
