@@ -16,7 +16,7 @@ const (
 	maxNames = 4096
 )
 
-// A Mended says what is known of denials now.
+// A mended says what is known of denials now.
 type mended int
 
 // What is known.

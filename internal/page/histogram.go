@@ -140,7 +140,7 @@ func (h *histogram) Draw(looked bool) []drawn {
 	return all
 }
 
-// A time is a row of the table of a histogram.
+// A timeRow is a row of the table of a histogram.
 type timeRow struct {
 	When                 string
 	Open, Partly, Mended uint64

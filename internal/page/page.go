@@ -46,10 +46,10 @@ type Frame struct {
 // A Fact is what is known of a target, or was asked for.
 type Fact struct{ Name, Value string }
 
-// A Level says what a page's answer is.
+// A level says what a page's answer is.
 type level string
 
-// The levels.
+// The levels of answers.
 const (
 	good    level = "good"
 	bad     level = "bad"
