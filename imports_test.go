@@ -79,13 +79,15 @@ var importTable = map[string]row{
 		own: "hash sign internal/appraise internal/imaevm internal/plan internal/policy internal/policy/inspect internal/policy/match" +
 			" internal/reason internal/report internal/run internal/target internal/tree",
 	},
-	"internal/attr":       {outside: "github.com/pkg/xattr golang.org/x/sys"},
-	"internal/inode":      {outside: "golang.org/x/sys"},
-	"internal/report":     {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
-	"internal/page":       {own: "internal/imaevm internal/reason internal/report"},
-	"internal/signatures": {own: "hash sign internal/imaevm", outside: "golang.org/x/sys"},
-	"internal/merge":      {own: "internal/reason internal/report internal/shard"},
-	"internal/undo":       {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
+	"internal/attr":         {outside: "github.com/pkg/xattr golang.org/x/sys"},
+	"internal/inode":        {outside: "golang.org/x/sys"},
+	"internal/report":       {own: "hash internal/imaevm internal/reason internal/shard", outside: "github.com/schollz/progressbar/v3"},
+	"internal/page":         {own: "internal/imaevm internal/page/treemap internal/page/words internal/reason internal/report"},
+	"internal/page/treemap": {own: "internal/page/words internal/report"},
+	"internal/page/words":   {own: "internal/report"},
+	"internal/signatures":   {own: "hash sign internal/imaevm", outside: "golang.org/x/sys"},
+	"internal/merge":        {own: "internal/reason internal/report internal/shard"},
+	"internal/undo":         {own: "hash internal/imaevm internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 
 	"internal/evmctl": {own: "hash internal/imaevm internal/measure internal/pcr internal/reason internal/report internal/tree sign"},
 

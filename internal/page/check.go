@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"imaseal/internal/imaevm"
+	"imaseal/internal/page/treemap"
+	"imaseal/internal/page/words"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
 )
@@ -53,10 +55,10 @@ type Check struct {
 	Host []Finding
 
 	groups   report.Groups
-	forest   forest
-	labels   map[string]*count
-	uses     map[string]*count
-	keys     map[keyName]*count
+	forest   treemap.Forest
+	labels   map[string]*treemap.Count
+	uses     map[string]*treemap.Count
+	keys     map[keyName]*treemap.Count
 	messages map[messageKind]*message
 	summary  report.Summary
 	judged   bool
@@ -84,23 +86,23 @@ type message struct {
 func (c *Check) Start(report.Header) error {
 	c.judged = true
 	if c.Archive != "" {
-		c.forest.archive = c.Archive + ":"
+		c.forest.Archive = c.Archive + ":"
 	}
-	c.labels, c.uses = make(map[string]*count), make(map[string]*count)
-	c.keys, c.messages = make(map[keyName]*count), make(map[messageKind]*message)
+	c.labels, c.uses = make(map[string]*treemap.Count), make(map[string]*treemap.Count)
+	c.keys, c.messages = make(map[keyName]*treemap.Count), make(map[messageKind]*message)
 	return nil
 }
 
 // Result implements report.Handler.
 func (c *Check) Result(r report.Result) error {
 	c.note(r)
-	v, ok := verdictOf(r.Outcome)
+	v, ok := treemap.VerdictOf(r.Outcome)
 	if !ok {
 		return nil
 	}
 	c.groups.Add(r)
-	c.forest.add(r.Path, v)
-	if v == failed {
+	c.forest.Add(r.Path, v)
+	if v == treemap.Failed {
 		return nil
 	}
 	ima, evm := c.label(r.IMA, false, v), c.label(r.EVM, true, v)
@@ -112,7 +114,7 @@ func (c *Check) Result(r report.Result) error {
 	}
 	tally(c.labels, ima, "others", v)
 	for _, j := range r.Judgements {
-		if v, ok := verdictOf(j.Verdict); ok {
+		if v, ok := treemap.VerdictOf(j.Verdict); ok {
 			tally(c.uses, j.Operation, "others", v)
 		}
 	}
@@ -120,18 +122,18 @@ func (c *Check) Result(r report.Result) error {
 }
 
 // tally counts one more of a name, or of those for which there is no room.
-func tally[K comparable](to map[K]*count, name, rest K, v verdict) {
+func tally[K comparable](to map[K]*treemap.Count, name, rest K, v treemap.Verdict) {
 	if to[name] == nil && len(to) >= maxKinds {
 		name = rest
 	}
 	if to[name] == nil {
-		to[name] = new(count)
+		to[name] = new(treemap.Count)
 	}
 	to[name][v]++
 }
 
 // label says what a label is, and counts the key that it names.
-func (c *Check) label(b []byte, evm bool, v verdict) string {
+func (c *Check) label(b []byte, evm bool, v treemap.Verdict) string {
 	if len(b) == 0 {
 		return ""
 	}
@@ -188,7 +190,7 @@ func (c *Check) message(k messageKind, path, hint string) {
 		c.messages[k] = m
 	}
 	if m.files++; len(m.paths) < namedPaths {
-		m.paths = append(m.paths, shown(path))
+		m.paths = append(m.paths, words.Shown(path))
 	}
 }
 
@@ -201,10 +203,10 @@ func (c *Check) Finish(s report.Summary) error {
 // A checkView is a Check as its page shows it.
 type checkView struct {
 	Judged                     bool
-	Count                      count
+	Count                      treemap.Count
 	Selected, HardLinks, Gone  int
 	Skipped                    string
-	Atlas                      atlas
+	Atlas                      treemap.Atlas
 	Causes                     []causeView
 	MoreCauses, MoreFiles      int
 	Labels, Uses               []rowView
@@ -215,7 +217,7 @@ type checkView struct {
 }
 
 type causeView struct {
-	Verdict verdict
+	Verdict treemap.Verdict
 	Causes  []string
 	Reasons reason.List
 	Files   int
@@ -231,13 +233,13 @@ type placeView struct {
 
 type rowView struct {
 	Name  string
-	Count count
+	Count treemap.Count
 }
 
 type keyView struct {
 	ID, Kind string
 	Known    Knowledge
-	Count    count
+	Count    treemap.Count
 }
 
 type messageView struct {
@@ -260,7 +262,7 @@ func (c *Check) Write(w io.Writer, f Frame) error {
 func (c *Check) view() *checkView {
 	v := &checkView{Judged: c.judged, Host: c.Host, Skipped: report.Skips(c.summary.Skipped), HardLinks: c.summary.HardLinks, Selected: c.summary.Selected()}
 	v.Gone = c.summary.Count[report.Vanished]
-	v.Count = c.forest.root.total()
+	v.Count = c.forest.Total()
 	for _, f := range c.Host {
 		switch f.Level {
 		case "fail":
@@ -272,7 +274,7 @@ func (c *Check) view() *checkView {
 		}
 	}
 	if v.Count.Files() > 0 {
-		v.Atlas = newAtlas(&c.forest)
+		v.Atlas = treemap.New(&c.forest)
 	}
 	c.groups.Fix = c.Fix
 	for n, g := range c.groups.List() {
@@ -281,13 +283,13 @@ func (c *Check) view() *checkView {
 			v.MoreFiles += g.Files
 			continue
 		}
-		of, _ := verdictOf(g.Outcome)
+		of, _ := treemap.VerdictOf(g.Outcome)
 		cause := causeView{Verdict: of, Causes: g.Causes, Reasons: g.Reasons, Files: g.Files, Advice: advice(c.groups.Lines(g))}
-		if of != denied {
+		if of != treemap.Denied {
 			cause.Causes = nil // they are what a denial might have
 		}
 		for i, place := range g.Places {
-			cause.Places = append(cause.Places, placeView{shown(place), g.Each[i]})
+			cause.Places = append(cause.Places, placeView{words.Shown(place), g.Each[i]})
 		}
 		v.Causes = append(v.Causes, cause)
 	}
@@ -303,14 +305,14 @@ func (c *Check) view() *checkView {
 		return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(c.messages[b].files, c.messages[a].files), cmp.Compare(a.words, b.words))
 	}) {
 		m := c.messages[k]
-		v.Messages = append(v.Messages, messageView{k.level, clip(k.words), m.files, m.paths, m.hint})
+		v.Messages = append(v.Messages, messageView{k.level, words.Clip(k.words), m.files, m.paths, m.hint})
 	}
 	v.Messages = v.Messages[:min(len(v.Messages), shownKinds)]
 	return v
 }
 
 // rows are the counts of names, the most frequent first.
-func rows(of map[string]*count) []rowView {
+func rows(of map[string]*treemap.Count) []rowView {
 	var all []rowView
 	for _, name := range sorted(of) {
 		all = append(all, rowView{name, *of[name]})
@@ -319,7 +321,7 @@ func rows(of map[string]*count) []rowView {
 }
 
 // sorted are the most frequent keys of a map.
-func sorted[K comparable](of map[K]*count) []K {
+func sorted[K comparable](of map[K]*treemap.Count) []K {
 	keys := slices.SortedFunc(maps.Keys(of), func(a, b K) int {
 		return cmp.Or(cmp.Compare(of[b].Files(), of[a].Files()), cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)))
 	})
@@ -331,39 +333,39 @@ func (c *Check) answer(v *checkView) answer {
 	n := v.Count
 	host := ""
 	if v.HostFails > 0 {
-		host = fmt.Sprintf(" The host itself is not ready: %s.", plural(v.HostFails, "check")+" of it failed")
+		host = fmt.Sprintf(" The host itself is not ready: %s.", words.Plural(v.HostFails, "check")+" of it failed")
 	}
 	switch {
-	case n[denied] > 0:
-		return answer{bad, "Not ready to enforce", fmt.Sprintf("A kernel that enforces this policy would deny %s of %s%s.%s", number(n[denied]), plural(n.Files(), "file"), n.besides(), host)}
+	case n[treemap.Denied] > 0:
+		return answer{bad, "Not ready to enforce", fmt.Sprintf("A kernel that enforces this policy would deny %s of %s%s.%s", words.Number(n[treemap.Denied]), words.Plural(n.Files(), "file"), besides(n), host)}
 	case host != "":
 		return answer{bad, "Not ready to enforce", host[1:]}
 	case !v.Judged:
 		return answer{good, "The host is ready", "Its files were not looked at: imaseal check --host / does both."}
 	case n.Files() == 0:
 		return answer{unclear, "Nothing was judged", "No file was selected, so this page says nothing about any."}
-	case n[undecided]+n[failed] > 0:
+	case n[treemap.Undecided]+n[treemap.Failed] > 0:
 		return answer{unclear, "Not certain", fmt.Sprintf("Nothing is known to be denied, but of %s %s undecided, and %s could not be judged.",
-			plural(n.Files(), "file"), are(n[undecided]), number(n[failed]))}
+			words.Plural(n.Files(), "file"), are(n[treemap.Undecided]), words.Number(n[treemap.Failed]))}
 	case c.summary.Shard.IsGiven():
-		return answer{good, "Nothing is denied in this part", fmt.Sprintf("A kernel that enforces this policy would let all %s be used. Other parts of the tree were judged by other runs.", plural(n.Files(), "file"))}
+		return answer{good, "Nothing is denied in this part", fmt.Sprintf("A kernel that enforces this policy would let all %s be used. Other parts of the tree were judged by other runs.", words.Plural(n.Files(), "file"))}
 	}
 	more := ""
 	if c.Host == nil {
 		more = " Whether the host itself is ready was not asked: imaseal check --host says it."
 	}
-	return answer{good, "Ready to enforce: nothing would be denied", fmt.Sprintf("A kernel that enforces this policy would let all %s be used.%s", plural(n.Files(), "file"), more)}
+	return answer{good, "Ready to enforce: nothing would be denied", fmt.Sprintf("A kernel that enforces this policy would let all %s be used.%s", words.Plural(n.Files(), "file"), more)}
 }
 
 // besides says what is not certain besides what is denied.
-func (c count) besides() string {
+func besides(c treemap.Count) string {
 	switch {
-	case c[undecided] > 0 && c[failed] > 0:
-		return fmt.Sprintf("; %s undecided, and %s could not be judged", are(c[undecided]), number(c[failed]))
-	case c[undecided] > 0:
-		return fmt.Sprintf("; %s undecided", are(c[undecided]))
-	case c[failed] > 0:
-		return fmt.Sprintf("; %s could not be judged", number(c[failed]))
+	case c[treemap.Undecided] > 0 && c[treemap.Failed] > 0:
+		return fmt.Sprintf("; %s undecided, and %s could not be judged", are(c[treemap.Undecided]), words.Number(c[treemap.Failed]))
+	case c[treemap.Undecided] > 0:
+		return fmt.Sprintf("; %s undecided", are(c[treemap.Undecided]))
+	case c[treemap.Failed] > 0:
+		return fmt.Sprintf("; %s could not be judged", words.Number(c[treemap.Failed]))
 	}
 	return ""
 }
@@ -372,5 +374,5 @@ func are(n int) string {
 	if n == 1 {
 		return "1 is"
 	}
-	return number(n) + " are"
+	return words.Number(n) + " are"
 }

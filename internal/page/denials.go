@@ -7,6 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"imaseal/internal/page/treemap"
+	"imaseal/internal/page/words"
 )
 
 const (
@@ -31,7 +34,9 @@ const (
 func (m mended) String() string { return [...]string{"not mended", "partly mended", "mended"}[m] }
 
 // Class is the verdict that has the same colour and pattern.
-func (m mended) Class() verdict { return [...]verdict{denied, undecided, allowed}[m] }
+func (m mended) Class() treemap.Verdict {
+	return [...]treemap.Verdict{treemap.Denied, treemap.Undecided, treemap.Allowed}[m]
+}
 
 // A DeniedGroup is a group of package denials, in the words of imaseal denials.
 type DeniedGroup struct {
@@ -190,14 +195,14 @@ func (d *Denials) view() *deniedView {
 			one.Word, about = g.Title, nil
 		}
 		if g.Node != "" {
-			about = append(about, "on "+shown(g.Node))
+			about = append(about, "on "+words.Shown(g.Node))
 		}
 		if g.When != "" {
-			about = append(about, clip(g.When))
+			about = append(about, words.Clip(g.When))
 		}
 		one.About = strings.Join(about, ", ")
 		for _, f := range g.Files[:min(len(g.Files), shownFiles)] {
-			one.Shown = append(one.Shown, DeniedFile{clip(f.Name), f.Count})
+			one.Shown = append(one.Shown, DeniedFile{words.Clip(f.Name), f.Count})
 			one.Hidden -= min(one.Hidden, f.Count)
 		}
 		h := newHistogram(d.Span)
@@ -220,7 +225,7 @@ func by(what string, of map[string]*tallied) byView {
 			v.More++
 			continue
 		}
-		v.Rows = append(v.Rows, tallyView{shown(t.name), t.count, t.open})
+		v.Rows = append(v.Rows, tallyView{words.Shown(t.name), t.count, t.open})
 	}
 	return v
 }
@@ -236,7 +241,7 @@ func (d *Denials) answer(status int) answer {
 	case d.count[open] > 0 && !d.Looked:
 		return answer{bad, "Something was denied", fmt.Sprintf("What the files are like now is not known: they were not looked at.%s", kinds)}
 	case d.count[open] > 0:
-		return answer{bad, "Not mended yet", fmt.Sprintf("Of %s, %s would happen again, as far as is known.%s", records(all), number(d.count[open]), kinds)}
+		return answer{bad, "Not mended yet", fmt.Sprintf("Of %s, %s would happen again, as far as is known.%s", records(all), words.Number(d.count[open]), kinds)}
 	case d.Failed:
 		return answer{unclear, "Not certain", "Nothing is known that would be denied again, but not every log could be read." + kinds}
 	case d.Lost:
@@ -255,5 +260,5 @@ func records(n uint64) string {
 	if n == 1 {
 		return "1 record"
 	}
-	return number(n) + " records"
+	return words.Number(n) + " records"
 }

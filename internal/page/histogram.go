@@ -1,6 +1,11 @@
 package page
 
-import "time"
+import (
+	"time"
+
+	"imaseal/internal/page/treemap"
+	"imaseal/internal/page/words"
+)
 
 // maxBars are the most bars of a histogram.
 const maxBars = 60
@@ -91,9 +96,9 @@ func (h *histogram) isEmpty() bool { return h.most == 0 }
 func (h *histogram) Step() string {
 	hours := int(h.step / time.Hour)
 	if hours%24 == 0 {
-		return plural(hours/24, "day")
+		return words.Plural(hours/24, "day")
 	}
-	return plural(hours, "hour")
+	return words.Plural(hours, "hour")
 }
 
 // Most is the largest number of a bar.
@@ -112,8 +117,8 @@ func stamp(t time.Time) string { return t.Format("Mon 2006-01-02 15:04") }
 
 // A drawn is a piece of a bar as it is drawn.
 type drawn struct {
-	box
-	Class verdict
+	treemap.Box
+	Class treemap.Verdict
 	Words string
 }
 
@@ -130,11 +135,11 @@ func (h *histogram) Draw(looked bool) []drawn {
 			}
 			high := max(1, 100*float64(b.Count[m])/float64(h.most))
 			at = max(0, at-high)
-			words := stamp(b.Start) + ": " + number(b.Count[m])
+			text := stamp(b.Start) + ": " + words.Number(b.Count[m])
 			if looked {
-				words += " " + m.String()
+				text += " " + m.String()
 			}
-			all = append(all, drawn{box{float64(i)*wide + wide*.06, at, wide * .88, min(high, 100-at)}, m.Class(), words})
+			all = append(all, drawn{treemap.Box{X: float64(i)*wide + wide*.06, Y: at, W: wide * .88, H: min(high, 100-at)}, m.Class(), text})
 		}
 	}
 	return all

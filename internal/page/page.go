@@ -8,8 +8,8 @@
 // report quotes it.
 //
 // Neither the page nor the memory that it takes to make it grow with the number of
-// files: [Check] counts by directory, and merges the smallest of too many with those
-// that they are in; lists end with a count of what they leave out.
+// files: package treemap merges the smallest of too many directories with those that
+// they are in; lists end with a count of what they leave out.
 package page
 
 import (
@@ -22,6 +22,8 @@ import (
 	"strings"
 	"time"
 
+	"imaseal/internal/page/treemap"
+	"imaseal/internal/page/words"
 	"imaseal/internal/reason"
 )
 
@@ -87,12 +89,12 @@ const longestCommand = 12 << 10
 func advice(lines []string) []advised {
 	var all []advised
 	for _, line := range lines {
-		a := advised{Text: clip(line), Command: strings.HasPrefix(line, "imaseal ") || strings.HasPrefix(line, "dont_appraise ")}
+		a := advised{Text: words.Clip(line), Command: strings.HasPrefix(line, "imaseal ") || strings.HasPrefix(line, "dont_appraise ")}
 		if a.Command {
 			a.Text = line
 		}
 		if a.Command && len(line) > longestCommand {
-			a = advised{Text: "the command is too long for this page: it is printed without --html"}
+			a = advised{Text: "the command is too long for this page: what is printed has it"}
 		}
 		all = append(all, a)
 	}
@@ -120,14 +122,14 @@ type namedRows struct {
 }
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"clip": clip, "number": number, "percent": percent, "plural": plural, "shown": shown,
+	"clip": words.Clip, "number": words.Number, "percent": words.Percent, "plural": words.Plural, "shown": words.Shown,
 	"meaning": func(status int) string { return statuses[status] },
 	"when":    func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
 	"machine": func(t time.Time) string { return t.Format(time.RFC3339) },
 	"rowsOf":  func(name string, rows []rowView) any { return namedRows{name, rows} },
-	"layouts": func() []layout { return layouts },
-	"verdicts": func() []verdict {
-		return []verdict{allowed, denied, undecided, failed}
+	"layouts": func() []treemap.Layout { return treemap.Layouts },
+	"verdicts": func() []treemap.Verdict {
+		return []treemap.Verdict{treemap.Allowed, treemap.Denied, treemap.Undecided, treemap.Failed}
 	},
 }).ParseFS(files, "*.html"))
 
@@ -143,7 +145,7 @@ func (d document) write(w io.Writer) error {
 	if err := templates.ExecuteTemplate(&b, "page.html", d); err != nil {
 		return err
 	}
-	_, err := w.Write(scrub(b.Bytes()))
+	_, err := w.Write(words.Scrub(b.Bytes()))
 	return err
 }
 

@@ -1,4 +1,6 @@
-package page
+// Package words prints what pages say: names that files and programs may have,
+// numbers, and what is too long for a page.
+package words
 
 import (
 	"fmt"
@@ -14,9 +16,9 @@ import (
 // and paths thousands.
 const longestShown = 120
 
-// shown returns a name as it can stand in a text: quoted where it has to be, and with
+// Shown returns a name as it can stand in a text: quoted where it has to be, and with
 // its middle left out where it is very long.
-func shown(name string) string {
+func Shown(name string) string {
 	if name == "" {
 		return ""
 	}
@@ -32,13 +34,13 @@ func shown(name string) string {
 // longestText is how many letters are shown of a message.
 const longestText = 400
 
-// clip shortens a message that is very long.
-func clip(s string) string { return cut(s, longestText) }
+// Clip shortens a message that is very long.
+func Clip(s string) string { return Cut(s, longestText) }
 
-// scrub takes from a text what no browser should be given as it is: bytes that are no
+// Scrub takes from a text what no browser should be given as it is: bytes that are no
 // text, control characters, and those that turn the direction of writing. They are
 // written as Go writes them.
-func scrub(b []byte) []byte {
+func Scrub(b []byte) []byte {
 	clean := make([]byte, 0, len(b))
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
@@ -55,16 +57,16 @@ func scrub(b []byte) []byte {
 	return clean
 }
 
-// cut leaves out the end of a text that is longer than so many letters.
-func cut(s string, letters int) string {
+// Cut leaves out the end of a text that is longer than so many letters.
+func Cut(s string, letters int) string {
 	if utf8.RuneCountInString(s) <= letters {
 		return s
 	}
 	return string([]rune(s)[:letters-1]) + "…"
 }
 
-// number prints a number with its thousands set apart.
-func number(n any) string {
+// Number prints a number with its thousands set apart.
+func Number(n any) string {
 	digits := fmt.Sprint(n)
 	var groups []string
 	for len(digits) > 3 {
@@ -74,14 +76,15 @@ func number(n any) string {
 	return strings.Join(append([]string{digits}, groups...), ",")
 }
 
-func plural(n int, noun string) string {
+// Plural prints a number of things.
+func Plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return number(n) + " " + noun + "s"
+	return Number(n) + " " + noun + "s"
 }
 
-// percent prints a coordinate.
-func percent(f float64) string {
+// Percent prints a coordinate.
+func Percent(f float64) string {
 	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 2, 64), "0"), ".") + "%"
 }

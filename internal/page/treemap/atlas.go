@@ -1,4 +1,4 @@
-package page
+package treemap
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"imaseal/internal/page/words"
 )
 
 const (
@@ -22,31 +24,31 @@ const (
 	openW, openH = 120.0, 90.0
 )
 
-// An atlas is what the page shows of a forest: a map of each directory with others
+// An Atlas is what the page shows of a forest: a map of each directory with others
 // below it, the first of all of them.
-type atlas struct {
-	Maps   []*place
+type Atlas struct {
+	Maps   []*Place
 	Merged bool // some directories are counted with the ones above them
 }
 
-// A place is a directory, or what is in one of them besides others.
-type place struct {
+// A Place is a directory, or what is in one of them besides others.
+type Place struct {
 	Name   string
 	ID     string // of its own map, "" for none
-	Crumbs []*place
-	Count  count
-	Items  []*place // in it, the largest first
+	Crumbs []*Place
+	Count  Count
+	Items  []*Place // in it, the largest first
 }
 
-// newAtlas makes maps of a forest, which it shrinks.
-func newAtlas(f *forest) atlas {
+// New makes maps of a forest, which it shrinks.
+func New(f *Forest) Atlas {
 	f.shrink(drawnNodes)
-	var a atlas
+	var a Atlas
 	top, name := skip(&f.root, "")
 	a.add(top, cmp.Or(name, "all files"), nil)
 	if len(a.Maps) == 0 { // there is one directory
-		top := &place{Name: shown(cmp.Or(name, "all files")), ID: "map0", Count: f.root.total()}
-		top.Items = []*place{{Name: "files in it", Count: top.Count}}
+		top := &Place{Name: words.Shown(cmp.Or(name, "all files")), ID: "map0", Count: f.root.total()}
+		top.Items = []*Place{{Name: "files in it", Count: top.Count}}
 		a.Maps = append(a.Maps, top)
 	}
 	return a
@@ -70,8 +72,8 @@ func join(dir, name string) string {
 }
 
 // add adds a directory, with the maps of it and of those below it.
-func (a *atlas) add(d *directory, name string, crumbs []*place) *place {
-	p := &place{Name: shown(name), Crumbs: crumbs, Count: d.total()}
+func (a *Atlas) add(d *directory, name string, crumbs []*Place) *Place {
+	p := &Place{Name: words.Shown(name), Crumbs: crumbs, Count: d.total()}
 	a.Merged = a.Merged || d.merged
 	if len(d.below) == 0 {
 		return p
@@ -88,23 +90,23 @@ func (a *atlas) add(d *directory, name string, crumbs []*place) *place {
 		if d.merged {
 			name = "files in it and in small directories"
 		}
-		p.Items = append(p.Items, &place{Name: name, Count: d.own})
+		p.Items = append(p.Items, &Place{Name: name, Count: d.own})
 	}
-	slices.SortStableFunc(p.Items, func(x, y *place) int { return cmp.Compare(y.Count.Files(), x.Count.Files()) })
+	slices.SortStableFunc(p.Items, func(x, y *Place) int { return cmp.Compare(y.Count.Files(), x.Count.Files()) })
 	p.Items = fewer(p.Items)
 	return p
 }
 
 // fewer makes one of the smallest items, unless something is wrong in them or they have
 // maps of their own, which are not to be out of reach.
-func fewer(items []*place) []*place {
+func fewer(items []*Place) []*Place {
 	if len(items) <= drawnItems {
 		return items
 	}
-	n, rest := 0, new(place)
+	n, rest := 0, new(Place)
 	kept := items[:drawnItems:drawnItems]
 	for _, i := range items[drawnItems:] {
-		if i.ID != "" || i.Count.Worst() != allowed {
+		if i.ID != "" || i.Count.Worst() != Allowed {
 			kept = append(kept, i)
 			continue
 		}
@@ -114,42 +116,42 @@ func fewer(items []*place) []*place {
 	if n == 0 {
 		return kept
 	}
-	rest.Name = fmt.Sprintf("%s more directories", number(n))
+	rest.Name = fmt.Sprintf("%s more directories", words.Number(n))
 	kept = append(kept, rest)
-	slices.SortStableFunc(kept, func(x, y *place) int { return cmp.Compare(y.Count.Files(), x.Count.Files()) })
+	slices.SortStableFunc(kept, func(x, y *Place) int { return cmp.Compare(y.Count.Files(), x.Count.Files()) })
 	return kept
 }
 
-// A layout is a drawing of a map for a size in pixels. Across, it stretches to others.
-type layout struct {
+// A Layout is a drawing of a map for a size in pixels. Across, it stretches to others.
+type Layout struct {
 	Name          string
 	Width, Height float64
 }
 
-// layouts are for a desk and for a telephone. The style sheet has their heights.
-var layouts = []layout{{"wide", 1080, 520}, {"tall", 340, 560}}
+// Layouts are for a desk and for a telephone. The style sheet has their heights.
+var Layouts = []Layout{{"wide", 1080, 520}, {"tall", 340, 560}}
 
-// A cell is a place as it is drawn.
-type cell struct {
-	box
-	*place
+// A Cell is a Place as it is drawn.
+type Cell struct {
+	Box
+	*Place
 	Parts []part // nil where there are cells in it
-	Inner *box   // where these are
-	Cells []cell
+	Inner *Box   // where these are
+	Cells []Cell
 	Lines []string // of its label
 }
 
 // A part of a cell has files of one verdict.
 type part struct {
-	box
-	Verdict verdict
+	Box
+	Verdict Verdict
 }
 
 // Cells draws what is in a place.
-func (l layout) Cells(p *place) []cell { return cells(p.Items, l.Width, l.Height, drawnLevels) }
+func (l Layout) Cells(p *Place) []Cell { return cells(p.Items, l.Width, l.Height, drawnLevels) }
 
 // cells lays items out in an area of a size in pixels.
-func cells(items []*place, width, height float64, levels int) []cell {
+func cells(items []*Place, width, height float64, levels int) []Cell {
 	if width <= 0 || height <= 0 {
 		return nil
 	}
@@ -157,17 +159,17 @@ func cells(items []*place, width, height float64, levels int) []cell {
 	for i, it := range items {
 		sizes[i] = it.Count.Files()
 	}
-	var all []cell
+	var all []Cell
 	for i, b := range squarify(sizes, width/height) {
-		c := cell{box: b, place: items[i]}
+		c := Cell{Box: b, Place: items[i]}
 		w, h := b.W*width/100, b.H*height/100
 		if levels > 1 && len(c.Items) > 0 && w >= openW && h >= openH {
 			const margin = 3
-			in := box{100 * margin / w, 100 * header / h, 100 * (w - 2*margin) / w, 100 * (h - header - margin) / h}
-			c.Inner, c.Lines = &in, []string{heading(c.place, w)}
+			in := Box{100 * margin / w, 100 * header / h, 100 * (w - 2*margin) / w, 100 * (h - header - margin) / h}
+			c.Inner, c.Lines = &in, []string{heading(c.Place, w)}
 			c.Cells = cells(c.Items, w-2*margin, h-header-margin, levels-1)
 		} else {
-			c.Parts, c.Lines = parts(c.Count, w > h), label(c.place, w, h)
+			c.Parts, c.Lines = parts(c.Count, w > h), label(c.Place, w, h)
 		}
 		all = append(all, c)
 	}
@@ -175,17 +177,17 @@ func cells(items []*place, width, height float64, levels int) []cell {
 }
 
 // parts divides a cell by verdict, along its longer side.
-func parts(of count, across bool) []part {
+func parts(of Count, across bool) []part {
 	var all []part
 	at := 0.0
-	for v := allowed; v < verdicts; v++ {
+	for v := Allowed; v < verdicts; v++ {
 		if of[v] == 0 {
 			continue
 		}
 		share := 100 * float64(of[v]) / float64(of.Files())
-		b := box{0, at, 100, share}
+		b := Box{0, at, 100, share}
 		if across {
-			b = box{at, 0, share, 100}
+			b = Box{at, 0, share, 100}
 		}
 		all = append(all, part{b, v})
 		at += share
@@ -194,22 +196,22 @@ func parts(of count, across bool) []part {
 }
 
 // heading is the label of a place whose contents are drawn.
-func heading(p *place, w float64) string {
+func heading(p *Place, w float64) string {
 	letters := max(3, int((w-14)/glyph))
 	text := p.Name + " – " + p.about()
 	if utf8.RuneCountInString(text) > letters {
 		text = p.Name
 	}
-	return cut(text, letters)
+	return words.Cut(text, letters)
 }
 
 // label is what fits in a cell of a size in pixels.
-func label(p *place, w, h float64) []string {
+func label(p *Place, w, h float64) []string {
 	letters := int((w - 12) / glyph)
 	if letters < 3 || h < line+6 {
 		return nil
 	}
-	lines := []string{cut(p.Name, letters)}
+	lines := []string{words.Cut(p.Name, letters)}
 	if about := p.about(); h >= 2*line+8 && letters >= utf8.RuneCountInString(about) {
 		lines = append(lines, about)
 	}
@@ -217,24 +219,24 @@ func label(p *place, w, h float64) []string {
 }
 
 // about says how many files are not allowed, or that all are.
-func (p *place) about() string {
-	var words []string
-	for v := denied; v > allowed; v-- {
+func (p *Place) about() string {
+	var parts []string
+	for v := Denied; v > Allowed; v-- {
 		if n := p.Count[v]; n > 0 {
-			words = append(words, fmt.Sprintf("%s %s", number(n), v))
+			parts = append(parts, fmt.Sprintf("%s %s", words.Number(n), v))
 		}
 	}
-	if words == nil {
-		return plural(p.Count.Files(), "file")
+	if parts == nil {
+		return words.Plural(p.Count.Files(), "file")
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // Words are what a pointer or a screen reader is told of a place.
-func (p *place) Words() string {
-	words := p.Name + ": " + plural(p.Count.Files(), "file")
-	if p.Count.Worst() != allowed {
-		words += ", " + p.about()
+func (p *Place) Words() string {
+	text := p.Name + ": " + words.Plural(p.Count.Files(), "file")
+	if p.Count.Worst() != Allowed {
+		text += ", " + p.about()
 	}
-	return words
+	return text
 }

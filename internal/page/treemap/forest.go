@@ -1,4 +1,10 @@
-package page
+// Package treemap counts files by directory, in memory that does not grow with them, and
+// lays the directories out as nested areas, each as large as the number of its files.
+//
+// A [Forest] is given paths, and an [Atlas] is made of it: a map of each directory that
+// has others below it, of which the caller draws the cells. The layout is done here, in
+// percent, so that a page can show it without a script.
+package treemap
 
 import (
 	"cmp"
@@ -21,50 +27,50 @@ const (
 	badWeight = 16
 )
 
-// A verdict is an outcome that the map shows.
-type verdict int
+// A Verdict is an outcome that the map shows.
+type Verdict int
 
 // The verdicts, the worst last: a place is shown as the worst that is in it.
 const (
-	allowed verdict = iota
-	failed
-	undecided
-	denied
+	Allowed Verdict = iota
+	Failed
+	Undecided
+	Denied
 	verdicts // how many there are
 )
 
-// verdictOf returns the verdict of a result, and false for one that the run does not
+// VerdictOf returns the verdict of a result, and false for one that the run does not
 // answer for.
-func verdictOf(o report.Outcome) (verdict, bool) {
+func VerdictOf(o report.Outcome) (Verdict, bool) {
 	switch o {
 	case report.Allowed:
-		return allowed, true
+		return Allowed, true
 	case report.Denied:
-		return denied, true
+		return Denied, true
 	case report.Undecided:
-		return undecided, true
+		return Undecided, true
 	case report.Failed:
-		return failed, true
+		return Failed, true
 	}
 	return 0, false
 }
 
 // String is the word that reports have for it.
-func (v verdict) String() string {
+func (v Verdict) String() string {
 	return string([...]report.Outcome{report.Allowed, report.Failed, report.Undecided, report.Denied}[v])
 }
 
-// A count counts files by verdict.
-type count [verdicts]int
+// A Count counts files by verdict.
+type Count [verdicts]int
 
-func (c *count) add(o count) {
+func (c *Count) add(o Count) {
 	for v, n := range o {
 		c[v] += n
 	}
 }
 
 // Files is how many there are.
-func (c count) Files() int {
+func (c Count) Files() int {
 	n := 0
 	for _, of := range c {
 		n += of
@@ -72,16 +78,16 @@ func (c count) Files() int {
 	return n
 }
 
-func (c count) weight() int { return c[allowed] + badWeight*(c.Files()-c[allowed]) }
+func (c Count) weight() int { return c[Allowed] + badWeight*(c.Files()-c[Allowed]) }
 
 // Worst is the worst verdict of them.
-func (c count) Worst() verdict {
-	for v := denied; v > allowed; v-- {
+func (c Count) Worst() Verdict {
+	for v := Denied; v > Allowed; v-- {
 		if c[v] > 0 {
 			return v
 		}
 	}
-	return allowed
+	return Allowed
 }
 
 // A directory counts files.
@@ -89,17 +95,17 @@ type directory struct {
 	name  string
 	below map[string]*directory
 	// own are the files in it, and in those below that were merged with it.
-	own    count
+	own    Count
 	merged bool // there were some
 }
 
-// A forest counts files by directory. What it takes in memory does not grow with
+// A Forest counts files by directory. What it takes in memory does not grow with
 // them: where there are too many directories, the smallest are merged with those
 // that they are in.
-type forest struct {
-	// archive is what the paths of files in an archive begin with: its name and a
+type Forest struct {
+	// Archive is what the paths of files in an archive begin with: its name and a
 	// colon.
-	archive string
+	Archive string
 	root    directory
 	nodes   int
 	// last is the directory of the file before, which most often is that of the
@@ -108,11 +114,11 @@ type forest struct {
 	lastPath string
 }
 
-// add counts the file of a path.
-func (f *forest) add(path string, v verdict) {
+// Add counts the file of a path.
+func (f *Forest) Add(path string, v Verdict) {
 	end := strings.LastIndexByte(path, '/') + 1
-	if strings.HasPrefix(path, f.archive) {
-		end = max(end, len(f.archive))
+	if strings.HasPrefix(path, f.Archive) {
+		end = max(end, len(f.Archive))
 	}
 	path = path[:end] // all but the name of the file
 	if f.last == nil || path != f.lastPath {
@@ -125,10 +131,10 @@ func (f *forest) add(path string, v verdict) {
 }
 
 // find returns the directory of a path.
-func (f *forest) find(path string) *directory {
+func (f *Forest) find(path string) *directory {
 	d := &f.root
-	if in, ok := strings.CutPrefix(path, f.archive); ok && f.archive != "" {
-		d, path = f.child(d, strings.TrimSuffix(f.archive, ":")), in
+	if in, ok := strings.CutPrefix(path, f.Archive); ok && f.Archive != "" {
+		d, path = f.child(d, strings.TrimSuffix(f.Archive, ":")), in
 	}
 	if strings.HasPrefix(path, "/") {
 		d = f.child(d, "/")
@@ -147,7 +153,7 @@ func (f *forest) find(path string) *directory {
 	return d
 }
 
-func (f *forest) child(d *directory, name string) *directory {
+func (f *Forest) child(d *directory, name string) *directory {
 	if len(name) > longest {
 		name = name[:longest]
 	}
@@ -171,7 +177,7 @@ type ranked struct {
 
 // shrink merges the smallest directories with those that they are in, so that there are
 // at most n.
-func (f *forest) shrink(n int) {
+func (f *Forest) shrink(n int) {
 	f.last = nil
 	if f.nodes <= n {
 		return
@@ -213,10 +219,13 @@ func (d *directory) merge(stay map[*directory]bool) {
 }
 
 // total counts all files below d.
-func (d *directory) total() count {
+func (d *directory) total() Count {
 	c := d.own
 	for _, b := range d.below {
 		c.add(b.total())
 	}
 	return c
 }
+
+// Total counts all files.
+func (f *Forest) Total() Count { return f.root.total() }

@@ -1,23 +1,23 @@
-package page
+package treemap
 
 import "slices"
 
-// A box is a place on the map, in percent of what it is in.
-type box struct{ X, Y, W, H float64 }
+// A Box is a place on the map, in percent of what it is in.
+type Box struct{ X, Y, W, H float64 }
 
 // squarify divides an area among sizes, the largest of which comes first, so that
 // each gets its share and no box is longer than it must be. Aspect is the width of the
 // area by its height. Source: Bruls, Huizing and van Wijk, Squarified Treemaps, 2000.
-func squarify(sizes []int, aspect float64) []box {
+func squarify(sizes []int, aspect float64) []Box {
 	total := 0
 	for _, s := range sizes {
 		total += s
 	}
 	if total == 0 {
-		return make([]box, len(sizes))
+		return make([]Box, len(sizes))
 	}
-	boxes := make([]box, 0, len(sizes))
-	free := box{0, 0, aspect, 1}
+	boxes := make([]Box, 0, len(sizes))
+	free := Box{0, 0, aspect, 1}
 	perFile := aspect / float64(total)
 	for len(boxes) < len(sizes) {
 		rest := sizes[len(boxes):]
@@ -55,7 +55,7 @@ func longestSide(sizes []int, side, perFile float64) float64 {
 }
 
 // row places boxes along the shorter side of what is free, and takes that from it.
-func row(sizes []int, free *box, perFile float64) []box {
+func row(sizes []int, free *Box, perFile float64) []Box {
 	sum := 0
 	for _, s := range sizes {
 		sum += s
@@ -69,15 +69,15 @@ func row(sizes []int, free *box, perFile float64) []box {
 	if side > 0 {
 		thick = float64(sum) * perFile / side
 	}
-	var boxes []box
+	var boxes []Box
 	for _, s := range sizes {
 		long := 0.0
 		if sum > 0 {
 			long = side * float64(s) / float64(sum)
 		}
-		b := box{free.X, free.Y + at, thick, long}
+		b := Box{free.X, free.Y + at, thick, long}
 		if !upright {
-			b = box{free.X + at, free.Y, long, thick}
+			b = Box{free.X + at, free.Y, long, thick}
 		}
 		boxes = append(boxes, b)
 		at += long
