@@ -89,6 +89,7 @@ func (l *look) keyrings() {
 		}
 		found := rings[i]
 		if found.Keys == 0 {
+			l.rings = append(l.rings, Ring{Name: found.Name, Whole: true})
 			l.Add(finding.Warn, "keyring "+found.Name, do, "is empty: signatures are wrong to the kernel")
 			continue
 		}

@@ -106,7 +106,7 @@ func TestLiveHMAC(t *testing.T) {
 						{Name: "enable", Op: Sh, Script: "echo 1 >/sys/kernel/security/evm && { " + rules + "} >/sys/kernel/security/ima/policy"},
 						{Name: "good", Op: Read, Path: "good"},
 						{Name: "changed", Op: Read, Path: "changed"},
-						{Name: "host", Op: Sh, Script: "imaseal check --host --json || true"},
+						{Name: "host", Op: Sh, Script: hostScript},
 					},
 				})
 				expectOutput(t, res, "host", "", `"why":"EVM is active (`, `): HMACs are verified and renewed`, `"hmac":true,"x509":false,"metadata_writes":false,`)
@@ -120,6 +120,9 @@ func TestLiveHMAC(t *testing.T) {
 		}
 	}
 }
+
+// hostScript asks about the host, whose status is not what is of interest.
+const hostScript = "imaseal check --host --json || true"
 
 // TestImport adds certificates to the keyrings of a kernel that enforces
 // signatures already.
@@ -136,7 +139,7 @@ func TestImport(t *testing.T) {
 			}
 			img.Unmount(t)
 			res := l.Boot(t, Case{
-				Kernel: l.Kernel(t, series), Image: img, Append: "ima_appraise=enforce",
+				Kernel: l.Kernel(t, series), Image: img, Append: "ima_appraise=enforce init=/newroot/rsa", // whose signer check --host looks for
 				Policy: appraise("appraise_type=imasig"), EVM: []string{"2"},
 				Files: guestFiles(t, l, map[string]string{"/rsa.der": rsa.cert, "/p256.der": p256.cert}),
 				Probes: []Probe{
@@ -145,10 +148,18 @@ func TestImport(t *testing.T) {
 					{Name: "no IMA key", Op: Read, Path: "rsa"},
 					{Name: "import", Op: Sh, Script: "imaseal keys import /rsa.der"},
 					{Name: "both keys", Op: Read, Path: "rsa"},
+					{Name: "signers", Op: Sh, Script: hostScript},
 					{Name: "import P-256", Op: Sh, Script: "imaseal keys import --keyring ima --keyring evm /p256.der"},
 					{Name: "P-256", Op: Read, Path: "p256"},
+					{Name: "remove", Op: Sh, Script: "imaseal keys remove $(imaseal keys id /rsa.der | cut -d' ' -f1)"},
+					{Name: "no signer", Op: Sh, Script: hostScript},
 				},
 			})
+			expectOutput(t, res, "signers", "", `{"status":"pass","check":"signers",`, `"keyring":"_evm","files":1,"present":true,"first":"/newroot/rsa"`,
+				`"keyring":"_ima","files":1,"present":true,"first":"/newroot/rsa"`, `"why":"EVM is active (2): signatures are verified"`)
+			expectAllowed(t, res, "remove")
+			expectOutput(t, res, "no signer", "", `{"status":"fail","check":"signers",`, ` is not in _ima (1 file, such as /newroot/rsa)"`,
+				`"keyring":"_evm","files":1,"present":true`, `"keyring":"_ima","files":1,"present":false`)
 			expectDenied(t, res, "no key", "EACCES", "invalid-fail-immutable")
 			expectOutput(t, res, "import for EVM", "", "_evm: key ")
 			expectDenied(t, res, "no IMA key", "EACCES", "invalid-signature")

@@ -32,10 +32,13 @@ type Signer struct {
 // login need, and the programs that run.
 func (t *table) signers() {
 	var signers []Signer
-	looked := 0
+	looked, judge := 0, *t
+	if t.Active.Appraises {
+		judge.Policy = t.Active.Policy
+	}
 	for _, path := range t.sample() {
 		_, f, ok := t.fileAt(path)
-		if !ok || !t.appraised(f) {
+		if !ok || !judge.appraised(f) {
 			continue
 		}
 		looked++

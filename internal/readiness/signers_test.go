@@ -37,9 +37,17 @@ func TestSigners(t *testing.T) {
 		}
 	}
 	for id, want := range map[string]string{
+		"":         "fail signers: keys that signed files which a boot needs or that run: 01234567 is not in _ima (2 files, such as /sbin/init)",
 		"01234567": "pass signers: keys that signed files which a boot needs or that run: 01234567 in _ima (2 files)",
 		"76543210": "fail signers: keys that signed files which a boot needs or that run: 01234567 is not in _ima (2 files, such as /sbin/init)",
 	} {
+		count := "1"
+		if id == "" {
+			count = "empty"
+		}
+		if err := os.WriteFile(filepath.Join(root, "proc/keys"), []byte("0000000a I------ 1 perm 1f0f0000 0 0 keyring   _ima: "+count+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		q := Question{Host: host.Host{Root: root}, Running: true, Keys: func(string) []active.Key { return []active.Key{{ID: id, Description: "key"}} }}
 		q.Policy, _ = builtin.Policy(q.Kernel, "appraise_tcb")
 		q.Policy.Rules = q.Policy.Rules[14:] // tests may run in a tmpfs
