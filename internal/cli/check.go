@@ -42,7 +42,7 @@ type checkOptions struct {
 }
 
 func (o *checkOptions) flags() []urfave.Flag {
-	host := &urfave.BoolFlag{Name: "host", Destination: &o.host, Category: policyCategory, Usage: "say whether the host is ready to enforce: its kernel, boot, mounts and open files; without PATH nothing else"}
+	host := &urfave.BoolFlag{Name: "host", Destination: &o.host, Category: policyCategory, Usage: "say whether the host is ready to enforce, and on one that does what is active and what went wrong since; without PATH nothing else"}
 	own := []urfave.Flag{
 		&urfave.StringSliceFlag{Name: "key", Action: into(&o.keys), Category: labels, Usage: "certificates that the kernel will have, or public keys, with which alone it checks signatures of version 1: a `FILE`, or a directory of them"},
 		o.namespace.flag(labels),

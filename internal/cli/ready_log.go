@@ -37,6 +37,8 @@ type bootLog struct {
 	found   denials.Report
 	mode    denials.Mode
 	booted  time.Time
+	read    int     // logs, to their end or until time was up
+	hidden  bool    // there may be logs that this user does not see
 	partial bool    // it was not read to its end
 	errs    []error // of logs that could not be read
 }
@@ -46,7 +48,7 @@ type bootLog struct {
 func (p Program) readBoot(ctx context.Context, t *target.Target) (*bootLog, error) {
 	quiet := p
 	quiet.Stderr, quiet.said = io.Discard, nil
-	b := &bootLog{mode: p.runningMode(t), booted: p.Host.Booted()}
+	b := &bootLog{mode: p.runningMode(t), booted: p.Host.Booted(), hidden: os.Geteuid() != 0}
 	r := denialsRequest{logs: []string{""}, boot: true, output: outputOptions{quiet: true, jobs: 1}}
 	r.read = logs.Options{Boot: true}
 	if !b.booted.IsZero() {
@@ -65,6 +67,9 @@ func (p Program) readBoot(ctx context.Context, t *target.Target) (*bootLog, erro
 			return nil, context.Cause(ctx)
 		case limited.Err() != nil:
 			b.partial = true
+			b.read++
+		case err == nil:
+			b.read++
 		case err != nil && !s.besides:
 			b.errs = append(b.errs, fmt.Errorf("%s: %w", s.name, err))
 		}
@@ -174,7 +179,7 @@ func (b *bootLog) denials(looks map[fileKey]look) finding.Finding {
 // tell is the line about the log.
 func (b *bootLog) tell(d toldDenials, last time.Time) finding.Finding {
 	f := finding.Finding{Level: finding.Pass, Topic: "denials", Data: d}
-	if b.reader.read == 0 {
+	if b.read == 0 {
 		f.Level, f.Do = finding.Warn, "run as root"
 		f.Why = "not known, since no log can be read: " + strings.Join(d.Unread, "; ")
 		return f
@@ -192,6 +197,10 @@ func (b *bootLog) tell(d toldDenials, last time.Time) finding.Finding {
 		}
 	}
 	f.Why = "nothing was denied in this boot"
+	if b.hidden {
+		f.Level, f.Do = finding.Warn, "run as root"
+		f.Why = "not known: not run as root, and logs that are not shown to everybody are not read"
+	}
 	if parts != nil {
 		f.Level, f.Do = finding.Warn, "imaseal denials --boot says what, and what mends it"
 		f.Why = "in this boot: " + strings.Join(parts, "; ")

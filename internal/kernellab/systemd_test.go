@@ -28,6 +28,8 @@ const reportScript = `{
 	cat /lab/changed
 	sleep 1
 	echo "host: $(/lab/imaseal check --host --json 2>&1)"
+	echo "user: $(setpriv --reuid=65534 --regid=65534 --clear-groups /lab/imaseal check --host --json 2>&1)"
+	echo "end of user"
 	journalctl --sync
 	journalctl --boot --no-pager --output=short-monotonic
 	echo end of journal
@@ -69,6 +71,16 @@ func TestSystemdBoot(t *testing.T) {
 		Append: EnforceTCB + " systemd.unit=multi-user.target systemd.mask=serial-getty@ttyS0.service",
 	})
 	journal := string(res.Journal)
+	_, user, _ := strings.Cut(journal, "\nuser: ")
+	user, _, _ = strings.Cut(user, "\nend of user\n")
+	for _, want := range []string{
+		`"check":"active policy","why":"the 15 rules of appraise_tcb on the command line: no other was loaded"`, `"check":"EVM state","why":"it cannot be read","do":"run as root"`,
+		`"check":"denials","why":"not known`, `"check":"open files","why":"what other processes have open cannot be seen"`,
+	} {
+		if !strings.Contains(user, want) {
+			t.Errorf("an ordinary user is not told %q: %s", want, user)
+		}
+	}
 	for _, want := range []string{
 		"multi-user: active\n",
 		"new file: new\n",
