@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func evmctlFiles(t *testing.T) string {
 	damaged := bytes.Clone(list)
 	damaged[60] ^= 1 // in the digest of boot_aggregate
 	for name, b := range map[string][]byte{
-		"list": list, "damaged": damaged,
+		"list": list, "damaged": damaged, "log": evmctlLog(),
 		"pcrs":     evmctlPCRs("6a5d32a64926d5a9d5e93e2a7071623cedafff24"),
 		"pcrs256":  evmctlPCRs("74d56c35c09aa4d4a1a3f0a0adca6faf6b13a765e87c47fa511101f58b964a0e"),
 		"wrong256": evmctlPCRs("75d56c35c09aa4d4a1a3f0a0adca6faf6b13a765e87c47fa511101f58b964a0e"),
@@ -75,6 +76,18 @@ func evmctlPCRs(value string) []byte {
 			continue
 		}
 		b = fmt.Appendf(b, "PCR-%02d: %s\n", i, strings.Repeat("00", len(value)/2))
+	}
+	return b
+}
+
+// evmctlLog is the event log of a TPM 1.2.
+func evmctlLog() []byte {
+	var b []byte
+	for i, index := range []uint32{0, 0, 4, 7} {
+		b = binary.LittleEndian.AppendUint32(b, index)
+		b = binary.LittleEndian.AppendUint32(b, 1) // EV_POST_CODE
+		b = append(b, bytes.Repeat([]byte{byte(i + 1)}, 20)...)
+		b = append(binary.LittleEndian.AppendUint32(b, 4), "POST"...)
 	}
 	return b
 }
@@ -211,7 +224,10 @@ var evmctlLines = []evmctlLine{
 	{args: "ima_measurement list --ignore-violations --pcrs pcrs --verify-sig -k rsa2048.cer", err: `^key 1: dd65a4eb rsa2048\.cer\n/mnt/e1: xattr ima has no signature\nMatched`, alone: true}, // 1.4 knows no ima-sigv2
 	{args: "ima_boot_aggregate --pcrs pcrs --pcrs sha256,pcrs256", out: `^sha1:[0-9a-f]{40}\nsha256:[0-9a-f]{64}\n$`},
 	{args: "ima_boot_aggregate -v --pcrs sha256,pcrs256", out: `^sha256:7b6436b0c98f62380866d9432c2af0ee08ce16a171bda6951aecd95ee1307d61\n$`},
-	{args: "ima_boot_aggregate log", status: 125, err: `event logs are not read`, alone: true},
+	{args: "ima_boot_aggregate log", out: `^sha1:[0-9a-f]{40}\n$`},
+	{args: "ima_boot_aggregate -v log", out: `^sha1:[0-9a-f]{40}\n$`, err: `(?m)^PCR-00 [0-9a-f]{40}$`},
+	{args: "ima_boot_aggregate nofile", status: 125, err: `nofile`},
+	{args: "ima_boot_aggregate text", status: 125, err: `text: `, alone: true}, // evmctl: 0 for a log that is cut
 }
 
 // TestEvmctlLines runs evmctl's command lines, and those that should be alike by

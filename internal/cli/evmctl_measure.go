@@ -1,21 +1,23 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"imaseal/hash"
 	"imaseal/internal/evmctl"
+	"imaseal/internal/host"
 	"imaseal/internal/measure"
 	"imaseal/internal/pcr"
-	"imaseal/internal/stream"
+	"imaseal/internal/pcr/eventlog"
 	"imaseal/keys/tpm"
 )
 
@@ -32,13 +34,13 @@ func (p Program) evmctlMeasurement(ctx context.Context, r evmctl.Request) (int, 
 	if err != nil {
 		return 0, err
 	}
-	f, err := os.Open(r.Paths[0])
+	in, err := p.openReport(ctx, r.Paths[0])
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer in.Close()
 	bank, _ := measure.BankOfName(r.Paths[0])
-	list, err := measure.Open(stream.NewReader(ctx, f), measure.Layout{Form: measure.Binary, Bank: bank})
+	list, err := measure.Open(in, measure.Layout{Form: measure.Binary, Bank: bank})
 	if err != nil {
 		return 0, err
 	}
@@ -95,66 +97,29 @@ func (p Program) evmctlPCRs(ctx context.Context, r evmctl.Request) (pcr.Values, 
 	if err != nil {
 		return nil, err
 	}
-	pcrs := make(pcr.Values)
+	var named pcrsRequest
 	for _, file := range files {
-		if err := readPCRs(pcrs, file.Path, file.Bank); err != nil {
-			return nil, err
+		if file.Path == "-" || file.Path == running { // which are words of ours
+			file.Path = "./" + file.Path
+		}
+		named = append(named, pcrFile{file.Path, file.Bank})
+	}
+	if len(named) > 0 {
+		return p.readPCRs(named)
+	}
+	chip := filepath.Join(p.Host.Root, "/sys/class/tpm/tpm0")
+	for _, name := range []string{chip + "/device/pcrs", filepath.Join(p.Host.Root, "/sys/class/misc/tpm0/device/pcrs")} {
+		if values, err := p.readPCRs(pcrsRequest{{name, hash.SHA1}}); err == nil {
+			return values, nil
 		}
 	}
-	if len(files) > 0 {
-		return pcrs, nil
-	}
-	for _, name := range []string{"/sys/class/tpm/tpm0/device/pcrs", "/sys/class/misc/tpm0/device/pcrs"} {
-		if readPCRs(pcrs, filepath.Join(p.Host.Root, name), hash.SHA1) == nil {
-			return pcrs, nil
+	if r.HardwareTPM {
+		if values, err := host.ReadPCRs(chip); err == nil {
+			maps.DeleteFunc(values, func(a hash.Algorithm, _ map[int]hash.Digest) bool { return !slices.Contains(evmctlBanks, a) })
+			return values, nil
 		}
-	}
-	if r.HardwareTPM && p.readSysfsPCRs(pcrs) {
-		return pcrs, nil
 	}
 	return p.readTPM(ctx, r)
-}
-
-func readPCRs(pcrs pcr.Values, path string, bank hash.Algorithm) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file or link to regular file")}
-	}
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	values, err := pcr.ParseText(text, bank)
-	if err != nil {
-		return &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	for _, bank := range values.Banks() {
-		for _, i := range values.Indexes(bank) {
-			d, _ := values.Value(bank, i)
-			pcrs.Set(i, d)
-		}
-	}
-	return nil
-}
-
-// readSysfsPCRs reads the values that kernels show of a TPM 2.0 since Linux 5.12.
-func (p Program) readSysfsPCRs(pcrs pcr.Values) bool {
-	for _, bank := range evmctlBanks {
-		dir := filepath.Join(p.Host.Root, "/sys/class/tpm/tpm0/pcr-"+bank.String())
-		for i := range pcr.Max + 1 {
-			b, err := os.ReadFile(filepath.Join(dir, strconv.Itoa(i)))
-			if err != nil {
-				break
-			}
-			if d, err := pcr.ParseValue(string(b), bank); err == nil {
-				pcrs.Set(i, d)
-			}
-		}
-	}
-	return len(pcrs) > 0
 }
 
 // readTPM reads the PCRs of a TPM 2.0; nil if none can be reached.
@@ -190,14 +155,32 @@ func (p Program) readTPM(ctx context.Context, r evmctl.Request) (pcr.Values, err
 	return pcrs, nil
 }
 
-// evmctlBootPCRs returns the values of PCRs as for lists, and fails if there are none.
+// evmctlBootPCRs returns the values of PCRs by the event log that is named, or as for
+// lists.
 func (p Program) evmctlBootPCRs(ctx context.Context, r evmctl.Request) (pcr.Values, error) {
-	if len(r.Paths) > 0 {
-		return nil, &evmctl.UnsupportedError{What: evmctl.BootAggregate + ": event logs are not read, only the TPM's PCRs and files of them"}
+	if len(r.Paths) == 0 {
+		pcrs, err := p.evmctlPCRs(ctx, r)
+		if err == nil && len(pcrs) == 0 {
+			err = errors.New("failed to read any TPM PCRs")
+		}
+		return pcrs, err
 	}
-	pcrs, err := p.evmctlPCRs(ctx, r)
-	if err == nil && len(pcrs) == 0 {
-		err = errors.New("failed to read any TPM PCRs")
+	in, err := p.openReport(ctx, r.Paths[0])
+	if err != nil {
+		return nil, err
 	}
-	return pcrs, err
+	defer in.Close()
+	pcrs, err := eventlog.Replay(bufio.NewReader(in))
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: r.Paths[0], Err: err}
+	}
+	if r.Verbose == 0 {
+		return pcrs, nil
+	}
+	for i := range pcr.Max + 1 {
+		if d, ok := pcrs.Value(hash.SHA1, i); ok {
+			fmt.Fprintf(p.Stderr, "PCR-%02x %x\n", i, d.Bytes()) // in hexadecimal, as evmctl has it
+		}
+	}
+	return pcrs, nil
 }
