@@ -255,7 +255,7 @@ func TestBrowser(t *testing.T) {
 		ground        color.Color // must be seen
 	}{
 		{1280, 1500, false, color.RGBA{0xcf, 0xe7, 0xd8, 0xff}}, {1280, 1500, true, color.RGBA{0x1f, 0x4a, 0x35, 0xff}},
-		{390, 1500, false, color.RGBA{0xcf, 0xe7, 0xd8, 0xff}}, {390, 1500, true, color.RGBA{0x1f, 0x4a, 0x35, 0xff}},
+		{320, 1500, false, color.RGBA{0xcf, 0xe7, 0xd8, 0xff}}, {390, 1500, false, color.RGBA{0xcf, 0xe7, 0xd8, 0xff}}, {390, 1500, true, color.RGBA{0x1f, 0x4a, 0x35, 0xff}},
 	} {
 		for name, file := range map[string]string{"root": rootPage, "many": manyPage, "hostile": hostilePage} {
 			name := fmt.Sprintf("%s-%d-%v", name, screen.width, screen.dark)
@@ -269,7 +269,7 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 	}
-	for _, width := range []int{1280, 390} {
+	for _, width := range []int{1280, 390, 320} { // the last one is where WCAG wants pages to fit (1.4.10)
 		for name, file := range map[string]string{"nights": nightsPage, "hostile-nights": hostileNights} {
 			name := fmt.Sprintf("%s-%d", name, width)
 			b.open(file, width, 1500, width == 390, true)
