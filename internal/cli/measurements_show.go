@@ -169,6 +169,11 @@ func recordText(r measure.Record) string {
 			t += "  " + signatureText(l.name, decodeLabel(l.value))
 		}
 	}
+	if uid, ok := r.Uint("iuid"); ok {
+		gid, _ := r.Uint("igid")
+		mode, _ := r.Uint("imode")
+		t += fmt.Sprintf("  of %d:%d, mode %04o", uid, gid, mode&0o7777)
+	}
 	if more := eventText(r, e); more != "" {
 		t += "  " + more
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -67,7 +68,7 @@ func TestMeasurements(t *testing.T) {
 			tpm := keytest.NewTPM(t)
 			const verify = "imaseal measurements verify --key /tmp/cert"
 			c := Case{
-				Kernel: l.Kernel(t, series), TPM: tpm.Restart(), Setup: makeFiles, Policy: measuring,
+				Kernel: l.Kernel(t, series), TPM: tpm.Restart(), Setup: makeFiles, Policy: measuring, Append: "ima_policy=critical_data",
 				Keys:  []Key{IMAKey(vectors.Read(t, "keys/rsa2048.cert.der"))},
 				Files: map[string][]byte{"bin/imaseal": program, "tmp/key": vectors.Read(t, "keys/rsa2048.key.pem"), "tmp/cert": vectors.Read(t, "keys/rsa2048.cert.der")},
 				Probes: []Probe{
@@ -78,6 +79,7 @@ func TestMeasurements(t *testing.T) {
 					{Name: "ascii", Op: Sh, Script: verify + " --pcrs /sys/class/tpm/tpm0 /sys/kernel/security/ima/ascii_runtime_measurements"},
 					{Name: "boot", Op: Sh, Script: "imaseal boot-aggregate"},
 					{Name: "boot-sha1", Op: Sh, Script: "imaseal boot-aggregate --bank sha1"},
+					{Name: "show", Op: Sh, Script: "imaseal measurements show"},
 					{Name: "changed", Op: Sh, Script: `cat /sys/kernel/security/ima/binary_runtime_measurements >/tmp/list
 						printf X | dd of=/tmp/list bs=1 seek=70 conv=notrunc 2>/dev/null
 						imaseal measurements verify --pcrs running /tmp/list`},
@@ -100,7 +102,7 @@ func TestMeasurements(t *testing.T) {
 }
 
 func checkMeasured(t *testing.T, series string, res Result) {
-	for _, name := range []string{"use", "sha1", "best", "ascii", "boot", "boot-sha1"} {
+	for _, name := range []string{"use", "sha1", "best", "ascii", "show", "boot", "boot-sha1"} {
 		if v := res.Verdict(t, name); !v.Allowed() {
 			t.Errorf("%s: %+v", name, v)
 		}
@@ -119,6 +121,15 @@ func checkMeasured(t *testing.T, series string, res Result) {
 	}
 	if v := res.Verdict(t, "best"); !strings.Contains(v.Output, "boot_aggregate is that of the PCRs; booted once") || !strings.Contains(v.Output, "2 violations") {
 		t.Error(v.Output)
+	}
+	for _, want := range []string{
+		`  kernel_version  "?[67]\.`, `  \.?_ima  key dd65a4eb was loaded into it: CN=rsa2048,`, `  ima-sig    violation  /tmp/m/violated\n`,
+		`  evm-sig    sha256:[0-9a-f]{64}  "/tmp/m/new\\nline1"  EVM signed by dd65a4eb \(sha256, version 2\)  of 1:1, mode 0644\n`,
+		`  ima-sigv2  sha256:[0-9a-f]{64}  /tmp/m/with_blank_3  signed by dd65a4eb `,
+	} {
+		if v := res.Verdict(t, "show"); !regexp.MustCompile(want).MatchString(v.Output) {
+			t.Errorf("show does not print %s: %s", want, v.Output)
+		}
 	}
 	for name, want := range map[string]string{
 		"boot":    "is that of bank sha256",

@@ -12,6 +12,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -99,10 +100,16 @@ func ParseKey(data []byte) (crypto.PublicKey, error) {
 		}
 	}
 	key, err := keyfile.ParsePublic(data)
-	if err != nil {
-		return nil, fmt.Errorf("no public key, in PEM, DER or as a TPM has it: %w", err)
+	if err == nil {
+		return key, nil
 	}
-	return key, nil
+	if block, _ := pem.Decode(data); block != nil {
+		data = block.Bytes
+	}
+	if c, err := keyfile.ParseCertificate(data); err == nil {
+		return c.PublicKey, nil
+	}
+	return nil, fmt.Errorf("no public key, in PEM, DER, a certificate or as a TPM has it: %w", err)
 }
 
 // Check checks signature and nonce; nonce nil is not compared. The errors wrap ErrSignature

@@ -142,6 +142,19 @@ func flip(t *testing.T, message, signature, key []byte) {
 	}
 }
 
+func TestKeys(t *testing.T) {
+	for _, name := range []string{"ca.cert.pem", "p256.cert.der"} {
+		if key, err := ParseKey(read(t, "../../../testdata/vectors/keys/"+name)); err != nil || key == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, text := range []string{"", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
+		if key, err := ParseKey([]byte(text)); err == nil || key != nil {
+			t.Errorf("%q is a key: %v", text, key)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	quoted, err := hex.DecodeString("ff54434780180022000b" + "00000000000000000000000000000000000000000000000000000000000000000004cafe0001" +
 		"0000000000000001000000000000000001" + "0000000000000001" + "00000001000b03000400" + "0020" + "1dc631c999cab4588e57c216e46cd10a8e6302520d7961deda605a3c87b2cba4")
