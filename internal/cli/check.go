@@ -57,14 +57,15 @@ func (o *checkOptions) flags() []urfave.Flag {
 // A checkRequest is what check is asked for.
 type checkRequest struct {
 	plan.Plan
-	output outputOptions
-	html   string // file of a page, "" for none
-	host   bool   // judges the host, too
-	policy policyRequest
-	use    use
-	loads  []hash.Algorithm // by the initramfs
-	keys   []string         // files and directories
-	evmKey string           // "" for none
+	output  outputOptions
+	html    string // file of a page, "" for none
+	host    bool   // judges the host, too
+	policy  policyRequest
+	assumed bool // nobody named the policy
+	use     use
+	loads   []hash.Algorithm // by the initramfs
+	keys    []string         // files and directories
+	evmKey  string           // "" for none
 	// target has everything but the keys, which are not opened yet.
 	target target.Options
 	// ifActive are options that count only where EVM is active.
@@ -83,6 +84,7 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 	r.mend, r.mendEVM = o.mendOptions()
 	r.mendSigns = o.config.hasKey
 	r.policy = policyRequest{name: o.policy.name(), targetFS: o.policy.targetFS}
+	r.assumed = o.policy.policy == ""
 	r.ifActive = []given{o.view.givenNoUUID(), o.view.givenXattr(), o.kernel.givenArch()}
 	err := firstError(o.namespace.check(), o.output.check(), o.page.check(o.output), o.policy.check(), o.policy.checkUUID(o.view.uuid))
 	if err != nil {

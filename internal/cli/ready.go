@@ -25,7 +25,7 @@ import (
 // those of ctx, and about options.
 func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) ([]finding.Finding, error) {
 	q := readiness.Question{
-		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol,
+		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol, Assumed: r.assumed,
 		Statfs: statfs, Keys: listKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
 	}
 	if !t.Running || !p.Host.HasIMA() {

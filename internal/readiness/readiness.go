@@ -35,6 +35,9 @@ type Question struct {
 	// of itself counts.
 	Running bool
 	Policy  policy.Policy // that will be enforced
+	// Assumed says that nobody named the policy: that of the running kernel counts in
+	// its place, if it is known and appraises.
+	Assumed bool
 	// Owner is whose open files are looked for, 0 on a real host.
 	Owner uint32
 	// Statfs is unix.Statfs but for tests.
@@ -62,13 +65,20 @@ type Space struct {
 // Ask returns the table for a host.
 func Ask(q Question) Table {
 	t := &table{Question: q}
+	var now active.Answer
+	if q.Running {
+		now = active.Look(active.Question{Host: q.Host, Config: q.Config, Kernel: q.Kernel, Keys: q.Keys, Mode: q.Mode, Loading: q.Loading})
+		t.Active, t.rings = now.State, now.Rings
+		if q.Assumed && now.State.Appraises {
+			t.Policy = now.State.Policy
+		}
+	}
 	t.config()
 	t.rules()
 	t.secureBoot()
 	t.commandLine()
 	if q.Running {
-		now := active.Look(active.Question{Host: q.Host, Config: q.Config, Kernel: q.Kernel, Keys: q.Keys, Mode: q.Mode, Loading: q.Loading})
-		t.Findings, t.Active, t.rings = append(t.Findings, now.Findings...), now.State, now.Rings
+		t.Findings = append(t.Findings, now.Findings...)
 		t.signers()
 		t.hooks()
 	}

@@ -172,6 +172,24 @@ func TestUnreadyHost(t *testing.T) {
 	}
 }
 
+// TestAssumedPolicy: on a host that appraises by rules of its own these count, unless
+// others are named.
+func TestAssumedPolicy(t *testing.T) {
+	files := map[string]string{
+		"sys/kernel/security/ima/policy": "dont_appraise fsname=vfat \nappraise fowner=0 \n", "proc/self/mountinfo": "3 1 8:2 / /boot/efi rw - vfat /dev/vdb rw\n",
+	}
+	for assumed, isThere := range map[bool]bool{true: false, false: true} {
+		got := tableOf(t, files, debian+" IMA_READ_POLICY", func(q *Question) { q.Assumed = assumed })
+		if strings.Contains(got, "fail mount vfat: /boot/efi") != isThere {
+			t.Errorf("%v: got\n%s", assumed, got)
+		}
+	}
+	files["sys/kernel/security/ima/policy"] = "measure func=BPRM_CHECK \n"
+	if got := tableOf(t, files, debian+" IMA_READ_POLICY", func(q *Question) { q.Assumed = true }); !strings.Contains(got, "fail mount vfat: /boot/efi") {
+		t.Errorf("rules that appraise nothing: got\n%s", got)
+	}
+}
+
 func TestOtherKernels(t *testing.T) {
 	root := map[string]string{"proc/self/mountinfo": "1 0 8:1 / / rw - ext4 /dev/vda rw\n7 1 7:1 / /snap/a ro - squashfs /dev/loop1 ro\n"}
 	got := tableOf(t, root, debian+" CRYPTO_ECDSA SQUASHFS_XATTR", func(q *Question) {
