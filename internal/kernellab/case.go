@@ -68,6 +68,12 @@ type Case struct {
 	MountOptions string
 	Probes       []Probe
 
+	// Initramfs is a file with the system's own initramfs, which is booted instead of
+	// the lab's: it knows no probes and no other field that prepares the guest. The
+	// root filesystem is named in Append, root=/dev/vda, and what the system writes
+	// to /dev/vdc comes back as Result.Journal.
+	Initramfs string
+
 	// Init is a program of the root filesystem to hand over to after the probes,
 	// such as /sbin/init. It must switch the machine off; what it writes to
 	// /dev/vdc comes back as Result.Journal.

@@ -10,22 +10,34 @@ import (
 // links, empty files, some nine thousand files in all.
 const treePackages = "systemd-sysv,attr,keyutils,procps,iproute2,openssh-server,kmod,python3-minimal"
 
+// bootPackages make a system that boots by an initramfs of its own, which
+// initramfs-tools or dracut makes.
+const bootPackages = "systemd-sysv,attr,procps,kmod,udev,initramfs-tools,dracut-core,zstd"
+
 // treeSize holds the tree with its labels and room to write.
 const treeSize = 700 << 20
 
-// treeDir is the cache entry of the host's release. Another list of packages
-// must get another number.
-func (l *Lab) treeDir() (string, error) {
+// treeDir is the cache entry of a tree of the host's release. Another list of
+// packages must get another name.
+func (l *Lab) treeDir(name string) (string, error) {
 	suite, err := codename()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(l.cache, "trees", suite+"-1"), nil
+	return filepath.Join(l.cache, "trees", suite+"-"+name), nil
 }
 
+// debianTree is the name of the Debian tree in the cache.
+const debianTree = "1"
+
 // Tree returns the path of a tar archive of the Debian tree.
-func (l *Lab) tree() (string, error) {
-	dir, err := l.treeDir()
+func (l *Lab) tree() (string, error) { return l.treeOf(debianTree, treePackages) }
+
+// bootTree returns the path of a tar archive of the system that boots by itself.
+func (l *Lab) bootTree() (string, error) { return l.treeOf("boot-1", bootPackages) }
+
+func (l *Lab) treeOf(name, packages string) (string, error) {
+	dir, err := l.treeDir(name)
 	if err != nil {
 		return "", err
 	}
@@ -43,7 +55,7 @@ func (l *Lab) tree() (string, error) {
 			return fmt.Errorf("writing sources list: %w", err)
 		}
 		_, err = command(dir, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase",
-			"--include="+treePackages, suite, "tree.tar", list)
+			"--include="+packages, suite, "tree.tar", list)
 		return err
 	})
 	return filepath.Join(dir, "tree.tar"), err
@@ -55,7 +67,7 @@ func (l *Lab) baseImage(fs FS) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	treeDir, err := l.treeDir()
+	treeDir, err := l.treeDir(debianTree)
 	if err != nil {
 		return "", err
 	}
