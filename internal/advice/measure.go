@@ -22,6 +22,8 @@ func ofMeasurements(err error) (reason.Code, string) {
 		return "no-tpm", "--pcrs FILE names values that tpm2_pcrread has printed elsewhere"
 	case errors.Is(err, host.ErrNoPCRs):
 		return reason.NoPCRs, "tpm2_pcrread >FILE asks the TPM itself; --pcrs FILE names that"
+	case errors.Is(err, host.ErrTPMAway):
+		return "tpm-away", "dmesg | grep -i tpm may say why; --pcrs FILE names values that were read before"
 	case errors.Is(err, host.ErrNoBank):
 		return "no-bank", "ls /sys/kernel/security/ima shows the banks that there are; without --bank the best one is read"
 	case is[*measure.FormatError](err):

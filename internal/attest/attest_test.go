@@ -84,6 +84,30 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+// TestBuffers describes records of what is no file.
+func TestBuffers(t *testing.T) {
+	for _, c := range []struct {
+		name, buffer string
+		kind         Kind
+		text         string
+	}{
+		{"kexec-cmdline", "root=/dev/vda1 ro quiet\x00", CommandLine, "root=/dev/vda1 ro quiet"},
+		{"selinux-state", "initialized=1;enforcing=1;", Data, "initialized=1;enforcing=1;"},
+		{"selinux-policy-hash", "\x01\x02\xff", Data, ""},
+		{"dm_table_load", "line\nline", Data, "line\nline"},
+		{".ima", "no certificate", Key, ""},
+		{"ring", "", Data, ""},
+	} {
+		r := measure.Record{Template: "ima-buf", Digest: []byte{1}, Fields: []measure.Field{{ID: "n-ng", Value: []byte(c.name + "\x00")}, {ID: "buf", Value: []byte(c.buffer)}}}
+		if e := Describe(r); e.Kind != c.kind || e.Text != c.text || e.Name != c.name || e.Certificate != nil {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+	}
+	if e := Describe(measure.Record{Template: "of-the-future", Digest: []byte{1}, Data: []byte("x")}); e.Kind != Unknown {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestSignatures checks those of a kernel's lists, and that no byte of them can be
 // another.
 func TestSignatures(t *testing.T) {

@@ -19,6 +19,7 @@ var (
 	ErrNoTPM    = errors.New("the kernel shows no TPM in /sys/class/tpm")
 	ErrNoPCRs   = errors.New("the kernel shows no PCRs of its TPM, which kernels before 5.12 do not")
 	ErrNoEvents = errors.New("the kernel shows no event log of its TPM, of which firmware made none, or only root sees it")
+	ErrTPMAway  = errors.New("the TPM does not answer")
 	ErrNoBank   = errors.New("the kernel has no measurement list of this bank")
 )
 
@@ -82,6 +83,9 @@ func readBank(values pcr.Values, dir string, bank hash.Algorithm) error {
 		}
 		if err != nil {
 			return err
+		}
+		if strings.TrimSpace(string(text)) == "" {
+			return &os.PathError{Op: "read", Path: name, Err: ErrTPMAway}
 		}
 		value, err := pcr.ParseValue(string(text), bank)
 		if err != nil {
