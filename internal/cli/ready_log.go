@@ -18,6 +18,7 @@ import (
 	"imaseal/internal/finding"
 	"imaseal/internal/locate"
 	"imaseal/internal/logs"
+	"imaseal/internal/policy"
 	"imaseal/internal/readiness"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
@@ -339,8 +340,8 @@ func (p Program) otherKernels(t *target.Target, table readiness.Table) []finding
 	use.Mode, _ = p.Host.Option("ima_appraise")
 	now := upgrade.Build{Release: p.Host.Release(), Kernel: t.Kernel, Config: t.Configuration}
 	for _, release := range p.Host.Kernels() {
-		if release == now.Release {
-			continue
+		if _, err := policy.ParseKernel(release); err != nil || release == now.Release {
+			continue // such as 0-rescue-ID
 		}
 		config, file, err := p.Host.ConfigOf(release)
 		switch {
@@ -350,12 +351,12 @@ func (p Program) otherKernels(t *target.Target, table readiness.Table) []finding
 			err = errNoConfig
 		}
 		if err != nil {
-			add(finding.Warn, release, "unknown", "imaseal check --host --kernel-config CONFIG, with the configuration of "+release, "not compared: "+printable(pathless(err)))
+			add(finding.Warn, release, "unknown", "extract-ikconfig of the kernel's source may get it out of the image; then imaseal check --host --kernel-config CONFIG", "not compared: "+printable(pathless(err)))
 			continue
 		}
 		next, err := upgrade.NewBuild(release, file, config, t.SecureBoot)
 		if err != nil {
-			continue // it is none
+			continue
 		}
 		changes := upgrade.Compare(now, next, use)
 		for _, c := range changes {

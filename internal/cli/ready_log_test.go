@@ -57,7 +57,7 @@ func enforcingHost(t *testing.T, change func(files map[string]string)) host.Host
 		"proc/sys/kernel/osrelease": release + "\n", "proc/sys/kernel/arch": "x86_64\n", "proc/sys/kernel/random/boot_id": "2a9e250b-cb2b-4255-904c-b8fb1526ce10\n",
 		"proc/keys": "", "proc/self/mountinfo": "1 0 8:1 / / rw - ext4 /dev/vda rw\n",
 		"sys/kernel/security/ima/violations": "0\n", "sys/kernel/security/evm": "2\n",
-		"boot/config-" + release: slimConfig, "boot/config-6.1.0-50-cloud-amd64": strings.Replace(slimConfig, "CONFIG_CRYPTO_ECDSA=y", "# CONFIG_CRYPTO_ECDSA is not set", 1), "boot/vmlinuz-6.13.1": "",
+		"boot/config-" + release: slimConfig, "boot/config-6.1.0-50-cloud-amd64": strings.Replace(slimConfig, "CONFIG_CRYPTO_ECDSA=y", "# CONFIG_CRYPTO_ECDSA is not set", 1), "boot/vmlinuz-6.13.1": "", "boot/vmlinuz-0-rescue-40d7dacdd511482394e240d097ab5d41": "",
 		"lib/modules/7.2.13-cloud/config": slimConfig, "etc/ima/ima-policy": "appraise fowner<4294967294\n",
 		"srv/bare": "x", "srv/other": "x",
 		"var/log/audit/audit.log": refusal("old", "srv/bare", 3*time.Hour) +
