@@ -18,8 +18,9 @@ const maxLine = 2*MaxData + 4096
 
 var errLong = fmt.Errorf("a line of more than %d bytes", maxLine)
 
-// maxBroken is how many lines are joined at most to a record whose name has newlines.
-const maxBroken = 64
+// maxBroken is how many lines are joined at most to a record whose name has newlines:
+// PATH_MAX.
+const maxBroken = 4096
 
 // A line of an ASCII list, without its newline.
 type line struct {
@@ -161,6 +162,9 @@ func (r *Reader) parseLine(l line) (Record, error) {
 	named := more
 	if word, more = c.next(); !named || word == "" {
 		return fail(Record{}, at, errors.New("the line ends before the name of the template"))
+	}
+	if !isTemplateName([]byte(word)) {
+		return fail(Record{}, at, fmt.Errorf("%q is no template's name", cut(word)))
 	}
 	rec.Digest, rec.Template = digest, word
 	ids := FieldIDs(rec.Template)

@@ -89,7 +89,7 @@ func (r *Reader) nextBinary() (Record, error) {
 	if err != nil {
 		return fail(ends("its template's name", err))
 	}
-	if bytes.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if !isTemplateName(name) {
 		return fail(fmt.Errorf("%q is no template's name", name))
 	}
 	rec.Template = string(name)
@@ -109,6 +109,11 @@ func (r *Reader) nextBinary() (Record, error) {
 		return rec, &RecordError{Number: rec.Number, Offset: rec.Offset, Err: err}
 	}
 	return rec, nil
+}
+
+// isTemplateName reports whether a name could be that of a template, which is printed.
+func isTemplateName(name []byte) bool {
+	return len(name) <= MaxName && !bytes.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // plainData reads the data of the template "ima".

@@ -366,6 +366,8 @@ func TestWrongLines(t *testing.T) {
 		{"10 1d8d ima-ng", "column 4): a template digest of 2 bytes, and those of sha1 have 20", false},
 		{"10 " + d, "column 45): the line ends before the name of the template", false},
 		{"10 " + d + " ", "column 45): the line ends before the name of the template", false},
+		{"10 " + d + " \x1b[31m x", `column 45): "\x1b[31m" is no template's name`, false},
+		{"10 " + d + " " + strings.Repeat("t", 256) + " x", `column 45): "tttt`, false},
 		{"10 " + d + " ima-ng", "column 52): the line ends before field n-ng", true},
 		{"10 " + d + " ima-ng " + sum1, "column 98): the line ends before field n-ng", true},
 		{"10 " + d + " ima-ng sha1 /x", `column 52): field d-ng: "sha1" is no digest`, true},
@@ -388,7 +390,7 @@ func TestWrongLines(t *testing.T) {
 // TestNames has names that ASCII lists do not show as they are.
 func TestNames(t *testing.T) {
 	l := Layout{ASCII, hash.SHA256, binary.LittleEndian}
-	names := []string{"/a\nb", "/\n", "/a\n\n\nb", "/a_b", "/ä\xff\x01", "/a b c", "/tmp/x_(deleted)", "/a\n10 x"}
+	names := []string{"/a\nb", "/\n", "/a\n\n\nb", "/a_b", "/ä\xff\x01", "/a b c", "/tmp/x_(deleted)", "/a\n10 x", strings.Repeat("/\n", 300)}
 	var list []byte
 	for _, name := range names {
 		list = appendRecord(t, list, makeRecord(t, l, "ima-ng", sum256, name))
