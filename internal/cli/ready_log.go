@@ -82,7 +82,7 @@ func (p Program) readBoot(ctx context.Context, t *target.Target) (*bootLog, erro
 // loading is what the log says of policies.
 func (b *bootLog) loading() active.Loading {
 	l := b.found.Loaded
-	return active.Loading{At: l.First, Rules: l.Rules, Times: l.Times, Lossy: b.found.Lost.Any() || b.partial || len(b.errs) > 0}
+	return active.Loading{At: l.First, Rules: l.Rules, Times: l.Times, Lossy: l.Cut || b.found.Lost.Any() || b.partial || len(b.errs) > 0}
 }
 
 // afterSwitch says what became of the host since its kernel appraises.

@@ -169,6 +169,7 @@ type Loaded struct {
 	// Rules are those of all of them, as policies have them. A permit_directio is
 	// not recorded.
 	Rules       []string
+	Cut         bool      // there were too many to remember them all
 	First, Last time.Time // zero if no record tells
 }
 

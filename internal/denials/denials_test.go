@@ -237,6 +237,16 @@ func TestLoaded(t *testing.T) {
 	if want := []string{"dont_appraise fsmagic=0x9fa0", "appraise fowner=0", "measure func=BPRM_CHECK"}; got.Times != 2 || !slices.Equal(got.Rules, want) || got.First.Unix() != 106 || got.Last.Unix() != 108 {
 		t.Errorf("%+v", got)
 	}
+	var many strings.Builder
+	for range maxRules/100 + 1 {
+		for range 100 {
+			many.WriteString(one(1807, "action=appraise fowner=0 res=1"))
+		}
+		many.WriteString(update("completed", 1))
+	}
+	if got := collect(t, Options{}, many.String()).Loaded; !got.Cut || len(got.Rules) > maxRules || got.Times != maxRules/100+1 {
+		t.Errorf("%d rules of %d policies, cut: %v", len(got.Rules), got.Times, got.Cut)
+	}
 	if got := collect(t, Options{Since: time.Unix(107, 0)}, log).Loaded; got.Times != 1 || len(got.Rules) != 1 {
 		t.Errorf("since then: %+v", got)
 	}
