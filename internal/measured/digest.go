@@ -26,9 +26,7 @@ import (
 // A Digester is a run.Job that digests files as a kernel that measures them.
 type Digester struct {
 	Default hash.Algorithm // of files whose label names none
-	// Fixed takes Default for all files.
-	Fixed  bool
-	Target imaevm.Target
+	Target  imaevm.Target
 }
 
 // Decide implements run.Job. It changes nothing.
@@ -38,10 +36,7 @@ func (d *Digester) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 	if res.IMA, err = tree.Value(f, imaevm.AttrIMA); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return run.Decision{}, err
 	}
-	a := d.Default
-	if !d.Fixed {
-		a = imaevm.LabelAlgorithm(res.IMA, a, d.Target)
-	}
+	a := imaevm.LabelAlgorithm(res.IMA, d.Default, d.Target)
 	res.Digest, res.Bytes, err = r.Content(ctx, a, f, f.Meta().Size)
 	res.Outcome = report.Exported
 	return run.Decision{Result: res, Content: true}, label.ReadError(ctx, err)

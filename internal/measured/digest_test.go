@@ -61,20 +61,18 @@ func TestDigester(t *testing.T) {
 		return append(append([]byte{byte(kind)}, b...), make([]byte, 64)...)
 	}
 	for name, test := range map[string]struct {
-		file  file
-		fixed bool
-		want  hash.Algorithm
+		file file
+		want hash.Algorithm
 	}{
-		"no label":           {file{}, false, hash.SHA256},
-		"empty label":        {file{label: []byte{}}, false, hash.SHA256},
-		"hash":               {file{label: label(imaevm.TypeHash, hash.SHA512.Number())}, false, hash.SHA512},
-		"hash, template ima": {file{label: label(imaevm.TypeHash, hash.SHA512.Number())}, true, hash.SHA256},
-		"unknown hash":       {file{label: label(imaevm.TypeHash, 99)}, false, hash.SHA256},
-		"signature":          {file{label: label(imaevm.TypeSignature, 2, hash.SHA384.Number())}, false, hash.SHA384},
-		"no attributes":      {file{err: errUnsupported{}}, false, hash.SHA256},
+		"no label":      {file{}, hash.SHA256},
+		"empty label":   {file{label: []byte{}}, hash.SHA256},
+		"hash":          {file{label: label(imaevm.TypeHash, hash.SHA512.Number())}, hash.SHA512},
+		"unknown hash":  {file{label: label(imaevm.TypeHash, 99)}, hash.SHA256},
+		"signature":     {file{label: label(imaevm.TypeSignature, 2, hash.SHA384.Number())}, hash.SHA384},
+		"no attributes": {file{err: errUnsupported{}}, hash.SHA256},
 	} {
 		test.file.content = []byte("content")
-		d := &Digester{Default: hash.SHA256, Fixed: test.fixed}
+		d := &Digester{Default: hash.SHA256}
 		got, err := d.Decide(t.Context(), hash.NewReader(), test.file)
 		want, sumErr := hash.Sum(test.want, test.file.content)
 		if err != nil || sumErr != nil || got.Result.Digest != want || got.Result.Outcome != report.Exported || !got.Content || got.Changes != nil {
