@@ -48,9 +48,10 @@ var logAlgorithms = []string{"sha1", "sha256", "sha384", "sha512"}
 // maxGenerator is the last of RUNTIME_POLICY_GENERATOR, keylime/ima/ima.py.
 const maxGenerator = 3
 
-// Parse reads a policy that Keylime's schema takes, in its one version. The error is
-// a *FormatError, or that of reading. Digests of a name that is there twice are all
-// taken.
+// Parse reads a policy that Keylime's schema takes, in its one version. What that takes
+// and is of no use, or ambiguous, is refused: members that are there twice, digests with
+// half a byte, keys that cannot be one, names that are not UTF-8. Digests of a name that
+// is there twice are all taken. The error is a *FormatError, or that of reading.
 func Parse(r io.Reader) (*Policy, error) {
 	in := &source{Reader: r}
 	p := &parser{d: json.NewDecoder(in), policy: new(Policy), seen: make(map[string]bool)}
