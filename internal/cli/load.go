@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"imaseal/internal/report"
 	"imaseal/internal/target"
 	"imaseal/keys/evmkey"
+	"imaseal/keys/keyfile"
 )
 
 // loadOptions are the options of imaseal load.
@@ -203,6 +205,9 @@ const evmKeyName = "evm-key"
 
 // evmKey loads the master key, and the key that it encrypts.
 func (l *loader) evmKey() error {
+	if state, _ := l.Host.EVM(); state&host.EVMHMAC != 0 {
+		return l.print("EVM key: the kernel has one already\n")
+	}
 	if err := l.Host.MayLoadKeys(); err != nil {
 		return err
 	}
@@ -232,15 +237,16 @@ func (l *loader) openBlob() (evmkey.Blob, []byte, error) {
 	if l.set.Master == "" {
 		return blob, nil, &advisedError{err: fmt.Errorf("%s: its master key %s is not there", report.Quote(l.set.Blob), report.Quote(blob.Master)), code: "no-master"}
 	}
+	if strings.HasPrefix(blob.Master, "trusted:") { // hexadecimal, for the kernel alone
+		sealed, _, err := keyfile.Read(l.set.Master)
+		return blob, append([]byte("load "), bytes.TrimSpace(sealed)...), err
+	}
 	master, err := l.readSecret(l.set.Master, evmkey.ReadSecret)
 	if err != nil {
 		return blob, nil, err
 	}
 	key, err := blob.Open(master)
 	clear(key)
-	if is[*evmkey.TrustedMasterError](err) {
-		return blob, append([]byte("load "), strings.TrimSpace(string(master))...), nil
-	}
 	if err != nil {
 		return blob, nil, &fs.PathError{Op: "open", Path: l.set.Blob, Err: err}
 	}
