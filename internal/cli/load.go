@@ -211,6 +211,12 @@ func (l *loader) evmKey() error {
 	if err := l.Host.MayLoadKeys(); err != nil {
 		return err
 	}
+	if l.Host.HMACKeyCrashes(l.target.Kernel) {
+		return &advisedError{
+			err:  fmt.Errorf("%s is not loaded: kernel %s dies with such a key when a file is made, if the LSM bpf is on and neither SELinux nor Smack", report.Quote(l.set.Blob), l.target.Kernel),
+			code: "crashes-kernel", advice: "a list without bpf on the kernel's command line, such as lsm=landlock,lockdown,yama,integrity,apparmor, or a kernel from 6.6 on",
+		}
+	}
 	blob, master, err := l.openBlob()
 	if err != nil {
 		return err

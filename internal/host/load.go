@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"imaseal/internal/policy"
 )
 
 // Errors of LoadPolicy and EnableEVM.
@@ -94,6 +97,20 @@ func (h Host) EnableEVM(wanted EVMState) error {
 		err = closeErr
 	}
 	return pathless(err)
+}
+
+// HMACKeyCrashes reports whether the kernel, which is the running one, dies once EVM
+// has its HMAC key: before 6.6 security_inode_init_security() hands EVM an attribute
+// without a name for each new file, if there is a hook of the LSM bpf, which gives
+// none, and none that gives one. Kernel: security/security.c;
+// evm_inode_init_security(), security/integrity/evm/evm_main.c.
+func (h Host) HMACKeyCrashes(k policy.Kernel) bool {
+	b, err := os.ReadFile(filepath.Join(h.Root, "/sys/kernel/security/lsm"))
+	if err != nil || k.Major > 6 || k.Major == 6 && k.Minor >= 6 {
+		return false
+	}
+	lsm := strings.Split(strings.TrimSpace(string(b)), ",")
+	return slices.Contains(lsm, "bpf") && !slices.Contains(lsm, "selinux") && !slices.Contains(lsm, "smack")
 }
 
 // pathless drops the name of the file in securityfs, which is nobody's matter.

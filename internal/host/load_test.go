@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"imaseal/internal/policy"
 )
 
 func TestLoadPolicy(t *testing.T) {
@@ -76,5 +78,31 @@ func TestEnableEVM(t *testing.T) {
 	}
 	if err := fake(t, nil).EnableEVM(EVMX509); !errors.Is(err, ErrNoEVMFile) {
 		t.Errorf("without EVM: %v", err)
+	}
+}
+
+func TestHMACKeyCrashes(t *testing.T) {
+	const file = "sys/kernel/security/lsm"
+	for _, c := range []struct {
+		major, minor int
+		lsm          string
+		want         bool
+	}{
+		{6, 1, "lockdown,capability,landlock,yama,apparmor,tomoyo,bpf", true},
+		{6, 5, "bpf\n", true},
+		{5, 19, "capability,bpf", true},
+		{6, 6, "bpf", false},
+		{7, 1, "bpf", false},
+		{6, 1, "capability,apparmor", false},
+		{6, 1, "capability,selinux,bpf", false},
+		{6, 1, "capability,smack,bpf", false},
+	} {
+		h := fake(t, map[string]string{file: c.lsm})
+		if got := h.HMACKeyCrashes(policy.Kernel{Major: c.major, Minor: c.minor}); got != c.want {
+			t.Errorf("%d.%d with %q: %v", c.major, c.minor, c.lsm, got)
+		}
+	}
+	if fake(t, nil).HMACKeyCrashes(policy.Kernel{Major: 6, Minor: 1}) {
+		t.Error("without a list of LSMs")
 	}
 }
