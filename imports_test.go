@@ -92,7 +92,7 @@ var importTable = map[string]row{
 	"internal/evmctl": {own: "hash internal/imaevm internal/measure internal/pcr internal/reason internal/report internal/tree sign"},
 
 	"internal/advice": {
-		own: "walk internal/answer internal/apply internal/appraise internal/compress internal/host internal/inode internal/integrate internal/keyring internal/label internal/labelfile internal/measure internal/pcr internal/plan internal/policy" +
+		own: "walk internal/answer internal/apply internal/appraise internal/attest internal/compress internal/host internal/inode internal/integrate internal/keyring internal/label internal/labelfile internal/measure internal/pcr internal/plan internal/policy" +
 			" internal/keylime internal/reason internal/report internal/rpmdb internal/rpmfile internal/run internal/selinux internal/stream internal/tarfile internal/target internal/tree internal/tree/dump internal/tree/mounted" +
 			" internal/extfs internal/partition internal/tree/ext4 internal/tree/oci internal/tree/oci/document internal/tree/oci/flat internal/tree/rpms internal/tree/tarball internal/undo keys keys/evmkey keys/keyfile keys/pkcs11 keys/program",
 		outside: "golang.org/x/sys",

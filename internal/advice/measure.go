@@ -3,6 +3,7 @@ package advice
 import (
 	"errors"
 
+	"imaseal/internal/attest"
 	"imaseal/internal/host"
 	"imaseal/internal/measure"
 	"imaseal/internal/pcr"
@@ -32,6 +33,12 @@ func ofMeasurements(err error) (reason.Code, string) {
 		return "cut-list", "the list was cut: copy it with cat, in one go; its size is not what ls says"
 	case is[*pcr.LineError](err):
 		return "bad-pcrs", "values of PCRs are what tpm2_pcrread prints"
+	case errors.Is(err, attest.ErrBeginsLate):
+		return attest.BeginsLate, "who removed records should have kept them: cat REMOVED LIST | imaseal measurements verify --pcrs PCRS -"
+	case errors.Is(err, attest.ErrNoMoment):
+		return attest.WrongPCR, "--quote-pcrs FILE, as tpm2_quote -o writes it, tells which PCR differs; the list must be read after the quote is made"
+	case is[*attest.PCRError](err):
+		return attest.WrongPCR, "PCRs and list must be of the same boot, and the list read after the PCRs; else a record was changed or left out"
 	case isQuoted(err):
 		return reason.NoPCRs, "--quote-pcrs FILE, as tpm2_quote -o writes it, has the values; or quote what IMA extends alone: tpm2_quote -l sha256:10"
 	case errors.Is(err, host.ErrNoEvents):

@@ -26,6 +26,22 @@ const (
 	WrongEventLog      reason.Code = "wrong-event-log"
 )
 
+// Errors of a list as a whole.
+var (
+	ErrBeginsLate = errors.New("the list does not begin with boot_aggregate: records were removed from its front, and no PCR can be replayed without them")
+	ErrNoMoment   = errors.New("after no record of the list the PCRs are as they were quoted")
+)
+
+// A PCRError says that a PCR has another value than the list gives.
+type PCRError struct {
+	Index       int
+	Value, List hash.Digest
+}
+
+func (e *PCRError) Error() string {
+	return fmt.Sprintf("PCR %d of bank %s is %x, and the list gives %x", e.Index, e.Value.Algorithm(), e.Value.Bytes(), e.List.Bytes())
+}
+
 // A Problem is what is wrong with a record, or with the list as a whole.
 type Problem struct {
 	Record measure.Record // its Number is zero for the list as a whole
@@ -280,8 +296,7 @@ func (c *Checker) Finish() Result {
 		}
 	}
 	if c.first != nil && !begins {
-		res.Problems = append(res.Problems, Problem{Code: BeginsLate,
-			Err: errors.New("the list does not begin with boot_aggregate: records were removed from its front, and no PCR can be replayed without them")})
+		res.Problems = append(res.Problems, Problem{Code: BeginsLate, Err: ErrBeginsLate})
 		return res
 	}
 	for _, t := range res.PCRs {
@@ -305,14 +320,14 @@ func (c *Checker) compare(t Target) *Problem {
 	case broken != nil:
 		return &Problem{Code: WrongPCR, Unread: true, Err: fmt.Errorf("PCR %d of bank %s cannot be replayed: %w", t.Index, t.Bank, broken)}
 	}
-	return &Problem{Code: WrongPCR, Err: fmt.Errorf("PCR %d of bank %s is %x, and the list gives %x", t.Index, t.Bank, t.Value.Bytes(), value.Bytes())}
+	return &Problem{Code: WrongPCR, Err: &PCRError{t.Index, t.Value, value}}
 }
 
 // oneMoment finds the record after which all PCRs had the values that were quoted: one at
 // which each was as it is, and none had changed again.
 func (c *Checker) oneMoment(res *Result) error {
 	if c.options.Moment != nil && !res.HasMoment {
-		return errors.New("after no record of the list the PCRs are as they were quoted")
+		return ErrNoMoment
 	}
 	if !c.options.Quoted {
 		return nil
