@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -114,7 +115,8 @@ func (p Program) load(_ context.Context, r loadRequest) error {
 	default:
 		set.Policy = ""
 	}
-	l := loader{Program: p, set: set, hinted: make(map[string]bool)}
+	l := loader{Program: p, set: set, hinted: make(map[string]bool), told: &keeper{w: p.Stdout}}
+	l.Stdout = l.told
 	for _, err := range errs {
 		l.failed(err)
 	}
@@ -151,6 +153,22 @@ type loader struct {
 	target *target.Target
 	fails  int
 	hinted map[string]bool
+	told   *keeper
+}
+
+// A keeper keeps the first error of a writer, and then writes no more: what is
+// loaded must not depend on whether anybody reads of it.
+type keeper struct {
+	w   io.Writer
+	err error
+}
+
+// Write always succeeds.
+func (k *keeper) Write(b []byte) (int, error) {
+	if k.err == nil {
+		_, k.err = k.w.Write(b)
+	}
+	return len(b), nil
 }
 
 func (l *loader) failed(err error) {
@@ -174,7 +192,7 @@ func (l *loader) outcome() error {
 	if l.fails > 0 {
 		return &verdictError{status: exitFiles}
 	}
-	return nil
+	return unwritten(l.told.err)
 }
 
 // certificates adds those in files to a keyring, and reports whether one was added.
@@ -313,7 +331,7 @@ func (l *loader) check(r loadRequest) error {
 			return err
 		}
 	}
-	return nil
+	return l.outcome()
 }
 
 // errUnsound says that what was said before is why a policy must not be loaded.
