@@ -14,6 +14,7 @@ import (
 	"imaseal/internal/measure"
 	"imaseal/internal/measured"
 	"imaseal/internal/plan"
+	"imaseal/internal/reason"
 	"imaseal/internal/tree"
 )
 
@@ -132,6 +133,12 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 	if err != nil {
 		return err
 	}
+	if files.Len() == 0 {
+		p.warn(reason.NothingMeasured, "%s names no files", name)
+	}
+	if files.Violations > 0 {
+		p.warn(reason.Violations, "%s in the list: %s", plural(files.Violations, "violation"), violationMeans)
+	}
 	s, err := p.prepare(ctx, r.Plan, sessionOptions{output: r.output, bare: true, flat: true, everyName: true, packages: packageOptions{payloads: true}})
 	if err != nil {
 		return err
@@ -155,11 +162,7 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 		return err
 	}
 	if !r.output.silent() {
-		text := fmt.Sprintf("imaseal: compared with %s of %s", plural(int64(files.Len()), "name"), name)
-		if files.Violations > 0 {
-			text += fmt.Sprintf("; %s: %s", plural(files.Violations, "violation"), violationMeans)
-		}
-		if err := p.print(text + "\n"); err != nil {
+		if err := p.print(fmt.Sprintf("imaseal: compared with %s of %s\n", plural(int64(files.Len()), "name"), name)); err != nil {
 			return err
 		}
 	}

@@ -136,9 +136,10 @@ const (
 	NoBootAggregate Code = "no-boot-aggregate" // in a policy for attestation
 	OtherTemplate   Code = "other-template"    // than a verifier knows
 	Violations      Code = "violations"        // in a measurement list
-	LostLinks       Code = "lost-links"        // to what is not there
-	NoPCRs          Code = "no-pcrs"           // to compare a measurement list with
-	PaddedDigests   Code = "padded-digests"    // of a measurement list
+	NothingMeasured Code = "nothing-measured"
+	LostLinks       Code = "lost-links"     // to what is not there
+	NoPCRs          Code = "no-pcrs"        // to compare a measurement list with
+	PaddedDigests   Code = "padded-digests" // of a measurement list
 	PartialLogs     Code = "partial-logs"
 	BinaryJournal   Code = "binary-journal"
 	EmptyLogs       Code = "empty-logs"
