@@ -57,6 +57,9 @@ echo more >>/tmp/m/file5
 exec 4>&-
 `
 
+// kernelsList is the list of the bank of SHA-1.
+const kernelsList = "/sys/kernel/security/ima/binary_runtime_measurements"
+
 // TestMeasurements has kernels measure into a TPM, and imaseal verify that on the same
 // machine, in each bank.
 func TestMeasurements(t *testing.T) {
@@ -85,6 +88,12 @@ func TestMeasurements(t *testing.T) {
 						imaseal measurements verify --pcrs running /tmp/list`},
 					{Name: "short", Op: Sh, Script: `head -n 5 /sys/kernel/security/ima/ascii_runtime_measurements >/tmp/short
 						imaseal measurements verify --pcrs running /tmp/short`},
+					{Name: "evmctl", Op: Sh, Script: "imaseal evmctl -v ima_measurement --ignore-violations " + kernelsList},
+					{Name: "evmctl-sysfs", Op: Sh, Script: "TPM2TOOLS_TCTI=/nonexistent imaseal evmctl ima_measurement --ignore-violations --hwtpm " + kernelsList},
+					{Name: "evmctl-violations", Op: Sh, Script: "imaseal evmctl ima_measurement " + kernelsList},
+					{Name: "evmctl-boot", Op: Sh, Script: `imaseal evmctl ima_boot_aggregate; imaseal evmctl ima_boot_aggregate /sys/kernel/security/tpm0/binary_bios_measurements
+						set -- $(head -n 1 /sys/kernel/security/ima/ascii_runtime_measurements)
+						imaseal evmctl ima_boot_aggregate | grep -qx "$4"`},
 				},
 			}
 			for _, name := range []string{"ima/binary_runtime_measurements", "ima/ascii_runtime_measurements", "ima/binary_runtime_measurements_sha256", "ima/ascii_runtime_measurements_sha256", "tpm0/binary_bios_measurements"} {
@@ -102,9 +111,19 @@ func TestMeasurements(t *testing.T) {
 }
 
 func checkMeasured(t *testing.T, series string, res Result) {
-	for _, name := range []string{"use", "sha1", "best", "ascii", "show", "boot", "boot-sha1"} {
+	for _, name := range []string{"use", "sha1", "best", "ascii", "show", "boot", "boot-sha1", "evmctl", "evmctl-sysfs", "evmctl-boot"} {
 		if v := res.Verdict(t, name); !v.Allowed() {
 			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	for name, want := range map[string]string{
+		"evmctl":            "PCRAgg  10: [0-9a-f]{64}\\n(.*\\n)*Matched per TPM bank calculated digest\\(s\\)\\.\\n$",
+		"evmctl-sysfs":      "Matched per TPM bank calculated digest\\(s\\)\\.\\n$",
+		"evmctl-violations": "Failed to match per TPM bank or SHA1 padded TPM digest\\(s\\)\\.\\n$",
+		"evmctl-boot":       "(?s)^sha1:([0-9a-f]{40})\\nsha256:([0-9a-f]{64})\\nsha1:",
+	} {
+		if v := res.Verdict(t, name); !regexp.MustCompile(want).MatchString(v.Output) {
+			t.Errorf("%s does not print %s: %+v", name, want, v)
 		}
 	}
 	banks := []string{"sha1", "sha256", "sha384", "sha512"}
