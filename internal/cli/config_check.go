@@ -149,6 +149,9 @@ func (c *configChecker) check(ctx context.Context) error {
 		c.add(0, codeSyntax, err)
 		return nil
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return &advisedError{err: errors.New(printable(err)), advice: "imaseal config show >FILE makes one, in which everything is a comment"}
+	}
 	if err != nil {
 		return err
 	}
