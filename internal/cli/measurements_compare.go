@@ -15,6 +15,7 @@ import (
 	"imaseal/internal/measured"
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
+	"imaseal/internal/report"
 	"imaseal/internal/tree"
 )
 
@@ -145,6 +146,7 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 	}
 	defer s.close()
 	places := placesOf(r.Selection, r.prefix)
+	p.warnOfPlaces(r.Selection, r.prefix)
 	missing := &measured.Missing{Like: tree.Like{Source: s.source}, List: files, Wanted: r.wants(places)}
 	if _, ok := r.Carrier(); ok {
 		missing.Name = func(f tree.Found) string { return places.Of(path.Join("/", f.Rel)) }
@@ -170,6 +172,19 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 		return &verdictError{status: exitFiles}
 	}
 	return err
+}
+
+// warnOfPlaces warns of directories that look like a root file system and are not taken
+// for one, as those of images without a shell: their paths are of no use on the target.
+func (p Program) warnOfPlaces(s plan.Selection, prefix string) {
+	if _, ok := s.Carrier(); ok || prefix != "" {
+		return
+	}
+	for _, name := range s.Paths {
+		if info, err := os.Stat(filepath.Join(name, "usr")); err == nil && info.IsDir() && !isRootTree(name) {
+			p.warn(reason.NoRoot, "%s is not taken for a root file system, since it has neither init nor shell: paths begin with %s (--prefix / if it is one)", report.Quote(name), report.Quote(absolute(name)))
+		}
+	}
 }
 
 func absolute(name string) string {

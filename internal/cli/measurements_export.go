@@ -237,6 +237,7 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 // are not in the policy.
 func (p Program) addTrees(ctx context.Context, r exportPolicyRequest, pol *keylime.Policy) error {
 	places := placesOf(r.Selection, r.prefix)
+	p.warnOfPlaces(r.Selection, r.prefix)
 	var mu sync.Mutex
 	add := func(name string, digest []byte) error {
 		mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"imaseal/internal/measured"
+	"imaseal/internal/reason"
 )
 
 // fromListOptions are the options of imaseal policy from-list.
@@ -98,6 +99,9 @@ func (p Program) policyFromList(ctx context.Context, r fromListRequest) error {
 	}
 	if err := p.print(cover.Text()); err != nil {
 		return err
+	}
+	if n := cover.Unknown(); n > 0 {
+		p.warn(reason.PartialCover, "the policy leaves out %s that were measured, of which nothing is known (--root DIR says where they are)", plural(int64(n), "file"))
 	}
 	if damaged {
 		return &verdictError{status: exitFiles}

@@ -126,6 +126,14 @@ func filesystem(magic int64) policy.Filesystem {
 	return policy.Filesystem{Name: fmt.Sprintf("the file system 0x%x", magic), Magic: uint32(magic)}
 }
 
+// Unknown returns how many files no rule is for, since nothing is known of them.
+func (c *Cover) Unknown() int {
+	if g := c.groups[place{-1, -1}]; g != nil {
+		return g.files
+	}
+	return 0
+}
+
 // Text returns the policy: for each file system and owner of which files were measured a
 // rule that appraises them, and others that are like them, with comments that say what
 // it is for. Rules know no paths.

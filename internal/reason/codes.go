@@ -134,6 +134,8 @@ const (
 	Archive         Code = "archive"           // that is labelled itself
 	SomeEVM         Code = "some-evm"          // labels, but not on all files
 	NoBootAggregate Code = "no-boot-aggregate" // in a policy for attestation
+	NoRoot          Code = "no-root"           // is what looks like one
+	PartialCover    Code = "partial-cover"     // by a policy of what was measured
 	OtherTemplate   Code = "other-template"    // than a verifier knows
 	Violations      Code = "violations"        // in a measurement list
 	NothingMeasured Code = "nothing-measured"
