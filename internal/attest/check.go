@@ -3,6 +3,7 @@ package attest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"imaseal/hash"
@@ -19,6 +20,7 @@ const (
 	WrongBuffer        reason.Code = "wrong-buffer-digest"
 	UncheckedTemplate  reason.Code = "unchecked-template-digest"
 	WrongPCR           reason.Code = "wrong-pcr"
+	UncomparedPCR      reason.Code = "uncompared-pcr"
 	BeginsLate         reason.Code = "begins-late"
 	WrongBootAggregate reason.Code = "wrong-boot-aggregate"
 	ZeroBootAggregate  reason.Code = "zero-boot-aggregate"
@@ -76,8 +78,9 @@ type Options struct {
 	Boot pcr.Values
 	// Moment is asked before the first record and after each whether the PCRs are as
 	// they were at the moment that was quoted. Nil for none.
-	Moment      func(*measure.Replay) bool
-	MomentBanks []hash.Algorithm // that it asks for
+	Moment func(*measure.Replay) bool
+	// MomentPCRs are those that it asks for.
+	MomentPCRs map[hash.Algorithm][]int
 }
 
 // A Checker checks records one after the other. It belongs to one goroutine.
@@ -88,6 +91,7 @@ type Checker struct {
 	targets []*Target
 	count   Counts
 	first   *measure.Record
+	extends map[int]int64 // how many records extend a PCR
 }
 
 // Counts are how many records were of a kind.
@@ -106,7 +110,7 @@ type Counts struct {
 
 // NewChecker returns a Checker.
 func NewChecker(o Options) *Checker {
-	c := &Checker{options: o}
+	c := &Checker{options: o, extends: make(map[int]int64)}
 	banks := o.banks()
 	for _, bank := range o.PCRs.Banks() {
 		for _, i := range o.PCRs.Indexes(bank) {
@@ -150,7 +154,7 @@ func (c *Checker) Add(r measure.Record, err error) []Problem {
 // banks are those that are replayed: the list's first.
 func (o Options) banks() []hash.Algorithm {
 	all := []hash.Algorithm{o.Bank}
-	for _, bank := range append(o.PCRs.Banks(), o.MomentBanks...) {
+	for _, bank := range append(o.PCRs.Banks(), slices.Sorted(maps.Keys(o.MomentPCRs))...) {
 		if !slices.Contains(all, bank) {
 			all = append(all, bank)
 		}
@@ -169,6 +173,7 @@ func (c *Checker) breakOff(err error) {
 }
 
 func (c *Checker) extend(r measure.Record) {
+	c.extends[r.PCR]++
 	c.replay.Add(r)
 	if c.padded != nil {
 		c.padded.Add(r)
@@ -201,7 +206,10 @@ func (c *Checker) check(r measure.Record) []Problem {
 	}
 	if r.IsViolation() {
 		c.count.Violations++
-		return nil
+		if d, ok := r.FileDigest(); ok && d.Digest != pcr.Zero(d.Digest.Algorithm()) {
+			add(WrongTemplate, false, fmt.Errorf("the record is that of a violation, by its template digest, and has the digest %s, where kernels put zeros", d.Digest))
+		}
+		return all
 	}
 	if err := r.Verify(); is[*measure.DigestError](err) {
 		add(WrongTemplate, false, err)
@@ -304,10 +312,45 @@ func (c *Checker) Finish() Result {
 			res.Problems = append(res.Problems, *err)
 		}
 	}
+	res.Problems = append(res.Problems, c.uncovered()...)
 	if err := c.oneMoment(&res); err != nil && len(res.Problems) == 0 {
 		res.Problems = append(res.Problems, Problem{Code: WrongPCR, Err: err})
 	}
 	return res
+}
+
+// uncovered says which records are in no PCR that is compared: what is in them may be
+// anybody's.
+func (c *Checker) uncovered() []Problem {
+	switch {
+	case len(c.options.PCRs) == 0 && c.options.Moment == nil:
+		return nil
+	case c.first == nil:
+		return []Problem{{Code: WrongPCR, Err: errors.New("the list is empty, and IMA puts boot_aggregate into each")}}
+	}
+	var all []Problem
+	for _, i := range slices.Sorted(maps.Keys(c.extends)) {
+		if !c.options.compares(i) {
+			all = append(all, Problem{Code: UncomparedPCR, Unread: true,
+				Err: fmt.Errorf("records of PCR %d cannot be checked, %d in the list: its value is not among those that are known", i, c.extends[i])})
+		}
+	}
+	return all
+}
+
+// compares reports whether a PCR is compared, in whatever bank.
+func (o Options) compares(index int) bool {
+	for _, bank := range o.PCRs.Banks() {
+		if _, ok := o.PCRs.Value(bank, index); ok {
+			return true
+		}
+	}
+	for _, indexes := range o.MomentPCRs {
+		if slices.Contains(indexes, index) {
+			return true
+		}
+	}
+	return false
 }
 
 // compare says what is wrong with a PCR.
@@ -315,6 +358,8 @@ func (c *Checker) compare(t Target) *Problem {
 	value, _ := c.replay.Value(t.Bank, t.Index)
 	broken := c.replay.Err(t.Bank)
 	switch {
+	case t.Matches && t.After == 0 && t.Index == c.first.PCR: // which has boot_aggregate since IMA began
+		return &Problem{Code: WrongPCR, Err: fmt.Errorf("PCR %d of bank %s is zero: nothing of the list was extended into it", t.Index, t.Bank)}
 	case t.Matches:
 		return nil
 	case broken != nil:
@@ -328,6 +373,9 @@ func (c *Checker) compare(t Target) *Problem {
 func (c *Checker) oneMoment(res *Result) error {
 	if c.options.Moment != nil && !res.HasMoment {
 		return ErrNoMoment
+	}
+	if c.options.Moment != nil && res.Moment == 0 {
+		return errors.New("the PCRs that were quoted are zero: nothing of the list was extended into them")
 	}
 	if !c.options.Quoted {
 		return nil

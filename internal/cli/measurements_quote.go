@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"imaseal/hash"
 	"imaseal/internal/attest"
 	"imaseal/internal/measure"
 	"imaseal/internal/pcr"
@@ -97,8 +98,9 @@ func (v *listVerifier) readQuote(r quoteRequest) (*attest.Problem, error) {
 			return nil, fmt.Errorf("%s: %w", report.Quote(r.message), &pcr.MissingError{Bank: s.Bank, Index: i, Quoted: true})
 		}
 	}
+	v.options.MomentPCRs = make(map[hash.Algorithm][]int)
 	for _, s := range q.Selections {
-		v.options.MomentBanks = append(v.options.MomentBanks, s.Bank)
+		v.options.MomentPCRs[s.Bank] = append(v.options.MomentPCRs[s.Bank], s.Indexes...)
 	}
 	v.options.Moment = func(p *measure.Replay) bool {
 		is, _ := q.Matches(p.ValueOrZero)
