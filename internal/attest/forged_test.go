@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -82,5 +83,46 @@ func TestForgedViolation(t *testing.T) {
 		if _, problems := check(Options{Bank: hash.SHA1}, r); (problems[WrongTemplate] == 0) != (was || r.Name() == measure.BootAggregateName) {
 			t.Errorf("record %d: %v", r.Number, problems)
 		}
+	}
+}
+
+// TestCoveredContent has signatures of EVM that are right, over the label of another
+// content than the one that was measured, and without what they cover.
+func TestCoveredContent(t *testing.T) {
+	known := verifiers(t, "rsa2048.cert.der", "p256.cert.der")
+	verify := func(r measure.Record) error {
+		_, evm := labelsOf(r)
+		return verifyEVM(r, evm, known)
+	}
+	signed := 0
+	for _, r := range records(t, "evm-sig.sha1.bin") {
+		if v, _ := r.Field("evmsig"); len(v) == 0 {
+			continue
+		}
+		signed++
+		if err := verify(r); err != nil {
+			t.Errorf("record %d: %v", r.Number, err)
+		}
+		for i, f := range r.Fields {
+			changed := r
+			changed.Fields = slices.Clone(r.Fields)
+			want := reason.Unsupported
+			switch f.ID {
+			case "d-ng":
+				changed.Fields[i].Value = bytes.Clone(f.Value)
+				changed.Fields[i].Value[len(f.Value)-1] ^= 1
+				want = reason.OtherMeasured
+			case "iuid", "igid", "imode":
+				changed.Fields[i].Value = nil
+			default:
+				continue
+			}
+			if err := verify(changed); err == nil || codeOf(err) != want && (f.ID != "d-ng" || codeOf(err) != reason.BadSignature) {
+				t.Errorf("record %d: %s changed: %v", r.Number, f.ID, err)
+			}
+		}
+	}
+	if signed == 0 {
+		t.Error("no record has a signature")
 	}
 }

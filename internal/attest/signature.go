@@ -88,9 +88,12 @@ func verifyEVM(r measure.Record, value []byte, keys sign.Verifiers) error {
 		attrs = append(attrs, imaevm.Attr{Name: x.Name, Value: x.Value})
 	}
 	var m imaevm.Meta
-	m.UID, _ = r.Uint("iuid")
-	m.GID, _ = r.Uint("igid")
-	m.Mode, _ = r.Uint("imode")
+	for id, to := range map[string]*uint32{"iuid": &m.UID, "igid": &m.GID, "imode": &m.Mode} {
+		var ok bool
+		if *to, ok = r.Uint(id); !ok {
+			return &UncheckableError{"the record has no " + id + ", which it covers"}
+		}
+	}
 	covered, err := imaevm.Input(label.Kind, attrs, m, imaevm.Target{BigEndian: r.Layout.Order == binary.BigEndian})
 	if err != nil {
 		return &UncheckableError{"the record does not have what it covers: " + err.Error()}
@@ -99,7 +102,43 @@ func verifyEVM(r measure.Record, value []byte, keys sign.Verifiers) error {
 	if err != nil {
 		return err
 	}
-	return sign.Verify(label, d, keys)
+	if err := sign.Verify(label, d, keys); err != nil {
+		return err
+	}
+	for _, a := range attrs {
+		if a.Name == imaevm.AttrIMA {
+			return verifyCovered(r, a.Value, keys)
+		}
+	}
+	return nil
+}
+
+// An OtherContentError says that a signature of EVM covers the label of another content.
+type OtherContentError struct{ Covered, Measured hash.Digest }
+
+func (e *OtherContentError) Error() string {
+	return fmt.Sprintf("it is right, and covers %s as %s, where %s was measured", e.Covered, imaevm.AttrIMA, e.Measured)
+}
+
+// verifyCovered says whether security.ima, as a signature of EVM covers it, is that of the
+// content that was measured: a kernel that does not enforce measures any.
+func verifyCovered(r measure.Record, value []byte, keys sign.Verifiers) error {
+	label, err := imaevm.Parse(value)
+	if err != nil {
+		return err
+	}
+	covered, ok := label.(imaevm.HashLabel)
+	if !ok {
+		return verifyIMA(r, value, keys)
+	}
+	d, ok := r.FileDigest()
+	switch {
+	case !ok || d.Kind != measure.KindIMA || d.Digest.Algorithm() != covered.Digest.Algorithm():
+		return &UncheckableError{fmt.Sprintf("it covers %s, which the record has no digest of", covered.Digest)}
+	case d.Digest != covered.Digest:
+		return &OtherContentError{covered.Digest, d.Digest}
+	}
+	return nil
 }
 
 // codeOf returns the code of what is wrong with a signature.
@@ -111,6 +150,8 @@ func codeOf(err error) reason.Code {
 		return reason.UnknownKey
 	case is[*sign.AmbiguousKeyError](err):
 		return reason.AmbiguousKey
+	case is[*OtherContentError](err):
+		return reason.OtherMeasured
 	case is[*sign.UnsupportedError](err), is[*sign.DigestError](err), is[*UncheckableError](err):
 		return reason.Unsupported
 	case errors.Is(err, imaevm.ErrEmpty), errors.Is(err, imaevm.ErrShort), errors.Is(err, imaevm.ErrLong), errors.Is(err, imaevm.ErrType),
