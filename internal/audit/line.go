@@ -7,6 +7,7 @@ import (
 
 // line parses a line of a log that is text.
 func (p *parser) line(b []byte) {
+	p.logged++
 	switch {
 	case bytes.HasPrefix(b, []byte("type=")), bytes.HasPrefix(b, []byte("node=")):
 		p.auditd(b)
@@ -20,7 +21,9 @@ func (p *parser) line(b []byte) {
 	}
 	if bytes.Contains(b, []byte(" op=appraise_data cause=")) { // its beginning is lost
 		p.damaged++
+		return
 	}
+	p.logged--
 }
 
 // auditd parses a line of audit.log. Where the daemon was stopped in the middle of

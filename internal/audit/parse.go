@@ -12,6 +12,7 @@ type parser struct {
 	known   map[string]string // strings that come again and again
 	out     []Entry           // what a line said
 	damaged int64             // lines or records that could not be read
+	logged  int64             // lines as logs have them
 	machine machine           // whose lines they are
 }
 

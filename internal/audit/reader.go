@@ -45,6 +45,7 @@ func (r *Reader) Next() (Entry, error) {
 		switch {
 		case len(line) == 0:
 		case line[0] == '{':
+			r.parser.logged++
 			r.parser.journal(line)
 		default:
 			r.parser.line(line)
@@ -74,6 +75,10 @@ func (r *Reader) line() ([]byte, error) {
 
 // Lines returns how many lines were read.
 func (r *Reader) Lines() int64 { return r.lines }
+
+// Logged returns how many lines were as the kernel, auditd or the journal write them,
+// whatever they are about. Other programs' lines of a syslog do not count.
+func (r *Reader) Logged() int64 { return r.parser.logged }
 
 // Damaged returns how many lines or records seemed to be about integrity, and
 // could not be read.

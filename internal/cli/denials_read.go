@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"imaseal/internal/audit"
@@ -90,9 +91,21 @@ func (r *logReader) readAll(ctx context.Context) error {
 	case r.read == 0:
 		return &verdictError{status: exitFailure} // each was complained about
 	case r.lines == 0:
-		r.program.warn(reason.EmptyLogs, "there is nothing in the logs")
+		r.program.warn(reason.EmptyLogs, "there is nothing in the logs%s", r.ownNames())
 	}
 	return nil
+}
+
+// ownNames names the logs of this machine that were read, if nobody has.
+func (r *logReader) ownNames() string {
+	if !r.fromHere() {
+		return ""
+	}
+	var names []string
+	for _, s := range r.sources() {
+		names = append(names, s.name)
+	}
+	return ": " + strings.Join(names, ", ")
 }
 
 // each calls do with all that a log says.
@@ -103,7 +116,13 @@ func (r *logReader) each(ctx context.Context, s source, do func(*denials.Log, au
 	}
 	defer in.Close()
 	entries, log := audit.NewReader(in), r.collector.Log(s.boot)
-	defer func() { r.lines += entries.Lines(); r.damaged += entries.Damaged() }()
+	defer func() {
+		r.lines += entries.Lines()
+		r.damaged += entries.Damaged()
+		if entries.Lines() > 0 && entries.Logged() == 0 && ctx.Err() == nil {
+			r.program.warn(reason.OtherLines, "%s: no line in it is known to be the kernel's, auditd's or the journal's", s.name)
+		}
+	}()
 	r.read++
 	for n := 0; ; n++ {
 		e, err := entries.Next()

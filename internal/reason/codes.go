@@ -129,7 +129,7 @@ const (
 	NothingSelected Code = "nothing-selected"
 	TornLog         Code = "torn-log"
 	Resumed         Code = "resumed"           // with what an earlier run has left
-	OtherLines      Code = "other-lines"       // in a report, which are none of it
+	OtherLines      Code = "other-lines"       // in a report or log, which are none of it
 	NoReport        Code = "no-report"         // that is whole
 	Archive         Code = "archive"           // that is labelled itself
 	SomeEVM         Code = "some-evm"          // labels, but not on all files
