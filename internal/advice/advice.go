@@ -208,7 +208,7 @@ func ofPolicy(err error) (reason.Code, string) {
 	case errors.Is(err, host.ErrNoEVMFile):
 		return "no-evm", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has EVM"
 	case errors.Is(err, host.ErrNoIMA):
-		return "no-ima", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has IMA"
+		return "no-ima", "mount -t securityfs securityfs /sys/kernel/security, if the kernel has IMA; or name what another kernel has, by a file"
 	}
 	return "", ""
 }

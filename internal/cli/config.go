@@ -155,7 +155,11 @@ func checkSetting(file string, s config.Setting, before []config.Setting) error 
 		case v == "-":
 			return wrong("name a file", "%s is read from standard input, which hooks have for other things", s.Name)
 		case o.isFile != nil && o.isFile(v) && !filepath.IsAbs(v):
-			return wrong("write the whole path, from the first /", "%s: %s is not absolute, and hooks run anywhere", s.Name, report.Quote(v))
+			near := ""
+			if s.Name == "policy" {
+				near = cmdline.Nearest(v, target.PolicyNames())
+			}
+			return wrong(cmdline.DidYouMean(near, "write the whole path, from the first /"), "%s: %s is not absolute, and hooks run anywhere", s.Name, report.Quote(v))
 		}
 	}
 	return nil
