@@ -153,9 +153,8 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 	} else {
 		missing.Name = func(f tree.Found) string { return places.Of(absolute(f.Path)) }
 		missing.Exists = func(name string) bool {
-			full, _, _ := places.From(name)
-			info, err := os.Lstat(full)
-			return err == nil && info.Mode().IsRegular()
+			full, rel, _ := places.From(name)
+			return isFileWithoutLinks(full, rel)
 		}
 	}
 	s.source = missing
@@ -185,6 +184,23 @@ func (p Program) warnOfPlaces(s plan.Selection, prefix string) {
 			p.warn(reason.NoRoot, "%s is not taken for a root file system, since it has neither init nor shell: paths begin with %s (--prefix / if it is one)", report.Quote(name), report.Quote(absolute(name)))
 		}
 	}
+}
+
+// isFileWithoutLinks reports whether there is a regular file at a path, of which rel is
+// the end that is in a tree, and no symbolic link in that: names that kernels measure
+// have none, and one in an image may lead into this system.
+func isFileWithoutLinks(full, rel string) bool {
+	info, err := os.Lstat(full)
+	root, inTree := strings.CutSuffix(full, rel)
+	if err != nil || !info.Mode().IsRegular() || !inTree {
+		return false
+	}
+	top, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return false
+	}
+	found, err := filepath.EvalSymlinks(full)
+	return err == nil && found == filepath.Join(top, rel)
 }
 
 func absolute(name string) string {
