@@ -43,6 +43,9 @@ func (c *Comparer) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 	e.found.Store(true)
 	j := comparison{ctx: ctx, reader: r, file: f, entry: e}
 	err := j.compare()
+	if len(e.Digests) == 0 && j.res.Outcome == report.Valid {
+		return run.Skip(reason.MeasuredOpen), err // there is no digest to compare
+	}
 	if e.Violations > 0 {
 		j.res.Warn(reason.MeasuredOpen, "was changed while it was measured: what was used may be another content")
 	}
@@ -89,13 +92,8 @@ func (j *comparison) compare() error {
 	switch {
 	case err != nil:
 		return err
-	case !isAsMeasured && len(j.entry.Digests) > 0:
-		last := j.entry.Digests[len(j.entry.Digests)-1]
-		if last.Kind != measure.KindIMA {
-			j.found(report.Unverifiable, reason.MeasuredVerity, "its fs-verity digest was measured, which is not compared")
-			return nil
-		}
-		j.found(report.Invalid, reason.OtherContent, "the content is %s, and %s was measured", j.res.Digest, last.Digest)
+	case !isAsMeasured && len(j.entry.Digests)+int(j.entry.Unknown) > 0:
+		j.otherContent()
 		return nil
 	case len(value) == 0:
 		j.found(report.Unlabelled, reason.MeasuredUnlabelled, "was measured, and has no %s", imaevm.AttrIMA)
@@ -104,6 +102,22 @@ func (j *comparison) compare() error {
 	j.res.Outcome = report.Valid
 	j.labels(value)
 	return nil
+}
+
+// otherContent says what is known of a content that is none that was measured.
+func (j *comparison) otherContent() {
+	last := j.entry.Last
+	_, err := hash.New(last.Digest.Algorithm())
+	switch {
+	case len(j.entry.Digests) == 0:
+		j.found(report.Unverifiable, reason.NotComputable, "it was measured with a digest of no algorithm that is known")
+	case last.Kind != measure.KindIMA:
+		j.found(report.Unverifiable, reason.MeasuredVerity, "its fs-verity digest was measured, which is not compared")
+	case err != nil:
+		j.found(report.Unverifiable, reason.NotComputable, "%s was measured: %v", last.Digest, err)
+	default:
+		j.found(report.Invalid, reason.OtherContent, "the content is %s, and %s was measured", j.res.Digest, last.Digest)
+	}
 }
 
 // content reports whether the content is one that was measured. The digest of the result
@@ -119,7 +133,7 @@ func (j *comparison) content() (bool, error) {
 		if err := label.ReadError(j.ctx, err); err != nil {
 			return false, err
 		}
-		if isMeasured := j.entry.has(d); isMeasured || j.res.Digest.IsZero() {
+		if isMeasured := j.entry.has(measure.FileDigest{Kind: measure.KindIMA, Digest: d}); isMeasured || j.res.Digest.IsZero() {
 			j.res.Digest = d
 			if isMeasured {
 				return true, nil
@@ -143,12 +157,20 @@ func (j *comparison) labels(value []byte) {
 	case imaevm.HashLabel:
 		if l.Digest.Algorithm() == j.res.Digest.Algorithm() && l.Digest != j.res.Digest {
 			j.found(report.Invalid, reason.OtherMeasured, "the label says %s, and %s was measured", l.Digest, j.res.Digest)
+			return
 		}
 	case imaevm.Signature:
 		j.res.KeyID, j.res.HasKeyID = l.KeyID, true
-		if j.entry.Label != nil && string(j.entry.Label) != string(value) {
-			j.found(report.Invalid, reason.OtherMeasured, "the signature is another than the one that was measured, which is by %s", keyOf(j.entry.Label))
-		}
+	}
+	signed := j.entry.Label
+	if len(signed) == 0 || imaevm.Type(signed[0]) == imaevm.TypePortable || j.entry.Last.Digest != j.res.Digest {
+		return // no label of the content was measured with it
+	}
+	switch _, isHash := parsed.(imaevm.HashLabel); {
+	case isHash:
+		j.found(report.Invalid, reason.OtherMeasured, "the label is a hash, and a signature was measured, which is by %s", keyOf(signed))
+	case string(signed) != string(value):
+		j.found(report.Invalid, reason.OtherMeasured, "the signature is another than the one that was measured, which is by %s", keyOf(signed))
 	}
 }
 
@@ -241,9 +263,7 @@ func (a *absent) Close() error    { return nil }
 // result says where it has gone, as far as that can be told.
 func (a *absent) result() report.Result {
 	res := report.Result{Outcome: report.Invalid, Code: reason.Gone, Reason: "was measured, and is not there"}
-	if n := len(a.entry.Digests); n > 0 {
-		res.Digest = a.entry.Digests[n-1].Digest
-	}
+	res.Digest = a.entry.Last.Digest
 	if elsewhere := a.entry.elsewhere.Load(); elsewhere != nil {
 		res.Code = reason.OtherRoot
 		res.Reason = fmt.Sprintf("is not there; what was measured may be %s, by a process of a container, which has other paths", report.Quote(*elsewhere))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -127,12 +128,20 @@ ima-ng %[1]s /outside/x
 ima-ng %[1]s /hidden
 ima-ng %[1]s /filtered
 ima-ng %[1]s /link
+ima-sig %[1]s /unsigned 030204aaaaaaaa0001ff
+ima-sig %[1]s /rolled_back 030204bbbbbbbb0001ff
+ima-sig %[2]s /rolled_back 030204aaaaaaaa0001ff
+ima-ng streebog256:%[3]s /not-computed
+ima-ng %[2]s /not-computed-now
+ima-ng streebog256:%[3]s /not-computed-now
+ima-ng of-the-future:%[3]s /not-known
+violation ima-ng sha256:%[3]s /only-open
 violation ima-ng sha256:%[3]s /same
 ima-sig %[1]s /signed 030204aaaaaaaa0001ff
 ima-ngv2 verity:%[1]s /verity
 ima-buf %[1]s .ima 00
 `, a, b, strings.Repeat("0", 64)))
-	if list.Violations != 1 || list.Others != 1 || list.Len() != 19 {
+	if list.Violations != 2 || list.Others != 1 || list.Len() != 25 {
 		t.Errorf("%d names, %d violations, %d others", list.Len(), list.Violations, list.Others)
 	}
 	fits := hashLabel(t, a)
@@ -147,6 +156,8 @@ ima-buf %[1]s .ima 00
 		"srv/jail/usr/bin/x": {content: content}, "not-measured": {content: content},
 		"filtered": {label: []byte(reason.Filtered)}, "link": {label: []byte(reason.Symlink)},
 		"signed": {content: content, label: other}, "verity": {content: content, label: signature},
+		"unsigned": {content: content, label: fits}, "rolled back": {content: content, label: other}, "only-open": {content: content, label: fits},
+		"not-computed": {content: content, label: fits}, "not-computed-now": {content: content, label: fits}, "not-known": {content: content, label: fits},
 	}
 	places := Places{{"/", "/"}}
 	var out results
@@ -174,13 +185,19 @@ changed: invalid other-content
 filtered: skipped filtered
 link: skipped symbolic-link
 memory: skipped no-path
+not-computed-now: unverifiable not-computable +several-contents
+not-computed: unverifiable not-computable
+not-known: unverifiable not-computable
 not-measured: skipped not-measured
+only-open: skipped changed-while-measured
+rolled back: valid  +several-contents
 same 512: valid 
 same: valid  +changed-while-measured
 signed: invalid other-label-measured
 srv/jail/usr/bin/x: skipped not-measured
 stale: invalid other-label-measured
 unlabelled: unlabelled measured-unlabelled
+unsigned: invalid other-label-measured
 upgraded: valid  +several-contents
 verity: unverifiable measured-verity
 with blank: valid  +several-contents
@@ -212,5 +229,25 @@ func TestFrom(t *testing.T) {
 	}
 	if got, _, ok := (Places{{"/a", "/b"}}).From("/c"); ok {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestManyContents has a file that was measured with as many contents as there are records,
+// as logs are that root reads.
+func TestManyContents(t *testing.T) {
+	const n = 200_000
+	l := NewList()
+	began := time.Now()
+	for i := range 2 * n {
+		d := sum(t, hash.SHA256, fmt.Sprint(i%n))
+		field := append([]byte("sha256:\x00"), d.Bytes()...)
+		l.Add(measure.Record{Digest: []byte{1}, Fields: []measure.Field{{ID: "d-ng", Value: field}, {ID: "n-ng", Value: []byte("/log\x00")}}})
+	}
+	e := l.Entry("/log")
+	if len(e.Digests) != n || e.Last.Digest != sum(t, hash.SHA256, fmt.Sprint(n-1)) || !e.has(e.Digests[7]) {
+		t.Errorf("%d digests", len(e.Digests))
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %s", took)
 	}
 }

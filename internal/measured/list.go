@@ -19,9 +19,13 @@ type List struct {
 // An Entry is what a list has under one name, for which blanks are "_": several files may
 // have it, in the course of time, at once, or each under a root of its own.
 type Entry struct {
-	// Digests are those that were measured, each once, the last one at the end.
+	// Digests are those that were measured, each once, in the order of their first
+	// records. Last is that of the last record.
 	Digests []measure.FileDigest
-	// Label is the signature label that was measured last; nil for none.
+	Last    measure.FileDigest
+	// Unknown counts records with a digest that is of no algorithm that is known.
+	Unknown int64
+	// Label is the signature label that was measured with Last; nil for none.
 	Label []byte
 	// Record is the number of the last record.
 	Record int64
@@ -30,8 +34,9 @@ type Entry struct {
 	// UID and Mode are those of the inode, where the template has them.
 	UID, Mode *uint32
 
-	found     atomic.Bool            // in a tree
-	elsewhere atomic.Pointer[string] // a path in the tree that ends in the name
+	seen      map[measure.FileDigest]bool // the digests, if there are many
+	found     atomic.Bool                 // in a tree
+	elsewhere atomic.Pointer[string]      // a path in the tree that ends in the name
 }
 
 // NewList returns an empty list.
@@ -60,10 +65,9 @@ func (l *List) Add(r measure.Record) {
 		return
 	}
 	if d, ok := r.FileDigest(); ok {
-		if i := slices.Index(e.Digests, d); i >= 0 {
-			e.Digests = slices.Delete(e.Digests, i, i+1)
-		}
-		e.Digests = append(e.Digests, d)
+		e.add(d)
+	} else {
+		e.Unknown++
 	}
 	e.Label = nil
 	if sig, ok := r.Field("sig"); ok && len(sig) > 0 {
@@ -74,6 +78,27 @@ func (l *List) Add(r measure.Record) {
 	}
 	if mode, ok := r.Uint("imode"); ok {
 		e.Mode = &mode
+	}
+}
+
+// many is how many digests are looked through one after the other.
+const many = 16
+
+// add adds a digest that was measured.
+func (e *Entry) add(d measure.FileDigest) {
+	e.Last = d
+	if e.has(d) {
+		return
+	}
+	e.Digests = append(e.Digests, d)
+	switch n := len(e.Digests); {
+	case n > many:
+		e.seen[d] = true
+	case n == many:
+		e.seen = make(map[measure.FileDigest]bool)
+		for _, d := range e.Digests {
+			e.seen[d] = true
+		}
 	}
 }
 
@@ -104,7 +129,10 @@ func (e *Entry) algorithms() []hash.Algorithm {
 	return all
 }
 
-// has reports whether a digest of a content was measured.
-func (e *Entry) has(d hash.Digest) bool {
-	return slices.Contains(e.Digests, measure.FileDigest{Kind: measure.KindIMA, Digest: d})
+// has reports whether a digest was measured.
+func (e *Entry) has(d measure.FileDigest) bool {
+	if e.seen != nil {
+		return e.seen[d]
+	}
+	return slices.Contains(e.Digests, d)
 }
