@@ -70,7 +70,7 @@ func (g Grammar) Parse(args []string) (Invocation, error) {
 		case cli.VersionFlag:
 			return Invocation{Version: true}, nil
 		default:
-			return inv, g.misplaced(arg)
+			return inv, g.misplaced(arg, args[len(before):])
 		}
 	}
 	if i >= 0 && args[i] == "help" {
@@ -112,7 +112,7 @@ func (inv Invocation) named(commands []*cli.Command, args []string) (Invocation,
 	}
 	switch {
 	case len(args) > 0 && isFlag(args[0]):
-		return inv, unknownFlag(inv.Command.Flags, args[0], inv.full())
+		return inv, inv.unknownFlag(inv.Command.Flags, args[0])
 	case len(args) > 0:
 		return inv.named(inv.Command.Subcommands, args)
 	case !inv.Help:
@@ -141,7 +141,7 @@ func (inv Invocation) split(args []string) (Invocation, error) {
 			continue
 		}
 		if len(arg) > 2 && find(defined, arg) == nil && find(defined, "-"+arg) != nil {
-			return inv, unknownFlag(defined, arg, inv.full()) // -json is not -j son
+			return inv, inv.unknownFlag(defined, arg) // -json is not -j son
 		}
 		for _, one := range separate(defined, arg) {
 			f := find(defined, one)
@@ -149,7 +149,7 @@ func (inv Invocation) split(args []string) (Invocation, error) {
 				return Invocation{Command: inv.Command, Path: inv.Path, Help: true}, nil
 			}
 			if f == nil || f == cli.VersionFlag {
-				return inv, unknownFlag(defined, blamed(defined, arg, one), inv.full())
+				return inv, inv.unknownFlag(defined, blamed(defined, arg, one))
 			}
 			inv.Args = append(inv.Args, one)
 			if err := checkOnce(seen, f, one); err != nil {
@@ -290,10 +290,15 @@ func blamed(defined []cli.Flag, arg, one string) string {
 	return one
 }
 
-// misplaced is about a flag in front of the command.
-func (g Grammar) misplaced(arg string) error {
+// misplaced is about a flag in front of the command, with which rest begins.
+func (g Grammar) misplaced(arg string, rest []string) error {
 	name, _, _ := strings.Cut(arg, "=")
-	for _, c := range g.App.Commands {
+	isMeant := func(c *cli.Command) bool { return len(rest) > 0 && c.HasName(rest[0]) }
+	commands := slices.Clone(g.App.Commands)
+	if i := slices.IndexFunc(commands, isMeant); i > 0 {
+		commands[0], commands[i] = commands[i], commands[0]
+	}
+	for _, c := range commands {
 		if find(c.Flags, separate(c.Flags, arg)[0]) != nil {
 			return &UsageError{
 				Err:    fmt.Errorf("%s stands in front of the command", name),
@@ -303,6 +308,22 @@ func (g Grammar) misplaced(arg string) error {
 	}
 	return unknownFlag(nil, arg, g.App.Name)
 }
+
+// unknownFlag is about an argument that names none of the flags of the command. It
+// may be what the command takes without a flag, and others with one.
+func (inv Invocation) unknownFlag(defined []cli.Flag, arg string) error {
+	name, _, _ := strings.Cut(arg, "=")
+	operand := strings.ToUpper(strings.TrimLeft(name, "-"))
+	if len(operand) > 1 && slices.Contains(strings.FieldsFunc(inv.Command.ArgsUsage, isNoLetter), operand) {
+		return &UsageError{
+			Err:    fmt.Errorf("there is no option %s", name),
+			Advice: fmt.Sprintf("%s %s takes the %s without one", inv.full(), inv.Command.ArgsUsage, operand),
+		}
+	}
+	return unknownFlag(defined, arg, inv.full())
+}
+
+func isNoLetter(r rune) bool { return !unicode.IsLetter(r) }
 
 // unknownFlag is about an argument that names none of the flags of the command,
 // whose full name is given.
