@@ -18,9 +18,16 @@ const maxLine = 2*MaxData + 4096
 
 var errLong = fmt.Errorf("a line of more than %d bytes", maxLine)
 
-// maxBroken is how many lines are joined at most to a record whose name has newlines:
-// PATH_MAX.
+// maxBroken is how many bytes of a name with newlines are at most between its first
+// line and its last: PATH_MAX.
 const maxBroken = 4096
+
+// Lines are joined to records, to see whether these are whole then, until so many bytes
+// were looked at in vain: a hostile list would take time by its square.
+const (
+	maxJoined     = 32 << 20
+	maxJoinedEach = 16 // more for each byte that was read
+)
 
 // A line of an ASCII list, without its newline.
 type line struct {
@@ -90,19 +97,29 @@ func (r *Reader) nextASCII() (Record, error) {
 	if rec.Digest == nil || err == nil && rec.Verify() == nil {
 		return rec, err
 	}
-	// The name may have newlines.
-	for i := range maxBroken {
+	if whole, ok := r.join(l); ok {
+		return whole, nil
+	}
+	return rec, err
+}
+
+// join makes a record of a line and of those behind it, if it is one whose name has
+// newlines.
+func (r *Reader) join(l line) (Record, bool) {
+	for i, broken := 0, 0; broken <= maxBroken && r.joined <= maxJoined+maxJoinedEach*r.offset; i++ {
 		next := r.peekLine(i)
 		if next.err != nil || isHead(next.text) || len(l.text)+len(next.text) > maxLine {
 			break
 		}
-		l.text = append(append(l.text[:len(l.text):len(l.text)], '\n'), next.text...)
+		l.text = append(append(l.text, '\n'), next.text...)
 		if whole, err := r.parseLine(l); err == nil && whole.Verify() == nil {
 			r.ahead = r.ahead[i+1:]
-			return whole, nil
+			return whole, true
 		}
+		broken += len(next.text) + 1
+		r.joined += int64(len(l.text))
 	}
-	return rec, err
+	return Record{}, false
 }
 
 // isHead reports whether a line begins as a record does.

@@ -571,3 +571,24 @@ func (r *repeated) Read(b []byte) (int, error) {
 	r.at = (r.at + n) % len(r.of)
 	return n, nil
 }
+
+// TestJoinedLines has lists whose lines could all be parts of names.
+func TestJoinedLines(t *testing.T) {
+	head := "10 " + strings.Repeat("11", 20) + " ima-ng sha256:" + strings.Repeat("22", 32) + " /x\n"
+	for name, list := range map[string]string{
+		"long":  strings.Repeat(head+strings.Repeat(strings.Repeat("y", 2000)+"\n", 4000), 4),
+		"short": strings.Repeat(head+strings.Repeat("y\n", 4000), 50),
+		"first": strings.Repeat(strings.TrimSpace(head)+strings.Repeat("x", 1<<20)+"\n"+strings.Repeat("\n", 4000), 4),
+	} {
+		r, err := Open(strings.NewReader(list), Layout{Form: ASCII, Bank: hash.SHA1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err != io.EOF {
+			_, err = r.Next()
+		}
+		if r.joined > maxJoined+(maxJoinedEach+1)*int64(len(list)) {
+			t.Errorf("%s: %d bytes were joined, of a list of %d", name, r.joined, len(list))
+		}
+	}
+}

@@ -95,6 +95,7 @@ type Reader struct {
 	number, offset int64
 	lines          int64
 	ahead          []line // read, and not given out
+	joined         int64  // bytes of lines that were joined in vain
 	ended          bool
 }
 
