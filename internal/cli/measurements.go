@@ -216,6 +216,9 @@ func (p Program) readPCRs(r pcrsRequest) (pcr.Values, error) {
 		for _, bank := range values.Banks() {
 			for _, i := range values.Indexes(bank) {
 				v, _ := values.Value(bank, i)
+				if old, ok := all.Value(bank, i); ok && old != v {
+					return nil, fmt.Errorf("%s: another value of PCR %d of bank %s than the one named before it", report.Quote(f.name), i, bank)
+				}
 				all.Set(i, v)
 			}
 		}

@@ -129,6 +129,7 @@ type listVerifier struct {
 	early         []attest.Problem // that were found before the list was read
 	problems      map[reason.Code]int64
 	wrong, unread bool
+	logCompared   bool // PCRs of the event log were
 }
 
 // open reads all that the list is checked with, and then opens the list: what is
@@ -188,6 +189,7 @@ func (v *listVerifier) readEvents() (err error) {
 		for i := range pcr.BootPCRs(hash.SHA1) {
 			value, known := v.options.PCRs.Value(bank, i)
 			logged, ok := v.options.Boot.Value(bank, i)
+			v.logCompared = v.logCompared || known && ok
 			if known && ok && value != logged {
 				v.early = append(v.early, attest.Problem{Code: attest.WrongEventLog,
 					Err: fmt.Errorf("PCR %d of bank %s is %x, and the event log gives %x", i, bank, value.Bytes(), logged.Bytes())})
@@ -222,6 +224,10 @@ func (v *listVerifier) tell(problem attest.Problem) error {
 
 // finish tells what came of the list as a whole.
 func (v *listVerifier) finish(res attest.Result) error {
+	if v.request.eventLog != "" && !v.logCompared && !res.BootAggregate && len(v.early) == 0 {
+		res.Problems = append(res.Problems, attest.Problem{Code: attest.WrongEventLog, Unread: true,
+			Err: errors.New("the event log was compared with nothing: neither PCRs 0 to 7 nor a boot_aggregate of its banks are known")})
+	}
 	for _, problem := range res.Problems {
 		if err := v.tell(problem); err != nil {
 			return err
