@@ -3,13 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -17,7 +15,6 @@ import (
 	"imaseal/internal/bootset"
 	"imaseal/internal/host"
 	"imaseal/internal/keyring"
-	"imaseal/internal/policy/lint"
 	"imaseal/internal/report"
 	"imaseal/internal/target"
 	"imaseal/keys/evmkey"
@@ -38,7 +35,7 @@ func (o *loadOptions) flags() []urfave.Flag {
 		&urfave.StringFlag{Name: "root", Destination: &o.root, Value: "/", Usage: "look for the files below `DIR`"},
 		&urfave.StringFlag{Name: "policy", Destination: &o.policy, Usage: "`FILE` of the policy, instead of those below; of a built-in one, which the kernel has by its command line, nothing is loaded"},
 		&urfave.StringFlag{Name: "copy-to", Destination: &o.copyTo, Usage: "load nothing: check the files, and copy them below `DIR`, a new directory, for --root there"},
-		&urfave.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Destination: &o.dryRun, Usage: "load nothing: check the files and print their names"},
+		&urfave.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Destination: &o.dryRun, Usage: "load nothing: check the files and print what would be loaded"},
 	}, o.kernel.flags()...)
 }
 
@@ -135,15 +132,20 @@ func (p Program) load(_ context.Context, r loadRequest) error {
 	hasEVM := l.certificates("evm", set.EVM)
 	hasHMAC := l.try(set.Blob != "", l.evmKey)
 	l.try(set.Policy != "", l.policy)
-	var wanted host.EVMState
-	if hasEVM {
-		wanted |= host.EVMX509
-	}
-	if hasHMAC {
-		wanted |= host.EVMHMAC
-	}
+	wanted := evmFor(hasEVM, hasHMAC)
 	l.try(wanted != 0, func() error { return l.enableEVM(wanted) })
 	return l.outcome()
+}
+
+// evmFor is what EVM is switched on for, with a certificate and with the HMAC key.
+func evmFor(certificate, hmac bool) (wanted host.EVMState) {
+	if certificate {
+		wanted |= host.EVMX509
+	}
+	if hmac {
+		wanted |= host.EVMHMAC
+	}
+	return wanted
 }
 
 // A loader does the steps of load, and goes on after one that fails.
@@ -230,10 +232,7 @@ func (l *loader) evmKey() error {
 		return err
 	}
 	if l.Host.HMACKeyCrashes(l.target.Kernel) {
-		return &advisedError{
-			err:  fmt.Errorf("%s is not loaded: kernel %s dies with such a key when a file is made, if the LSM bpf is on and neither SELinux nor Smack", report.Quote(l.set.Blob), l.target.Kernel),
-			code: "crashes-kernel", advice: "a list without bpf on the kernel's command line, such as lsm=landlock,lockdown,yama,integrity,apparmor, or a kernel from 6.6 on",
-		}
+		return l.crash()
 	}
 	blob, master, err := l.openBlob()
 	if err != nil {
@@ -248,6 +247,14 @@ func (l *loader) evmKey() error {
 		return fmt.Errorf("%s: %w", report.Quote(l.set.Blob), err)
 	}
 	return l.print(fmt.Sprintf("EVM key: %s, by the master key %s\n", report.Quote(l.set.Blob), report.Quote(blob.Master)))
+}
+
+// crash says why the HMAC key is not for the running kernel.
+func (l *loader) crash() error {
+	return &advisedError{
+		err:  fmt.Errorf("%s is not loaded: kernel %s dies with such a key when a file is made, if the LSM bpf is on and neither SELinux nor Smack", report.Quote(l.set.Blob), l.target.Kernel),
+		code: "crashes-kernel", advice: "a list without bpf on the kernel's command line, such as lsm=landlock,lockdown,yama,integrity,apparmor, or a kernel from 6.6 on",
+	}
 }
 
 // openBlob reads the blob of EVM's key and what the kernel is given as its master
@@ -293,6 +300,11 @@ func (l *loader) enableEVM(wanted host.EVMState) error {
 	if err := keyring.WithUser(func() error { return l.Host.EnableEVM(wanted) }); err != nil {
 		return fmt.Errorf("switching EVM on: %w", err)
 	}
+	return l.print(fmt.Sprintf("EVM: on, for %s\n", evmKinds(wanted)))
+}
+
+// evmKinds says what EVM is switched on for.
+func evmKinds(wanted host.EVMState) string {
 	var what []string
 	if wanted&host.EVMHMAC != 0 {
 		what = append(what, "HMACs")
@@ -300,55 +312,5 @@ func (l *loader) enableEVM(wanted host.EVMState) error {
 	if wanted&host.EVMX509 != 0 {
 		what = append(what, "signatures")
 	}
-	return l.print(fmt.Sprintf("EVM: on, for %s\n", strings.Join(what, " and ")))
-}
-
-// check looks at the files without loading them, and copies them if it is asked to
-// and they are sound.
-func (l *loader) check(r loadRequest) error {
-	for _, name := range slices.Concat(l.set.IMA, l.set.EVM) {
-		l.try(true, func() error {
-			_, err := l.openCertificates(name, l.target)
-			return err
-		})
-	}
-	l.try(l.set.Blob != "" && l.set.Master != "", func() error {
-		_, master, err := l.openBlob()
-		clear(master)
-		return err
-	})
-	l.try(l.set.Policy != "", l.lintPolicy)
-	switch {
-	case l.fails > 0 && r.copyTo != "":
-		return &advisedError{err: errors.New("nothing is copied"), code: "nothing-copied"}
-	case l.fails > 0:
-		return l.outcome()
-	case r.copyTo != "":
-		return l.set.CopyTo(r.copyTo)
-	}
-	for _, name := range l.set.Files() {
-		if err := l.print(name + "\n"); err != nil {
-			return err
-		}
-	}
-	return l.outcome()
-}
-
-// errUnsound says that what was said before is why a policy must not be loaded.
-var errUnsound = errors.New("the kernel refuses this policy, or the host would not work under it")
-
-// lintPolicy prints what is wrong or unwise about the policy.
-func (l *loader) lintPolicy() error {
-	findings, err := lintPolicy(l.set.Policy, l.target)
-	if err != nil {
-		return err
-	}
-	findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Note })
-	if _, err := fmt.Fprint(l.Stderr, findingsText(l.set.Policy, findings, false)); err != nil {
-		return err
-	}
-	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {
-		return &advisedError{err: fmt.Errorf("%s: %w", report.Quote(l.set.Policy), errUnsound), code: "unsound-policy"}
-	}
-	return nil
+	return strings.Join(what, " and ")
 }
