@@ -3,12 +3,10 @@ package cli
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +14,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/hash"
-	"imaseal/internal/cmdline"
 	"imaseal/internal/keylime"
 	"imaseal/internal/measured"
 	"imaseal/internal/plan"
@@ -130,22 +127,6 @@ func (o *exportPolicyOptions) planLists() (lists []listRequest, err error) {
 
 // hasTrees reports whether files are digested, and not only lists read.
 func (r *exportPolicyRequest) hasTrees() bool { return len(r.Paths) > 0 || r.FilesFrom != "" }
-
-// checkExcluded refuses what Python would refuse, too. Expressions that only Python
-// knows, as those that look ahead, are Keylime's to check.
-func checkExcluded(expressions []string) error {
-	for _, e := range expressions {
-		_, err := syntax.Parse(e, syntax.Perl)
-		wrong, ok := errors.AsType[*syntax.Error](err)
-		if e == "" {
-			return conflict("--policy-exclude is empty, and would have every path accepted", "a shell variable may be unset")
-		}
-		if ok && wrong.Code != syntax.ErrInvalidPerlOp && wrong.Code != syntax.ErrInvalidEscape && wrong.Code != syntax.ErrInvalidRepeatSize {
-			return &cmdline.UsageError{Err: fmt.Errorf("--policy-exclude %q: %s: %q", e, wrong.Code, wrong.Expr), Advice: `a regular expression of Python, which has \ before what stands for itself: '/var/tmp/.*'`}
-		}
-	}
-	return nil
-}
 
 func (p Program) measurementsExportCommand() *urfave.Command {
 	o := &exportPolicyOptions{files: p.files()}
