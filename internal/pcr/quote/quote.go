@@ -92,10 +92,17 @@ func bits(set []byte) []int {
 	return all
 }
 
-// ParseKey parses the public half of an attestation key.
+// ErrUnrestricted says that a key is none for attestation.
+var ErrUnrestricted = errors.New("not a restricted signing key: it signs whatever it is given, also what looks like a quote")
+
+// ParseKey parses the public half of an attestation key. What is in the form of a TPM
+// tells whether the key is one, else the error is ErrUnrestricted.
 func ParseKey(data []byte) (crypto.PublicKey, error) {
 	if public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](data); err == nil && bytes.Equal(tpm2.Marshal(*public), data) {
 		if contents, err := public.Contents(); err == nil {
+			if a := contents.ObjectAttributes; !a.Restricted || !a.SignEncrypt {
+				return nil, ErrUnrestricted
+			}
 			return tpm2.Pub(*contents)
 		}
 	}

@@ -56,6 +56,16 @@ func TestTPM(t *testing.T) {
 	}
 }
 
+// TestUnrestricted has a key that signs whatever it is given.
+func TestUnrestricted(t *testing.T) {
+	tpm := keytest.NewTPM(t)
+	tpm.Make("0x81000010", "-G", "ecc256:ecdsa-sha256:null", "-a", "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign")
+	tpm.Tool("tpm2_readpublic", "-c", "0x81000010", "-f", "tss", "-o", filepath.Join(tpm.Files, "tss"))
+	if key, err := ParseKey(read(t, filepath.Join(tpm.Files, "tss"))); !errors.Is(err, ErrUnrestricted) || key != nil {
+		t.Errorf("%v, %v", key, err)
+	}
+}
+
 func checkQuote(t *testing.T, message, signature, key, pcrs []byte, want pcr.Values) {
 	t.Helper()
 	q, err := Parse(message)
