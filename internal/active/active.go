@@ -30,6 +30,9 @@ type Question struct {
 	// Keys are those in a keyring, as far as they can be seen. Nil stands for a
 	// function that sees none.
 	Keys func(keyring string) []Key
+	// Partial says that keyrings which this process may not view are left out of
+	// /proc/keys, as for everybody but root.
+	Partial bool
 }
 
 // A Key is one in a keyring, as far as it can be seen.

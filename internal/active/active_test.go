@@ -122,3 +122,23 @@ func hide(t *testing.T, q *Question) {
 		t.Fatal(err)
 	}
 }
+
+// TestKeyringsInPart: what only root sees is not said to be missing.
+func TestKeyringsInPart(t *testing.T) {
+	const one = "0000000a I------ 1 perm 1f0f0000 0 0 keyring   _ima: 1\n"
+	for _, c := range []struct {
+		keys    string
+		partial bool
+		want    string
+	}{
+		{"", false, "warn keyring .ima: is not there, nor _ima: signatures are wrong to the kernel"},
+		{"", true, "warn keyring .ima: cannot be seen, nor _ima: only root sees whether it is there"},
+		{one, true, "pass keyring _ima: has 1 key"},
+		{one, true, "warn keyring .evm: cannot be seen, nor _evm: only root sees whether it is there"},
+	} {
+		files := map[string]string{"sys/kernel/security/ima/violations": "", "proc/keys": c.keys}
+		if got := tableOf(t, files, "", func(q *Question) { q.Partial = c.partial }); !strings.Contains(got, c.want+"\n") {
+			t.Errorf("%q, partial %t: no line %q in\n%s", c.keys, c.partial, c.want, got)
+		}
+	}
+}

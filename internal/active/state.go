@@ -83,6 +83,10 @@ func (l *look) keyrings() {
 	for _, names := range [][2]string{{".ima", "_ima"}, {".evm", "_evm"}} {
 		i := slices.IndexFunc(rings, func(r keyring.Ring) bool { return r.Name == names[0] || r.Name == names[1] })
 		do := "imaseal keys import CERTIFICATE, before the root file system is used, if labels are signatures"
+		if i < 0 && l.Partial {
+			l.Add(finding.Warn, "keyring "+names[0], "run as root", "cannot be seen, nor %s: only root sees whether it is there", names[1])
+			continue
+		}
 		if i < 0 {
 			l.Add(finding.Warn, "keyring "+names[0], do, "is not there, nor %s: signatures are wrong to the kernel", names[1])
 			continue

@@ -26,7 +26,7 @@ import (
 func (p Program) askHost(ctx context.Context, r checkRequest, t *target.Target, pol policy.Policy) ([]finding.Finding, error) {
 	q := readiness.Question{
 		Host: p.Host, Config: t.Configuration, Kernel: t.Kernel, Running: t.Running, Policy: pol, Assumed: r.assumed,
-		Statfs: statfs, Keys: listKeys, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
+		Statfs: statfs, Keys: listKeys, Partial: os.Geteuid() != 0, Refuses: refusesLabels, Unloadable: unloadable(t, p.Host),
 	}
 	if !t.Running || !p.Host.HasIMA() {
 		return readiness.Ask(q).Findings, nil

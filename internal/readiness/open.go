@@ -38,16 +38,20 @@ func (t *table) openFiles() {
 		}
 	}
 	t.Open = writes
+	names := finding.Some(writes)
+	if hidden {
+		names += "; what other processes have open cannot be seen (run as root)"
+	}
 	switch {
 	case len(writes) == 0 && hidden:
 		t.Add(finding.Warn, "open files", "run as root", "what other processes have open cannot be seen")
 	case len(writes) == 0:
 		t.Add(finding.Pass, "open files", "", "no appraised file of root is open for writing")
 	case t.Active.Appraises:
-		t.Add(finding.Pass, "open files", "after a crash relabel them", "files of root that are open for writing, whose labels are renewed when the last writer closes them: %s", finding.Some(writes))
+		t.Add(finding.Pass, "open files", "after a crash relabel them", "files of root that are open for writing, whose labels are renewed when the last writer closes them: %s", names)
 	default:
 		t.Add(finding.Warn, "open files", "stop what writes them (logs: another owner, or excluded by the policy), or relabel after it has ended",
-			"files of root that are open for writing, whose labels will be stale: %s", finding.Some(writes))
+			"files of root that are open for writing, whose labels will be stale: %s", names)
 	}
 	if len(directs) > 0 {
 		t.Add(finding.Warn, "direct I/O", "permit_directio in a policy of your own",

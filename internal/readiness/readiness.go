@@ -42,8 +42,9 @@ type Question struct {
 	Owner uint32
 	// Statfs is unix.Statfs but for tests.
 	Statfs func(name string) (Space, error)
-	// Keys, Mode and Loading are as in active.Question.
+	// Keys, Partial, Mode and Loading are as in active.Question.
 	Keys    func(keyring string) []active.Key
+	Partial bool
 	Mode    string
 	Loading active.Loading
 	// Unloadable says why the kernel does not load the certificate in a file of the
@@ -67,7 +68,7 @@ func Ask(q Question) Table {
 	t := &table{Question: q}
 	var now active.Answer
 	if q.Running {
-		now = active.Look(active.Question{Host: q.Host, Config: q.Config, Kernel: q.Kernel, Keys: q.Keys, Mode: q.Mode, Loading: q.Loading})
+		now = active.Look(active.Question{Host: q.Host, Config: q.Config, Kernel: q.Kernel, Keys: q.Keys, Partial: q.Partial, Mode: q.Mode, Loading: q.Loading})
 		t.Active, t.rings = now.State, now.Rings
 		if q.Assumed && now.State.Appraises {
 			t.Policy = now.State.Policy
