@@ -116,6 +116,10 @@ func (p Program) integrate(ctx context.Context, r integrateRequest) error {
 	if err != nil {
 		return err
 	}
+	shown := &keeper{w: p.Stdout} // what is done does not depend on who reads of it
+	if r.install || r.remove {
+		p.Stdout = shown
+	}
 	told := integrateTeller{ctx, p, r.json}
 	switch {
 	case r.remove:
@@ -133,11 +137,12 @@ func (p Program) integrate(ctx context.Context, r integrateRequest) error {
 	if err != nil {
 		return err
 	}
-	if r.json {
-		return p.printSummary(shownSummary{Command: "integrate"})
+	if !r.json {
+		p.tellNext(r)
+	} else if err := p.printSummary(shownSummary{Command: "integrate"}); err != nil {
+		return err
 	}
-	p.tellNext(r)
-	return nil
+	return unwritten(shown.err)
 }
 
 // integrated returns the path of imaseal in the system, and tells what is missing

@@ -259,9 +259,11 @@ func TestHostileRoot(t *testing.T) {
 		os.Symlink(filepath.Join(outside, "imaseal"), filepath.Join(dir, "usr/bin/other")))
 	apt, _ := Find("apt")
 	planned := plan(t, r, []Integration{apt}, "/usr/bin/imaseal")
-	if err := r.Install(planned, nothing); err == nil {
-		t.Error("installed below a link to nowhere")
+	wasIn := tree(t, dir)
+	if err := r.Install(planned, nothing); err == nil || !strings.HasSuffix(err.Error(), "; what was installed before is undone") {
+		t.Errorf("installed below a link to nowhere: %v", err)
 	}
+	sameTree(t, tree(t, dir), wasIn)
 	sameTree(t, tree(t, outside), was)
 	for _, program := range []string{"/usr/bin/other", "/opt/imaseal"} {
 		if err := r.CheckProgram(program); err == nil {
@@ -288,9 +290,7 @@ func TestHalfDone(t *testing.T) {
 	list := []Integration{apt}
 	planned := plan(t, r, list, "/usr/bin/imaseal")
 	stop := errors.New("killed")
-	if err := r.Install(planned, func(Item) error { return stop }); !errors.Is(err, stop) {
-		t.Fatal(err)
-	}
+	must(t, r.Install(planned[:1], nothing)) // and killed
 	write(t, filepath.Join(dir, "usr/lib/imaseal", temporary("/x/apt-changed")), "half", 0o600)
 	install(t, r, list, "/usr/bin/imaseal")
 	write(t, filepath.Join(dir, "usr/lib/imaseal", temporary("/x/apt-changed")), "half", 0o600)
@@ -299,6 +299,27 @@ func TestHalfDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove(t, r, list)
+	sameTree(t, tree(t, dir), was)
+}
+
+// TestInstallUndone puts back what an earlier imaseal installed.
+func TestInstallUndone(t *testing.T) {
+	dir, r := image(t)
+	apt, _ := Find("apt")
+	systemd, _ := Find("systemd")
+	install(t, r, []Integration{apt}, "/usr/bin/imaseal")
+	was := tree(t, dir)
+	planned := plan(t, r, []Integration{apt, systemd}, "/opt/imaseal")
+	n, stop := 0, errors.New("stopped")
+	err := r.Install(planned, func(Item) error {
+		if n++; n == len(planned) {
+			return stop
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
 	sameTree(t, tree(t, dir), was)
 }
 

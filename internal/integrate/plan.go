@@ -112,27 +112,6 @@ func (r *Root) refuse(planned []Item) error {
 	return &ChangedError{files}
 }
 
-// Install puts what is planned into the system: all of it, or nothing if there is a
-// file that somebody changed, which is a *ChangedError. done is told about each
-// item; its State is still what was there before. If something fails in the middle,
-// the same can be done again.
-func (r *Root) Install(planned []Item, done func(Item) error) error {
-	if err := r.refuse(planned); err != nil {
-		return err
-	}
-	for _, it := range planned {
-		if it.State != Installed {
-			if err := r.write(&it); err != nil {
-				return r.pathError("write", it.Path, err)
-			}
-		}
-		if err := done(it); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Remove removes what is planned, and nothing if there is a file that somebody
 // changed, which is a *ChangedError. What belongs to another integration too, of
 // which something else is installed, is kept. done is told about each item that was

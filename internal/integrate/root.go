@@ -18,6 +18,8 @@ import (
 type Root struct {
 	name string // for messages; "" if it is this system's
 	fd   int
+
+	madeDir func(name string) // is told of directories that are made; nil for nobody
 }
 
 // Open opens the root directory of a system. The caller closes it. Where names
@@ -86,6 +88,9 @@ func (r *Root) openDir(name string, make bool) (int, error) {
 	}
 	defer unix.Close(above)
 	err = unix.Mkdirat(above, path.Base(dir), 0o755)
+	if err == nil && r.madeDir != nil {
+		r.madeDir(dir)
+	}
 	if err == nil { // whatever the umask
 		err = errors.Join(unix.Fchmodat(above, path.Base(dir), 0o755, 0), unix.Fsync(above))
 	}
@@ -274,19 +279,7 @@ func (r *Root) prune(name string, made int) error {
 		if made < 0 && !strings.Contains(path.Base(dir), "imaseal") {
 			return nil
 		}
-		above, err := r.openDir(dir, false)
-		if err == unix.ENOENT {
-			continue
-		}
-		if err != nil {
-			return r.pathError("remove", dir, err)
-		}
-		err = unix.Unlinkat(above, path.Base(dir), unix.AT_REMOVEDIR)
-		if err == nil {
-			err = unix.Fsync(above)
-		}
-		unix.Close(above)
-		switch err {
+		switch err := r.removeDir(dir); err {
 		case nil, unix.ENOENT:
 		case unix.ENOTEMPTY, unix.EEXIST, unix.EBUSY, unix.ENOTDIR:
 			return nil
@@ -295,4 +288,17 @@ func (r *Root) prune(name string, made int) error {
 		}
 	}
 	return nil
+}
+
+// removeDir removes a directory that is empty.
+func (r *Root) removeDir(name string) error {
+	above, err := r.openDir(name, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(above)
+	if err := unix.Unlinkat(above, path.Base(name), unix.AT_REMOVEDIR); err != nil {
+		return err
+	}
+	return unix.Fsync(above)
 }
