@@ -89,7 +89,8 @@ func (p Program) measurementsCompareCommand() *urfave.Command {
 		ArgsUsage: "PATH...",
 		Description: `Says of each file in a measurement list whether it is still what was measured,
 and whether its label is. Files that were not measured are not read. The exit
-status is 4 if a file is another one now, is gone, or has no label, or another.
+status is 4 if a file is another one now, is gone, or has no label, or another,
+and 3 if there was nothing to compare.
 
 What has run on this host, and is not what is on its disk:
    imaseal measurements compare /
@@ -158,19 +159,25 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 		}
 	}
 	s.source = missing
-	err = s.do(ctx, &measured.Comparer{List: files, Place: places.Of})
-	if err != nil && !is[*verdictError](err) {
+	sum, err := s.run(ctx, &measured.Comparer{List: files, Place: places.Of})
+	if err != nil {
 		return err
 	}
+	nothing := sum.Selected() == 0 && !r.Shard.IsGiven() // a shard may well have none
 	if !r.output.silent() {
-		if err := p.print(fmt.Sprintf("imaseal: compared with %s of %s\n", plural(int64(files.Len()), "name"), name)); err != nil {
+		of := fmt.Sprintf("%s of %s", plural(int64(files.Len()), "name"), name)
+		text := "compared with " + of
+		if nothing {
+			text = fmt.Sprintf("nothing was compared: none of %s is in the tree", of)
+		}
+		if err := p.print("imaseal: " + text + "\n"); err != nil {
 			return err
 		}
 	}
-	if err == nil && damaged {
-		return &verdictError{status: exitFiles}
+	if err := status(sum); err != nil || !nothing && !damaged {
+		return err
 	}
-	return err
+	return &verdictError{status: exitFiles}
 }
 
 // warnOfPlaces warns of directories that look like a root file system and are not taken
