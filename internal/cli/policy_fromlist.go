@@ -11,6 +11,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"imaseal/internal/measure"
 	"imaseal/internal/measured"
 	"imaseal/internal/reason"
 )
@@ -33,12 +34,14 @@ func (o *fromListOptions) flags() []urfave.Flag {
 type fromListRequest struct {
 	list listRequest
 	root string // "" to look at no files
+	// rootGiven says that root is what was asked for.
+	rootGiven bool
 }
 
 func (o *fromListOptions) plan(args []string) (fromListRequest, error) {
 	r := fromListRequest{root: "/"}
 	if o.root != "" {
-		r.root = o.root
+		r.root, r.rootGiven = o.root, true
 	}
 	var err error
 	if r.list, err = o.list.plan(args); err != nil || !o.elsewhere {
@@ -100,13 +103,56 @@ func (p Program) policyFromList(ctx context.Context, r fromListRequest) error {
 	if err := p.print(cover.Text()); err != nil {
 		return err
 	}
-	if n := cover.Unknown(); n > 0 {
-		p.warn(reason.PartialCover, "the policy leaves out %s that were measured, of which nothing is known (--root DIR says where they are)", plural(int64(n), "file"))
+	p.warnOfCover(&cover)
+	if r.list.name != "" && r.root == "/" && !r.rootGiven {
+		p.warnOfMachine(ctx, files.Boot)
 	}
 	if damaged {
 		return &verdictError{status: exitFiles}
 	}
 	return nil
+}
+
+// warnOfCover warns of a policy that covers little.
+func (p Program) warnOfCover(c *measured.Cover) {
+	const where = "--root DIR says where they are"
+	all, unknown := int64(c.Files()), int64(c.Unknown())
+	switch {
+	case !c.HasRoot() && unknown == 0:
+		p.warn(reason.PartialCover, "the policy has no rule for files of root (owner 0): none was measured")
+	case !c.HasRoot():
+		p.warn(reason.PartialCover, "the policy covers hardly anything: it has rules for %d of %s that were measured, and none for files of root (owner 0); of %d nothing is known (%s)", all-unknown, plural(all, "file"), unknown, where)
+	case unknown > 0:
+		p.warn(reason.PartialCover, "the policy has rules for %d of %s that were measured, and leaves out %d of which nothing is known (%s)", all-unknown, plural(all, "file"), unknown, where)
+	}
+}
+
+// warnOfMachine warns unless a list, whose boot_aggregate is given, is seen to be of this
+// machine.
+func (p Program) warnOfMachine(ctx context.Context, boot measure.FileDigest) {
+	const advice = "owners and file systems are those of this machine's files (--root DIR names the list's, --elsewhere looks at none)"
+	here, known := p.runningBoot(ctx)
+	switch {
+	case known && here == boot:
+	case known && boot.Digest.Algorithm() == here.Digest.Algorithm():
+		p.warn(reason.OtherMachine, "the list is of another machine or boot, as its boot_aggregate is not that of the running kernel's: %s", advice)
+	default:
+		p.warn(reason.OtherMachine, "the list may be of another machine, which cannot be found out: %s", advice)
+	}
+}
+
+// runningBoot returns the boot_aggregate of the running kernel's list, if it can be read.
+func (p Program) runningBoot(ctx context.Context) (measure.FileDigest, bool) {
+	l, err := p.openList(ctx, listRequest{})
+	if err != nil {
+		return measure.FileDigest{}, false
+	}
+	defer l.Close()
+	rec, err := l.Next()
+	if err != nil || !rec.IsBootAggregate() {
+		return measure.FileDigest{}, false
+	}
+	return rec.FileDigest()
 }
 
 // lookAt adds what the file says that is there now, if it is a regular one.

@@ -14,6 +14,8 @@ type List struct {
 	// Violations counts records of what was changed while it was measured, Others
 	// those that are of no file: buffers, and templates that are not known.
 	Violations, Others int64
+	// Boot is what the boot_aggregate of the last boot has; zero if there is none.
+	Boot measure.FileDigest
 }
 
 // An Entry is what a list has under one name, for which blanks are "_": several files may
@@ -48,6 +50,7 @@ func (l *List) Add(r measure.Record) {
 	_, isBuffer := r.Field("buf")
 	switch {
 	case r.IsBootAggregate():
+		l.Boot, _ = r.FileDigest()
 		return
 	case name == "" || isBuffer:
 		l.Others++

@@ -134,6 +134,24 @@ func (c *Cover) Unknown() int {
 	return 0
 }
 
+// Files returns how many files were added.
+func (c *Cover) Files() (n int) {
+	for _, g := range c.groups {
+		n += g.files
+	}
+	return n
+}
+
+// HasRoot reports whether there is a rule for files of root.
+func (c *Cover) HasRoot() bool {
+	for at := range c.groups {
+		if fs := filesystem(at.magic); at.uid == 0 && !fs.Excluded && !fs.Bare {
+			return true
+		}
+	}
+	return false
+}
+
 // Text returns the policy: for each file system and owner of which files were measured a
 // rule that appraises them, and others that are like them, with comments that say what
 // it is for. Rules know no paths.

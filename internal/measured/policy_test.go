@@ -24,7 +24,8 @@ func fact(name string, uid, magic int64) Fact {
 
 const ext4, tmpfs = 0xef53, 0x01021994
 
-// TestCover pins the text, which has to be one that lint has nothing to say about.
+// TestCover pins the text, which has to be one that lint has nothing to say about,
+// except that there is nothing of root's.
 func TestCover(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -52,6 +53,9 @@ func TestCover(t *testing.T) {
 				t.Errorf("%s: %s\nwant %s", test.name, got, test.rules)
 			}
 			for _, f := range lint.Text(text, k) {
+				if f.Code == lint.NoneOfRoot && !c.HasRoot() {
+					continue
+				}
 				t.Errorf("%s: lint: %+v\n%s", test.name, f, text)
 			}
 		}

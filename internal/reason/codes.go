@@ -135,6 +135,7 @@ const (
 	SomeEVM         Code = "some-evm"          // labels, but not on all files
 	NoBootAggregate Code = "no-boot-aggregate" // in a policy for attestation
 	NoRoot          Code = "no-root"           // is what looks like one
+	OtherMachine    Code = "other-machine"     // or boot, that a list is of
 	PartialCover    Code = "partial-cover"     // by a policy of what was measured
 	OtherTemplate   Code = "other-template"    // than a verifier knows
 	Violations      Code = "violations"        // in a measurement list

@@ -107,3 +107,25 @@ func impossible(r *policy.Rule) string {
 	}
 	return ""
 }
+
+// sparesRoot finds policies that appraise files, and none of root's.
+func (l *linter) sparesRoot() {
+	appraises := false
+	for i := range l.policy.Rules {
+		r := &l.policy.Rules[i]
+		if r.Action != policy.Appraise {
+			continue
+		}
+		appraises = true
+		low, high := bounds(r.FOwner)
+		if !r.Has(policy.FieldFOwner) || low <= 0 && high >= 0 {
+			return
+		}
+	}
+	if appraises {
+		l.findings = append(l.findings, Finding{
+			Severity: Warning, Code: NoneOfRoot, Rule: -1, Message: "no rule appraises a file of root (owner 0), such as the host's own programs",
+			Advice: "add one, such as appraise fowner=0, if they are meant",
+		})
+	}
+}

@@ -48,6 +48,7 @@ const (
 	BareFiles     reason.Code = "bare-filesystems-appraised" // which hold no labels
 	AllSigned     reason.Code = "signatures-of-everything"
 	AllOwners     reason.Code = "files-of-all-owners"
+	NoneOfRoot    reason.Code = "files-of-root-not-appraised"
 	InMemoryFiles reason.Code = "files-in-memory-appraised"
 )
 
@@ -163,6 +164,7 @@ func (l *linter) rules() {
 		l.options(i)
 		l.lockOut(i)
 	}
+	l.sparesRoot()
 }
 
 // neverMatches finds rules that no file and no task fulfils, and rules behind
