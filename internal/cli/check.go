@@ -95,6 +95,9 @@ func (o *checkOptions) plan(paths []string) (checkRequest, error) {
 		Writing: plan.Writing{Namespace: o.namespace.name, Archiving: o.archive.Archiving}, Jobs: o.output.jobs,
 	}
 	if r.judgesFiles() {
+		if len(paths) == 0 && r.FilesFrom == "" {
+			return r, conflict("no PATH is given", "name a directory or a file, or a list of files with --files-from; --host judges the host, without any")
+		}
 		if r.Plan, err = r.Plan.Validate(); err != nil {
 			return r, err
 		}

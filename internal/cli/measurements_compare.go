@@ -131,6 +131,13 @@ func (p Program) readMeasured(ctx context.Context, r listRequest) (files *measur
 
 // compareMeasured compares a list with trees.
 func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
+	if r.list.name == "" {
+		for _, path := range r.Paths {
+			if isList(path) {
+				return conflict(report.Quote(path)+" is a measurement list, and PATH is what is compared with one", "--list names it: imaseal measurements compare --list "+report.Quote(path)+" PATH")
+			}
+		}
+	}
 	files, name, damaged, err := p.readMeasured(ctx, r.list)
 	if err != nil {
 		return err
@@ -178,6 +185,24 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 		return err
 	}
 	return &verdictError{status: exitFiles}
+}
+
+// isList reports whether a file is a measurement list.
+func isList(name string) bool {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	l, err := measure.Open(f, measure.Layout{})
+	if err != nil {
+		return false
+	}
+	rec, err := l.Next()
+	return err == nil && rec.Name() != ""
 }
 
 // warnOfPlaces warns of directories that look like a root file system and are not taken

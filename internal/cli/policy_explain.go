@@ -174,4 +174,4 @@ func (e *explainer) text(x explained) string {
 	return text
 }
 
-var errNotRegular = errors.New("not a regular file, and of others nothing is appraised")
+var errNotRegular = &advisedError{err: errors.New("not a regular file, and of others nothing is appraised"), code: "not-regular", advice: "name files, or for a directory imaseal check DIR, which asks the policy for each file below it"}

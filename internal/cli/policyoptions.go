@@ -71,10 +71,14 @@ func openPolicy(t *target.Target, name string) (target.Policy, error) {
 }
 
 func policyError(name string, err error) error {
-	if near := cmdline.Nearest(name, target.PolicyNames()); near != "" && errors.Is(err, fs.ErrNotExist) {
-		return &advisedError{err: fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), advice: cmdline.DidYouMean(near, "")}
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(name, "/") {
+		return err
 	}
-	return err
+	others := "a file, or one of " + strings.Join(target.PolicyNames(), ", ") + "; imaseal policy show NAME prints one"
+	if near := cmdline.Nearest(name, target.PolicyNames()); near != "" {
+		others = cmdline.DidYouMean(near, "")
+	}
+	return &advisedError{err: fmt.Errorf("%s: %w", report.Quote(name), pathless(err)), advice: others}
 }
 
 // useOptions say what is done with files, and by whom.

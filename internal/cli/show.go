@@ -108,7 +108,7 @@ type shownLabel struct {
 	size      int    // of the signature, in bytes
 }
 
-var errDirectory = errors.New("is a directory, and only regular files carry labels")
+var errDirectory = &advisedError{err: errors.New("is a directory, and only regular files carry labels"), code: "directory", advice: "imaseal verify -v DIR lists the files below it and what their labels are"}
 
 // labelsOf reads the labels of a file that a carrier has opened.
 func labelsOf(f tree.File, rename func(string) string) (shownFile, error) {

@@ -6,6 +6,7 @@
 package cmdline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -320,6 +321,12 @@ func (inv Invocation) unknownFlag(defined []cli.Flag, arg string) error {
 			Advice: fmt.Sprintf("%s %s takes the %s without one", inv.full(), inv.Command.ArgsUsage, operand),
 		}
 	}
+	if first, _, below := strings.Cut(inv.Path, " "); below && name == "--"+first && strings.Contains(inv.Command.ArgsUsage, "FILE") && len(operand) > 1 {
+		return &UsageError{
+			Err:    fmt.Errorf("there is no option %s", name),
+			Advice: fmt.Sprintf("%s %s takes the %s without one", inv.full(), inv.Command.ArgsUsage, first),
+		}
+	}
 	return unknownFlag(defined, arg, inv.full())
 }
 
@@ -331,12 +338,29 @@ func unknownFlag(defined []cli.Flag, arg, command string) error {
 	name, _, _ := strings.Cut(arg, "=")
 	near := ""
 	if len(name) > 2 { // of short ones all are equally near
-		near = Nearest("--"+strings.TrimLeft(name, "-"), longNames(defined))
+		name, names := "--"+strings.TrimLeft(name, "-"), longNames(defined)
+		near = cmp.Or(Nearest(name, names), containing(name, names))
 	}
 	return &UsageError{
 		Err:    fmt.Errorf("there is no option %s", name),
 		Advice: DidYouMean(near, command+" --help lists the options; -- ends them"),
 	}
+}
+
+// maxContaining are as many options as are named of those that contain what was typed.
+const maxContaining = 6
+
+// containing names the options that have a name as a part of theirs, if they are few.
+func containing(name string, names []string) string {
+	part := strings.Trim(name, "-")
+	if len(part) < 3 {
+		return ""
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.Contains(n, part) })
+	if len(names) > maxContaining {
+		return ""
+	}
+	return strings.Join(names, ", ")
 }
 
 // longNames are the names of flags that are written with two dashes.
