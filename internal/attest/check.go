@@ -313,7 +313,8 @@ func (c *Checker) Finish() Result {
 		}
 	}
 	res.Problems = append(res.Problems, c.uncovered()...)
-	if err := c.oneMoment(&res); err != nil && len(res.Problems) == 0 {
+	isTold := slices.ContainsFunc(res.Problems, func(p Problem) bool { return p.Code == WrongPCR })
+	if err := c.oneMoment(&res); err != nil && !isTold {
 		res.Problems = append(res.Problems, Problem{Code: WrongPCR, Err: err})
 	}
 	return res

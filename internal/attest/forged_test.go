@@ -50,6 +50,7 @@ func TestNothingCompared(t *testing.T) {
 		{"also another", pcrsOf(all, 10, 11, 12), all, nil},
 		{"PCR 11 later", pcrsOf(all[:1], 10, 11), all, nil},
 		{"not 11", pcrsOf(all, 10), all, map[reason.Code]int{UncomparedPCR: 1}},
+		{"another 10, not 11", pcrsOf(all[1:], 10), all, map[reason.Code]int{UncomparedPCR: 1, WrongPCR: 1}},
 		{"neither", pcrsOf(all, 16), all, map[reason.Code]int{UncomparedPCR: 2}},
 		{"zeros", pcrsOf(nil, 10, 11), all, map[reason.Code]int{WrongPCR: 1}},
 		{"no list", pcrsOf(all, 10, 11), nil, map[reason.Code]int{WrongPCR: 1}},
