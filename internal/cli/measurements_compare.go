@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -117,15 +118,23 @@ func (p Program) readMeasured(ctx context.Context, r listRequest) (files *measur
 	defer l.Close()
 	files = measured.NewList()
 	hinted := make(map[string]bool)
+	unknown := make(map[string]int64) // records of templates
 	err = l.each(ctx, func(rec measure.Record, wrong *measure.RecordError) error {
 		if wrong != nil {
 			damaged = true
 			p.complain(fmt.Errorf("%s: %w", l.name, wrong), hinted)
 			return nil
 		}
+		if rec.Fields == nil {
+			unknown[rec.Template]++
+		}
 		files.Add(rec)
 		return nil
 	})
+	for _, template := range slices.Sorted(maps.Keys(unknown)) {
+		damaged = true
+		p.complain(fmt.Errorf("%s: %s of template %s, whose fields are not known: what they measured is not told", l.name, plural(unknown[template], "record"), template), hinted)
+	}
 	return files, l.name, damaged, err
 }
 
