@@ -27,7 +27,7 @@ type integrateOptions struct {
 func (o *integrateOptions) flags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.BoolFlag{Name: "print", Destination: &o.print, Category: writing, Usage: "print the files, and write nothing; this is what is done without another of these options"},
-		&urfave.BoolFlag{Name: "install", Destination: &o.install, Category: writing, Usage: "print the files, then install them: new ones, and in the place of those that an earlier imaseal installed"},
+		&urfave.BoolFlag{Name: "install", Destination: &o.install, Category: writing, Usage: "print the files that change, then install them: new ones, and in the place of those that an earlier imaseal installed"},
 		&urfave.BoolFlag{Name: "remove", Destination: &o.remove, Category: writing, Usage: "remove what was installed"},
 		&urfave.StringFlag{Name: "root", Destination: &o.root, Category: writing, Value: "/", Usage: "of the system whose root is `DIR`, such as an image that is being built; no link leads out of it"},
 		&urfave.StringFlag{Name: "program", Destination: &o.program, Category: writing, DefaultText: "where imaseal is installed", Usage: "`PATH` of imaseal in that system"},
@@ -81,12 +81,15 @@ func (p Program) integrateCommand() *urfave.Command {
 		Usage:     "have package managers and the boot call imaseal",
 		ArgsUsage: strings.Join(integrate.Names(), "|") + "...",
 		Description: `Prints, installs or removes small files by which other programs of a system
-call imaseal. Hooks of package managers label what was installed, as
-/etc/imaseal/config says (see imaseal config). Parts of an initramfs load keys
-and the policy, and switch EVM on (see imaseal load). Units of systemd check the
-host after each boot, and verify its labels every week. A file that somebody
-changed is never written over and never removed: then nothing is done, and it is
-named.
+call imaseal. A file that somebody changed is never written over and never
+removed: then nothing is done, and it is named.
+
+   apt, dnf, pacman   a hook that labels what packages bring, as
+                      /etc/imaseal/config says (see imaseal config)
+   initramfs-tools,   a part of the initramfs that loads keys and the policy,
+   dracut             and switches EVM on (see imaseal load)
+   systemd            units that check the host and tell denials after each
+                      boot, and a timer that verifies labels every week
 
 What would be installed:
    imaseal integrate apt
@@ -121,11 +124,12 @@ func (p Program) integrate(ctx context.Context, r integrateRequest) error {
 		p.Stdout = shown
 	}
 	told := integrateTeller{ctx, p, r.json}
+	changes := !r.install || len(changed(planned)) > 0
 	switch {
 	case r.remove:
 		err = root.Remove(r.list, planned, told.removed)
 	case r.install:
-		if err = p.print(told.text(planned)); err == nil {
+		if err = p.print(told.text(changed(planned))); err == nil {
 			err = root.Install(planned, told.installed)
 		}
 	default:
@@ -137,10 +141,12 @@ func (p Program) integrate(ctx context.Context, r integrateRequest) error {
 	if err != nil {
 		return err
 	}
-	if !r.json {
+	if r.json {
+		if err := p.printSummary(shownSummary{Command: "integrate"}); err != nil {
+			return err
+		}
+	} else if changes {
 		p.tellNext(r)
-	} else if err := p.printSummary(shownSummary{Command: "integrate"}); err != nil {
-		return err
 	}
 	return unwritten(shown.err)
 }
@@ -229,6 +235,11 @@ func (t integrateTeller) printed(planned []integrate.Item) error {
 		}
 	}
 	return nil
+}
+
+// changed returns the items that are not there already.
+func changed(planned []integrate.Item) []integrate.Item {
+	return slices.DeleteFunc(slices.Clone(planned), func(it integrate.Item) bool { return it.State == integrate.Installed })
 }
 
 // text is what users see of files before they are installed.
