@@ -108,7 +108,7 @@ var importTable = map[string]row{
 	"internal/tarfile/sparse": {own: "internal/tarfile/pax"},
 
 	// Keys. A backend with a library gets a package that fences that off.
-	"keys":               {own: "hash sign internal/imaevm keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
+	"keys":               {own: "hash sign internal/imaevm internal/stream keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
 	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
 	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
@@ -127,7 +127,7 @@ var importTable = map[string]row{
 	"keys/keytest":       {own: "internal/treetest internal/vectors"}, // for tests
 	"keys/certtest":      {own: "hash keys/ber keys/kernelkey"},
 	"internal/host":      {own: "hash internal/pcr internal/policy", outside: "golang.org/x/sys"},
-	"internal/bootset":   {own: "keys/evmkey"},
+	"internal/bootset":   {own: "internal/stream keys/evmkey"},
 	"internal/keyring": {
 		own: "internal/imaevm", outside: "golang.org/x/sys",
 	},
@@ -161,7 +161,7 @@ var importTable = map[string]row{
 	"internal/audit":    {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
 	"internal/denials":  {own: "internal/audit"},
 	"internal/locate":   {outside: "golang.org/x/sys"},
-	"internal/logs":     {own: "internal/audit", outside: "golang.org/x/sys"},
+	"internal/logs":     {own: "internal/audit internal/stream", outside: "golang.org/x/sys"},
 
 	// What a kernel has measured.
 	"internal/attest":       {own: "hash sign internal/imaevm internal/measure internal/pcr internal/reason keys/keyfile"},

@@ -56,6 +56,7 @@ import (
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
+	"imaseal/internal/stream"
 	"imaseal/keys/keyfile"
 	"imaseal/sign"
 )
@@ -81,7 +82,8 @@ func newKey(ctx context.Context, b backend, m *material, o Options) (*Key, error
 	}
 	certs, certSource := m.certs, m.source
 	if o.Certificate != "" {
-		if certs, err = keyfile.OpenCertificates(o.Certificate); err != nil {
+		certs, err = stream.Await(ctx, func() ([]*keyfile.Certificate, error) { return keyfile.OpenCertificates(o.Certificate) })
+		if err != nil {
 			return nil, err
 		}
 		certSource = o.Certificate

@@ -8,12 +8,14 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
 	"filippo.io/mldsa"
 
 	"imaseal/internal/imaevm"
+	"imaseal/internal/stream"
 	"imaseal/keys/keyfile"
 	"imaseal/keys/pkcs11"
 	"imaseal/keys/program"
@@ -262,10 +264,19 @@ func openText(ctx context.Context, text []byte, source string, ask keyfile.Ask, 
 
 // openFile opens the private key in a file.
 func openFile(ctx context.Context, path string, ask keyfile.Ask, o Options) (backend, *material, error) {
-	f, err := keyfile.OpenPrivate(path, ask)
+	var mode fs.FileMode
+	text, err := stream.Await(ctx, func() (text []byte, err error) {
+		text, mode, err = keyfile.Read(path)
+		return text, err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
+	f, err := keyfile.ParsePrivate(text, path, ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.Mode = mode
 	return openParsed(ctx, f, path, ask, o)
 }
 

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"imaseal/internal/stream"
 	"imaseal/keys/evmkey"
 )
 
@@ -114,7 +115,7 @@ func (s Set) CopyTo(dir string) (err error) {
 
 // copyFile copies a file to a place below root, for its owner alone.
 func copyFile(file, root, place string) error {
-	b, err := os.ReadFile(file)
+	b, err := stream.ReadRegular(file)
 	if err != nil {
 		return err
 	}
@@ -148,13 +149,23 @@ func (f *finder) first(names ...string) []string {
 		}
 		_, err := os.Stat(f.path(name))
 		if err == nil {
-			return []string{f.path(name)}
+			return f.regular(f.path(name))
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			f.errs = append(f.errs, err)
 		}
 	}
 	return nil
+}
+
+// regular returns the file unless it is something else, such as a fifo, which would
+// have the boot wait for ever.
+func (f *finder) regular(name string) []string {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		f.errs = append(f.errs, &fs.PathError{Op: "open", Path: name, Err: stream.ErrIrregular})
+		return nil
+	}
+	return []string{name}
 }
 
 func only(names []string) string {
@@ -177,14 +188,14 @@ func (f *finder) list(dir, otherwise string) []string {
 	var files []string
 	for _, e := range entries {
 		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			files = append(files, filepath.Join(f.path(dir), e.Name()))
+			files = append(files, f.regular(filepath.Join(f.path(dir), e.Name()))...)
 		}
 	}
 	return files
 }
 
 func (f *finder) readSettings(name string) {
-	b, err := os.ReadFile(f.path(name))
+	b, err := stream.ReadRegular(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

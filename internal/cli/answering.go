@@ -50,7 +50,7 @@ func (p Program) openAnswering(ctx context.Context, r answerRequest) (*answering
 func (j *answering) open(ctx context.Context) error {
 	p, r := j.program, j.request
 	if r.allow != "" {
-		allow, err := readFrom(p, r.allow, answer.ParseAllow)
+		allow, err := readFrom(ctx, p, r.allow, answer.ParseAllow)
 		if err != nil {
 			return err
 		}

@@ -115,14 +115,14 @@ Into an archive, and the files of one package:
 func (p Program) apply(ctx context.Context, r applyRequest) error {
 	a := &apply.Applier{Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, Stale: p.staleEVM(r.Plan)}
 	if len(r.keys) > 0 {
-		known, err := p.openVerifiers(r.keys)
+		known, err := p.openVerifiers(ctx, r.keys)
 		if err != nil {
 			return err
 		}
 		a.Keys = known
 	}
 	if len(r.trust) > 0 {
-		known, err := p.openVerifiers(r.trust)
+		known, err := p.openVerifiers(ctx, r.trust)
 		if err != nil {
 			return err
 		}

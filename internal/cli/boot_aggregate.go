@@ -84,7 +84,7 @@ type shownAggregate struct {
 }
 
 func (p Program) bootAggregate(ctx context.Context, r bootAggregateRequest) error {
-	values, err := p.bootPCRs(r)
+	values, err := p.bootPCRs(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -117,14 +117,14 @@ func (p Program) bootAggregate(ctx context.Context, r bootAggregateRequest) erro
 	return p.tellAggregate(r, made, recorded, where, differs)
 }
 
-func (p Program) bootPCRs(r bootAggregateRequest) (pcr.Values, error) {
+func (p Program) bootPCRs(ctx context.Context, r bootAggregateRequest) (pcr.Values, error) {
 	if r.eventLog != "" {
-		return p.readEventLog(r.eventLog)
+		return p.readEventLog(ctx, r.eventLog)
 	}
 	if r.pcrs == nil {
 		return p.Host.PCRs()
 	}
-	return p.readPCRs(r.pcrs)
+	return p.readPCRs(ctx, r.pcrs)
 }
 
 // aggregates computes those of the banks of which enough PCRs are known.

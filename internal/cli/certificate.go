@@ -133,7 +133,7 @@ func (p Program) openCA(ctx context.Context, r certRequest, ask keyfile.Ask) (is
 	if r.ca == "" {
 		return issuer{}, nil
 	}
-	certificates, err := keyfile.OpenCertificates(r.ca)
+	certificates, err := awaitFile(ctx, r.ca, keyfile.OpenCertificates)
 	if err != nil {
 		return issuer{}, err
 	}

@@ -189,11 +189,11 @@ func (p Program) check(ctx context.Context, r checkRequest) error {
 
 // openChecked opens what files are judged by.
 func (p Program) openChecked(ctx context.Context, r checkRequest) (*checked, error) {
-	t, err := p.openKeyedTarget(r)
+	t, err := p.openKeyedTarget(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	pol, err := openPolicy(t, r.policy.name)
+	pol, err := openPolicy(ctx, t, r.policy.name)
 	if err != nil {
 		return nil, err
 	}
@@ -259,16 +259,16 @@ func (c *checked) remedy() advice.Remedy {
 
 // openKeyedTarget finds out which kernel is meant, and which of the keys it will
 // have: a key counts if the kernel loads its certificate.
-func (p Program) openKeyedTarget(r checkRequest) (*target.Target, error) {
+func (p Program) openKeyedTarget(ctx context.Context, r checkRequest) (*target.Target, error) {
 	if len(r.keys) == 0 {
-		return p.openTarget(r.target, true)
+		return p.openTarget(ctx, r.target, true)
 	}
-	known, err := readVerifiers(r.keys)
+	known, err := readVerifiers(ctx, r.keys)
 	if err != nil {
 		return nil, err
 	}
 	r.target.Keys = func(k kernelcert.Kernel) sign.Verifiers { return known.For(k) }
-	t, err := p.openTarget(r.target, true)
+	t, err := p.openTarget(ctx, r.target, true)
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +295,7 @@ func (p Program) openJudge(ctx context.Context, r checkRequest, t *target.Target
 	}
 	if r.evmKey != "" {
 		var err error
-		if j.Kernel.EVM.Key, err = p.openHMAC(r.evmKey); err != nil {
+		if j.Kernel.EVM.Key, err = p.openHMAC(ctx, r.evmKey); err != nil {
 			return nil, err
 		}
 	}

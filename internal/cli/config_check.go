@@ -19,6 +19,7 @@ import (
 	"imaseal/internal/policy/lint"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 	"imaseal/internal/target"
 	"imaseal/keys"
 	"imaseal/keys/evmkey"
@@ -247,17 +248,20 @@ func (c *configChecker) checkFiles(ctx context.Context) {
 			c.addOpening(s.Line, read(s))
 		}
 	}
-	open("trust", func(s config.Setting) error { _, err := readVerifiers(s.Values); return err })
-	open("rules", func(s config.Setting) error { _, err := readFrom(c.p, s.Values[0], plan.ParseRules); return err })
+	open("trust", func(s config.Setting) error { _, err := readVerifiers(ctx, s.Values); return err })
+	open("rules", func(s config.Setting) error { _, err := readFrom(ctx, c.p, s.Values[0], plan.ParseRules); return err })
 	open("evm-key", func(s config.Setting) error {
-		key, _, err := evmkey.Read(s.Values[0])
-		clear(key)
+		_, err := stream.Await(ctx, func() (any, error) {
+			key, _, err := evmkey.Read(s.Values[0])
+			clear(key)
+			return nil, err
+		})
 		return err
 	})
 	if _, ok := c.value("key"); !ok {
-		open("cert", func(s config.Setting) error { _, err := readVerifiers(s.Values); return err })
+		open("cert", func(s config.Setting) error { _, err := readVerifiers(ctx, s.Values); return err })
 	}
-	c.checkPolicy()
+	c.checkPolicy(ctx)
 }
 
 // checkSecret sees that nobody else reads a secret.
@@ -318,7 +322,7 @@ func (c *configChecker) addOpening(line int, err error) {
 }
 
 // checkPolicy opens the kernel's configuration, and looks for errors in the policy.
-func (c *configChecker) checkPolicy() {
+func (c *configChecker) checkPolicy(ctx context.Context) {
 	o := kernelOptions{}
 	for name, to := range map[string]*string{"kernel-version": &o.version, "kernel-config": &o.config, "secure-boot": &o.secureBoot} {
 		s, _ := c.value(name)
@@ -327,7 +331,7 @@ func (c *configChecker) checkPolicy() {
 	var t *target.Target
 	options, err := o.plan()
 	if err == nil {
-		t, err = c.p.openTarget(options, true)
+		t, err = c.p.openTarget(ctx, options, true)
 	}
 	if err != nil {
 		s, _ := c.value("kernel-config")
@@ -338,7 +342,7 @@ func (c *configChecker) checkPolicy() {
 	if !ok {
 		return
 	}
-	findings, err := lintPolicy(s.Values[0], t)
+	findings, err := lintPolicy(ctx, s.Values[0], t)
 	if err != nil {
 		c.add(s.Line, codeFile, err)
 		return

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"path"
 	"path/filepath"
 
@@ -43,11 +44,11 @@ func (o *contextOptions) plan(s plan.Selection) (contextRequest, error) {
 }
 
 // open reads the contexts; nil for none.
-func (r contextRequest) open() (label.Contexts, error) {
+func (r contextRequest) open(ctx context.Context) (label.Contexts, error) {
 	if r.file == "" {
 		return nil, nil
 	}
-	c, err := selinux.Load(r.file)
+	c, err := awaitFile(ctx, r.file, selinux.Load)
 	if err != nil {
 		return nil, err
 	}

@@ -85,11 +85,11 @@ func (l *looker) ready(ctx context.Context) error {
 		return nil
 	}
 	p, r := l.program, l.request.judge
-	t, err := p.openKeyedTarget(r)
+	t, err := p.openKeyedTarget(ctx, r)
 	if err != nil {
 		return err
 	}
-	pol, err := p.openLoadedPolicy(r.policy.name, t)
+	pol, err := p.openLoadedPolicy(ctx, r.policy.name, t)
 	if err != nil {
 		return err
 	}
@@ -124,9 +124,9 @@ const ownPolicy = "/etc/ima/ima-policy"
 
 // openLoadedPolicy opens the policy that was asked for, else the one that is loaded,
 // else, where the kernel does not show that, what it most likely is.
-func (p Program) openLoadedPolicy(name string, t *target.Target) (target.Policy, error) {
+func (p Program) openLoadedPolicy(ctx context.Context, name string, t *target.Target) (target.Policy, error) {
 	if name != "" {
-		return openPolicy(t, name)
+		return openPolicy(ctx, t, name)
 	}
 	pol, err := t.OpenPolicy(target.RunningPolicy)
 	if err == nil {
@@ -134,14 +134,14 @@ func (p Program) openLoadedPolicy(name string, t *target.Target) (target.Policy,
 	}
 	words := strings.Join(p.Host.PolicyWords(), "|")
 	if words != "" && p.Host.PolicyLoaded(t.Configuration) == policy.False {
-		return openPolicy(t, words)
+		return openPolicy(ctx, t, words)
 	}
 	name = cmp.Or(words, defaultPolicy)
 	if _, err := os.Stat(p.Host.Root + ownPolicy); err == nil {
 		name = p.Host.Root + ownPolicy
 	}
 	p.warn(reason.GuessedPolicy, "the loaded policy is not to be seen (%v): files are judged by %s, and --policy names another", pathless(err), report.Quote(name))
-	return openPolicy(t, name)
+	return openPolicy(ctx, t, name)
 }
 
 // modeAt is the mode of a record whose log does not tell it.

@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
-	"imaseal/internal/stream"
 	"imaseal/keys"
 	"imaseal/sign"
 )
@@ -157,19 +155,4 @@ func (s digestSigner) parse(line []byte) (d hash.Digest, isVerity bool, err erro
 	}
 	d, err = hash.NewDigest(s.algo, sum)
 	return d, false, err
-}
-
-// openDigests opens a file of digests, or standard input.
-func (p Program) openDigests(ctx context.Context, name string) (io.Reader, func() error, error) {
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		return f, f.Close, nil
-	}
-	if f, ok := p.Stdin.(*os.File); ok {
-		return stream.NewReader(ctx, f), func() error { return nil }, nil
-	}
-	return p.Stdin, func() error { return nil }, nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strings"
 
@@ -21,8 +22,8 @@ func (o *evmKeyOption) flag() urfave.Flag {
 }
 
 // openHMAC reads the HMAC key.
-func (p Program) openHMAC(file string) (*imaevm.HMACKey, error) {
-	key, err := p.readSecret(file, evmkey.Read)
+func (p Program) openHMAC(ctx context.Context, file string) (*imaevm.HMACKey, error) {
+	key, err := p.readSecret(ctx, file, evmkey.Read)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func (p Program) evmctlDo(ctx context.Context, r evmctl.Request) (int, error) {
 	}
 	switch r.Command {
 	case evmctl.Import:
-		return 0, p.evmctlImport(r)
+		return 0, p.evmctlImport(ctx, r)
 	case evmctl.Fix:
 		return p.evmctlFix(ctx, r)
 	case evmctl.Measurement:

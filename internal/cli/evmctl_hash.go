@@ -15,11 +15,11 @@ func (p Program) evmctlSignHash(ctx context.Context, r evmctl.Request) error {
 		return err
 	}
 	defer key.Close()
-	in, done, err := p.openDigests(ctx, "-")
+	in, err := p.openInput(ctx, "-")
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer in.Close()
 	s := digestSigner{key: key, version: version, algo: r.Digest, verity: r.Verity, plain: !r.Verity}
 	var wrong error
 	n, err := s.run(ctx, in, writerTo{p}, func(err error) {

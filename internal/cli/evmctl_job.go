@@ -28,10 +28,10 @@ func (p Program) evmctlJob(ctx context.Context, r evmctl.Request) (run.Job, *key
 	case evmctl.Clear:
 		return label.Clearer{Attrs: label.All()}, nil, nil
 	case evmctl.SetXattr:
-		job, err := evmctlSetter(r)
+		job, err := evmctlSetter(ctx, r)
 		return job, nil, err
 	case evmctl.IMAVerify, evmctl.Verify:
-		job, err := p.evmctlVerifier(r)
+		job, err := p.evmctlVerifier(ctx, r)
 		return job, nil, err
 	}
 	return p.evmctlLabeller(ctx, r)
@@ -68,7 +68,7 @@ func (p Program) evmctlLabeller(ctx context.Context, r evmctl.Request) (run.Job,
 	}
 	if kind == imaevm.TypeHMAC {
 		var err error
-		if l.EVM.HMAC, err = p.evmctlHMAC(r); err != nil {
+		if l.EVM.HMAC, err = p.evmctlHMAC(ctx, r); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -88,7 +88,7 @@ func (p Program) evmctlLabeller(ctx context.Context, r evmctl.Request) (run.Job,
 func (p Program) evmctlKey(ctx context.Context, r evmctl.Request) (*keys.Key, uint8, error) {
 	o := p.complete(keys.Options{KeyID: r.KeyID})
 	if r.KeyIDFromCert != "" {
-		id, err := evmctlKeyID(r.KeyIDFromCert)
+		id, err := evmctlKeyID(ctx, r.KeyIDFromCert)
 		if err != nil {
 			return nil, 0, &evmctl.FailedError{Err: err}
 		}
@@ -126,8 +126,8 @@ func (p Program) evmctlKey(ctx context.Context, r evmctl.Request) (*keys.Key, ui
 }
 
 // evmctlKeyID returns the key id of a certificate.
-func evmctlKeyID(file string) (imaevm.KeyID, error) {
-	certificates, err := keyfile.OpenCertificates(file)
+func evmctlKeyID(ctx context.Context, file string) (imaevm.KeyID, error) {
+	certificates, err := awaitFile(ctx, file, keyfile.OpenCertificates)
 	if err != nil {
 		return 0, err
 	}
@@ -138,9 +138,9 @@ func evmctlKeyID(file string) (imaevm.KeyID, error) {
 }
 
 // evmctlHMAC opens the key of EVM's HMACs, which is bytes as they are.
-func (p Program) evmctlHMAC(r evmctl.Request) (*imaevm.HMACKey, error) {
+func (p Program) evmctlHMAC(ctx context.Context, r evmctl.Request) (*imaevm.HMACKey, error) {
 	file := cmp.Or(r.HMACKey, "/etc/keys/evm-key-plain")
-	key, _, err := keyfile.Read(file)
+	key, err := awaitFile(ctx, file, readKey)
 	if err != nil {
 		return nil, err
 	}
@@ -154,10 +154,10 @@ func (p Program) evmctlHMAC(r evmctl.Request) (*imaevm.HMACKey, error) {
 
 // evmctlKnown opens the public keys of a request and says how many there are. Those
 // that cannot be read are left out.
-func (p Program) evmctlKnown(r evmctl.Request) (*keys.Verifiers, int, error) {
+func (p Program) evmctlKnown(ctx context.Context, r evmctl.Request) (*keys.Verifiers, int, error) {
 	var files []string
 	for _, file := range evmctlKeyFiles(r) {
-		known, err := keys.OpenVerifiers(file)
+		known, err := awaitKeys(ctx, file)
 		if r.Command == evmctl.Measurement && r.Key == "" && r.Verbose == 0 && errors.Is(err, fs.ErrNotExist) {
 			continue // signatures are checked beside other things
 		}
@@ -170,13 +170,13 @@ func (p Program) evmctlKnown(r evmctl.Request) (*keys.Verifiers, int, error) {
 		}
 		files = append(files, file)
 	}
-	known, err := p.openVerifiers(files)
+	known, err := p.openVerifiers(ctx, files)
 	return known, len(files), err
 }
 
 // evmctlVerifier returns the job of the commands that verify.
-func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
-	known, _, err := p.evmctlKnown(r)
+func (p Program) evmctlVerifier(ctx context.Context, r evmctl.Request) (run.Job, error) {
+	known, _, err := p.evmctlKnown(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -191,14 +191,14 @@ func (p Program) evmctlVerifier(r evmctl.Request) (run.Job, error) {
 }
 
 // evmctlSetter returns the job of ima_setxattr.
-func evmctlSetter(r evmctl.Request) (run.Job, error) {
+func evmctlSetter(ctx context.Context, r evmctl.Request) (run.Job, error) {
 	if !r.SigFile {
 		return label.Setter{}, nil
 	}
 	if len(r.Paths) < 2 {
 		return nil, evmctl.Missing(r.Command)
 	}
-	b, err := os.ReadFile(r.Paths[0])
+	b, err := awaitFile(ctx, r.Paths[0], os.ReadFile)
 	if err == nil && len(b) == 0 {
 		err = fmt.Errorf("%s: %w", report.Quote(r.Paths[0]), errEmpty)
 	}
@@ -210,7 +210,7 @@ var evmctlRings = map[string]keyring.ID{"@t": -1, "@p": -2, "@s": -3, "@u": -4, 
 
 // evmctlImport adds a certificate, or with --rsa a public key, to a keyring, and
 // prints its number.
-func (p Program) evmctlImport(r evmctl.Request) error {
+func (p Program) evmctlImport(ctx context.Context, r evmctl.Request) error {
 	file := evmctlKeyFiles(evmctl.Request{Options: evmctl.Options{RSA: r.RSA}})[0]
 	if len(r.Paths) > 0 {
 		file = r.Paths[0]
@@ -222,7 +222,7 @@ func (p Program) evmctlImport(r evmctl.Request) error {
 			return err
 		}
 	}
-	key, err := evmctlAdd(ring, file, r.RSA)
+	key, err := evmctlAdd(ctx, ring, file, r.RSA)
 	if err != nil {
 		return err
 	}
@@ -240,9 +240,9 @@ func evmctlRing(name string) (keyring.ID, error) {
 	return id, nil
 }
 
-func evmctlAdd(ring keyring.ID, file string, isV1 bool) (keyring.Key, error) {
+func evmctlAdd(ctx context.Context, ring keyring.ID, file string, isV1 bool) (keyring.Key, error) {
 	if isV1 {
-		known, err := keys.OpenVerifiers(file)
+		known, err := awaitKeys(ctx, file)
 		if err != nil {
 			return keyring.Key{}, &evmctl.FailedError{Err: err}
 		}
@@ -253,7 +253,7 @@ func evmctlAdd(ring keyring.ID, file string, isV1 bool) (keyring.Key, error) {
 		}
 		return keyring.Key{}, &evmctl.FailedError{Err: fmt.Errorf("%s: no RSA key in it", report.Quote(file))}
 	}
-	certificates, err := keyfile.OpenCertificates(file)
+	certificates, err := awaitFile(ctx, file, keyfile.OpenCertificates)
 	if err != nil {
 		return keyring.Key{}, &evmctl.FailedError{Err: err}
 	}

@@ -26,7 +26,7 @@ var evmctlBanks = []hash.Algorithm{hash.SHA1, hash.SHA256}
 
 // evmctlMeasurement compares a measurement list with PCRs.
 func (p Program) evmctlMeasurement(ctx context.Context, r evmctl.Request) (int, error) {
-	known, n, err := p.evmctlKnown(r)
+	known, n, err := p.evmctlKnown(ctx, r)
 	if err != nil {
 		return 0, err
 	}
@@ -34,7 +34,7 @@ func (p Program) evmctlMeasurement(ctx context.Context, r evmctl.Request) (int, 
 	if err != nil {
 		return 0, err
 	}
-	in, err := p.openReport(ctx, r.Paths[0])
+	in, err := p.openInput(ctx, r.Paths[0])
 	if err != nil {
 		return 0, err
 	}
@@ -105,11 +105,11 @@ func (p Program) evmctlPCRs(ctx context.Context, r evmctl.Request) (pcr.Values, 
 		named = append(named, pcrFile{file.Path, file.Bank})
 	}
 	if len(named) > 0 {
-		return p.readPCRs(named)
+		return p.readPCRs(ctx, named)
 	}
 	chip := filepath.Join(p.Host.Root, "/sys/class/tpm/tpm0")
 	for _, name := range []string{chip + "/device/pcrs", filepath.Join(p.Host.Root, "/sys/class/misc/tpm0/device/pcrs")} {
-		if values, err := p.readPCRs(pcrsRequest{{name, hash.SHA1}}); err == nil {
+		if values, err := p.readPCRs(ctx, pcrsRequest{{name, hash.SHA1}}); err == nil {
 			return values, nil
 		}
 	}
@@ -165,7 +165,7 @@ func (p Program) evmctlBootPCRs(ctx context.Context, r evmctl.Request) (pcr.Valu
 		}
 		return pcrs, err
 	}
-	in, err := p.openReport(ctx, r.Paths[0])
+	in, err := p.openInput(ctx, r.Paths[0])
 	if err != nil {
 		return nil, err
 	}

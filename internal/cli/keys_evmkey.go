@@ -13,6 +13,7 @@ import (
 
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 	"imaseal/keys/evmkey"
 	"imaseal/keys/keyfile"
 )
@@ -180,7 +181,7 @@ ends with a newline stands for what the digits mean.`,
 	}
 }
 
-func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
+func (p Program) keysEVMKey(ctx context.Context, r keysEVMKeyRequest) error {
 	err := mayWrite(r.writes(), []string{r.master, r.from, r.open}, r.making.force)
 	if err != nil {
 		return err
@@ -193,12 +194,12 @@ func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
 		rand.Read(master)
 		files = append(files, secretFile(r.newMaster, master, "master-key"))
 	case r.master != "":
-		if master, err = p.readSecret(r.master, evmkey.ReadSecret); err != nil {
+		if master, err = p.readSecret(ctx, r.master, evmkey.ReadSecret); err != nil {
 			return err
 		}
 	}
 	defer clear(master)
-	key, err := p.theEVMKey(r, master)
+	key, err := p.theEVMKey(ctx, r, master)
 	if err != nil {
 		return err
 	}
@@ -220,14 +221,14 @@ func (p Program) keysEVMKey(_ context.Context, r keysEVMKeyRequest) error {
 }
 
 // theEVMKey makes or finds the key. The caller clears it.
-func (p Program) theEVMKey(r keysEVMKeyRequest, master []byte) ([]byte, error) {
+func (p Program) theEVMKey(ctx context.Context, r keysEVMKeyRequest, master []byte) ([]byte, error) {
 	switch {
 	case r.from != "":
-		return p.readSecret(r.from, evmkey.Read)
+		return p.readSecret(ctx, r.from, evmkey.Read)
 	case r.open == "":
 		return evmkey.New(r.size)
 	}
-	blob, err := evmkey.ReadBlob(r.open)
+	blob, err := awaitFile(ctx, r.open, evmkey.ReadBlob)
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +244,12 @@ func (p Program) theEVMKey(r keysEVMKeyRequest, master []byte) ([]byte, error) {
 const masterSize = 32
 
 // readSecret reads a file and says so if others can, too.
-func (p Program) readSecret(name string, read func(string) ([]byte, fs.FileMode, error)) ([]byte, error) {
-	secret, mode, err := read(name)
+func (p Program) readSecret(ctx context.Context, name string, read func(string) ([]byte, fs.FileMode, error)) ([]byte, error) {
+	var mode fs.FileMode
+	secret, err := stream.Await(ctx, func() (secret []byte, err error) {
+		secret, mode, err = read(name)
+		return secret, err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func (p Program) publicKeys(ctx context.Context, name, tpm string, ask keyfile.A
 	var err error
 	isFile := keys.IsFile(name)
 	if isFile {
-		known, err = keys.OpenVerifiers(name)
+		known, err = awaitKeys(ctx, name)
 	}
 	if !isFile || is[*keyfile.PassphraseError](err) || is[*keyfile.TPMError](err) {
 		key, err := keys.Open(ctx, name, ask, p.complete(keys.Options{TPM: tpm}))

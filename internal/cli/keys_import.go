@@ -53,14 +53,14 @@ others.
 	}
 }
 
-func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
-	t, err := p.openTarget(target.Options{}, false)
+func (p Program) keysImport(ctx context.Context, r keysImportRequest) error {
+	t, err := p.openTarget(ctx, target.Options{}, false)
 	if err != nil {
 		return err
 	}
 	var certificates []*keyfile.Certificate
 	for _, name := range r.files {
-		found, err := p.openCertificates(name, t)
+		found, err := p.openCertificates(ctx, name, t)
 		if err != nil {
 			return err
 		}
@@ -76,8 +76,8 @@ func (p Program) keysImport(_ context.Context, r keysImportRequest) error {
 
 // openCertificates reads certificates and warns of what the kernel will not do with
 // them.
-func (p Program) openCertificates(name string, t *target.Target) ([]*keyfile.Certificate, error) {
-	found, err := keyfile.OpenCertificates(name)
+func (p Program) openCertificates(ctx context.Context, name string, t *target.Target) ([]*keyfile.Certificate, error) {
+	found, err := awaitFile(ctx, name, keyfile.OpenCertificates)
 	if err != nil {
 		return nil, err
 	}

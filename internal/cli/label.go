@@ -196,7 +196,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	rules := r.classes.rules
 	var err error
 	if r.classes.file != "" {
-		if rules, err = readFrom(p, r.classes.file, plan.ParseRules); err != nil {
+		if rules, err = readFrom(ctx, p, r.classes.file, plan.ParseRules); err != nil {
 			return err
 		}
 	}
@@ -207,14 +207,14 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 	if !r.signs() && rules.Uses(plan.Sign) {
 		return errNoKey
 	}
-	t, err := p.openTarget(r.target, r.policy != nil)
+	t, err := p.openTarget(ctx, r.target, r.policy != nil)
 	if err != nil {
 		return err
 	}
 	l := &label.Labeller{
 		Rules: rules, Force: r.Force, ReplaceSignatures: r.ReplaceSignatures, SigFiles: r.sigFile, OnlyEVM: r.onlyEVM, Stale: p.stale(r),
 	}
-	if err := p.openInputs(l, r, t); err != nil {
+	if err := p.openInputs(ctx, l, r, t); err != nil {
 		return err
 	}
 	if err := p.chooseAlgorithm(ctx, &r, l, t); err != nil {
@@ -237,7 +237,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 		signature = signatureSize(signer.key, l.Key.Version)
 	}
 	if kinds != nil {
-		if l.EVM, err = p.evmLabels(r, t, kinds, rules); err != nil {
+		if l.EVM, err = p.evmLabels(ctx, r, t, kinds, rules); err != nil {
 			return err
 		}
 	}
@@ -249,7 +249,7 @@ func (p Program) label(ctx context.Context, r labelRequest) error {
 func (p Program) chooseAlgorithm(ctx context.Context, r *labelRequest, l *label.Labeller, t *target.Target) error {
 	if r.policy != nil {
 		var err error
-		if l.Policy, err = choosePolicy(*r, t); err != nil {
+		if l.Policy, err = choosePolicy(ctx, *r, t); err != nil {
 			return err
 		}
 		if r.Algo == 0 {
@@ -271,20 +271,20 @@ func (p Program) stale(r labelRequest) label.Stale {
 }
 
 // openInputs opens what labels depend on besides files, policy and private key.
-func (p Program) openInputs(l *label.Labeller, r labelRequest, t *target.Target) error {
+func (p Program) openInputs(ctx context.Context, l *label.Labeller, r labelRequest, t *target.Target) error {
 	var err error
-	if l.Contexts, err = r.context.open(); err != nil {
+	if l.Contexts, err = r.context.open(ctx); err != nil {
 		return err
 	}
-	l.Trust, err = p.openTrust(r, t)
+	l.Trust, err = p.openTrust(ctx, r, t)
 	return err
 }
 
 // openTrust opens the keys whose signatures are kept. For relabel without a key
 // they are those of the running kernel, if none are named.
-func (p Program) openTrust(r labelRequest, t *target.Target) (sign.Verifiers, error) {
+func (p Program) openTrust(ctx context.Context, r labelRequest, t *target.Target) (sign.Verifiers, error) {
 	if len(r.trust) > 0 {
-		return p.openVerifiers(r.trust)
+		return p.openVerifiers(ctx, r.trust)
 	}
 	if r.policy != nil && !r.signs() {
 		return t.Keys().IMA, nil
@@ -293,8 +293,8 @@ func (p Program) openTrust(r labelRequest, t *target.Target) (sign.Verifiers, er
 }
 
 // choosePolicy opens the policy that selects the files.
-func choosePolicy(r labelRequest, t *target.Target) (*label.Policy, error) {
-	pol, err := openPolicy(t, r.policy.name)
+func choosePolicy(ctx context.Context, r labelRequest, t *target.Target) (*label.Policy, error) {
+	pol, err := openPolicy(ctx, t, r.policy.name)
 	if err != nil {
 		return nil, err
 	}
@@ -307,11 +307,11 @@ func choosePolicy(r labelRequest, t *target.Target) (*label.Policy, error) {
 }
 
 // evmLabels makes ready what the kinds of labels need, but the private key.
-func (p Program) evmLabels(r labelRequest, t *target.Target, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*label.EVM, error) {
+func (p Program) evmLabels(ctx context.Context, r labelRequest, t *target.Target, kinds map[plan.Class]imaevm.Type, rules plan.Rules) (*label.EVM, error) {
 	m := &label.EVM{Kinds: kinds}
 	var err error
 	if r.evm.hmac != 0 {
-		if m.HMAC, err = p.openHMAC(r.evm.key); err != nil {
+		if m.HMAC, err = p.openHMAC(ctx, r.evm.key); err != nil {
 			return nil, err
 		}
 		if _, ok := r.Carrier(); !ok && p.Host.HMACRefused() && r.Writes() && r.Namespace == "security" {
@@ -366,17 +366,13 @@ func (p Program) runLabeller(ctx context.Context, r labelRequest, l *label.Label
 }
 
 // readFrom parses a file, or standard input for "-".
-func readFrom[T any](p Program, file string, parse func(io.Reader) (T, error)) (T, error) {
+func readFrom[T any](ctx context.Context, p Program, file string, parse func(io.Reader) (T, error)) (T, error) {
 	var none T
-	from := p.Stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return none, err
-		}
-		defer f.Close()
-		from = f
+	from, err := p.openInput(ctx, file)
+	if err != nil {
+		return none, err
 	}
+	defer from.Close()
 	parsed, err := parse(from)
 	if err != nil {
 		return none, &os.PathError{Op: "read", Path: file, Err: pathless(err)}

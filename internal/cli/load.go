@@ -18,7 +18,6 @@ import (
 	"imaseal/internal/report"
 	"imaseal/internal/target"
 	"imaseal/keys/evmkey"
-	"imaseal/keys/keyfile"
 )
 
 // loadOptions are the options of imaseal load.
@@ -100,7 +99,7 @@ Keys for it:
 	}, map[string]configSource{"policy": {names: []string{"policy"}}}, nil)
 }
 
-func (p Program) load(_ context.Context, r loadRequest) error {
+func (p Program) load(ctx context.Context, r loadRequest) error {
 	if _, err := os.Stat(r.root); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (p Program) load(_ context.Context, r loadRequest) error {
 	default:
 		set.Policy = ""
 	}
-	l := loader{Program: p, set: set, hinted: make(map[string]bool), told: &keeper{w: p.Stdout}}
+	l := loader{Program: p, ctx: ctx, set: set, hinted: make(map[string]bool), told: &keeper{w: p.Stdout}}
 	l.Stdout = l.told
 	for _, err := range errs {
 		l.failed(err)
@@ -120,7 +119,7 @@ func (p Program) load(_ context.Context, r loadRequest) error {
 	if set.Empty() && len(errs) == 0 {
 		p.warn("nothing-to-load", "nothing to load: no keys in %s, and no policy", report.Quote(filepath.Join(r.root, "etc/keys")))
 	}
-	t, err := p.openTarget(r.target, false)
+	t, err := p.openTarget(ctx, r.target, false)
 	if err != nil {
 		return err
 	}
@@ -151,6 +150,7 @@ func evmFor(certificate, hmac bool) (wanted host.EVMState) {
 // A loader does the steps of load, and goes on after one that fails.
 type loader struct {
 	Program
+	ctx    context.Context // that of the whole loading
 	set    bootset.Set
 	target *target.Target
 	fails  int
@@ -173,14 +173,18 @@ func (k *keeper) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// failed says what went wrong, unless that is an interruption, which is said once.
 func (l *loader) failed(err error) {
+	if l.ctx.Err() != nil {
+		return
+	}
 	l.fails++
 	l.complain(err, l.hinted)
 }
 
 // try does a step if it is asked for, and reports whether it was done.
 func (l *loader) try(asked bool, step func() error) bool {
-	if !asked {
+	if !asked || l.ctx.Err() != nil {
 		return false
 	}
 	err := step()
@@ -191,6 +195,9 @@ func (l *loader) try(asked bool, step func() error) bool {
 }
 
 func (l *loader) outcome() error {
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
 	if l.fails > 0 {
 		return &verdictError{status: exitFiles}
 	}
@@ -209,7 +216,7 @@ func (l *loader) certificates(ring string, files []string) bool {
 }
 
 func (l *loader) importFile(ring, name string) error {
-	found, err := l.openCertificates(name, l.target)
+	found, err := l.openCertificates(l.ctx, name, l.target)
 	if err != nil {
 		return err
 	}
@@ -261,7 +268,7 @@ func (l *loader) crash() error {
 // key, and tries one with the other where that can be done. The caller clears the
 // master key.
 func (l *loader) openBlob() (evmkey.Blob, []byte, error) {
-	blob, err := evmkey.ReadBlob(l.set.Blob)
+	blob, err := awaitFile(l.ctx, l.set.Blob, evmkey.ReadBlob)
 	if err != nil {
 		return blob, nil, err
 	}
@@ -269,10 +276,10 @@ func (l *loader) openBlob() (evmkey.Blob, []byte, error) {
 		return blob, nil, &advisedError{err: fmt.Errorf("%s: its master key %s is not there", report.Quote(l.set.Blob), report.Quote(blob.Master)), code: "no-master"}
 	}
 	if strings.HasPrefix(blob.Master, "trusted:") { // hexadecimal, for the kernel alone
-		sealed, _, err := keyfile.Read(l.set.Master)
+		sealed, err := awaitFile(l.ctx, l.set.Master, readKey)
 		return blob, append([]byte("load "), bytes.TrimSpace(sealed)...), err
 	}
-	master, err := l.readSecret(l.set.Master, evmkey.ReadSecret)
+	master, err := l.readSecret(l.ctx, l.set.Master, evmkey.ReadSecret)
 	if err != nil {
 		return blob, nil, err
 	}
@@ -285,7 +292,7 @@ func (l *loader) openBlob() (evmkey.Blob, []byte, error) {
 }
 
 func (l *loader) policy() error {
-	text, err := target.ReadPolicy(l.set.Policy)
+	text, err := awaitFile(l.ctx, l.set.Policy, target.ReadPolicy)
 	if err != nil {
 		return err
 	}

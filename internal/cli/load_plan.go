@@ -24,6 +24,8 @@ func (l *loader) check(r loadRequest) error {
 	l.checkPolicy(&steps)
 	l.switches(&steps, r, evmFor(hasEVM, hasHMAC))
 	switch {
+	case l.ctx.Err() != nil:
+		return l.outcome()
 	case l.fails > 0 && r.copyTo != "":
 		return &advisedError{err: errors.New("nothing is copied"), code: "nothing-copied"}
 	case r.copyTo != "":
@@ -44,7 +46,7 @@ func (l *loader) checkCertificates(steps *strings.Builder, ring string, files []
 	}
 	sound := false
 	for _, name := range files {
-		found, err := l.openCertificates(name, l.target)
+		found, err := l.openCertificates(l.ctx, name, l.target)
 		if err != nil {
 			l.failed(err)
 			fmt.Fprintf(steps, "keyring %s: NOT SOUND: %s\n", ring, report.Quote(name))
@@ -127,7 +129,7 @@ var errUnsound = errors.New("the kernel refuses this policy, or the host would n
 // lintPolicy prints what is wrong or unwise about the policy, and returns how many rules
 // it has.
 func (l *loader) lintPolicy() (rules int, err error) {
-	findings, err := lintPolicy(l.set.Policy, l.target)
+	findings, err := lintPolicy(l.ctx, l.set.Policy, l.target)
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +140,7 @@ func (l *loader) lintPolicy() (rules int, err error) {
 	if slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Severity == lint.Error }) {
 		return 0, &advisedError{err: fmt.Errorf("%s: %w", report.Quote(l.set.Policy), errUnsound), code: "unsound-policy"}
 	}
-	text, err := target.ReadPolicy(l.set.Policy)
+	text, err := awaitFile(l.ctx, l.set.Policy, target.ReadPolicy)
 	if err != nil {
 		return 0, err
 	}

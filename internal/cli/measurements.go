@@ -16,6 +16,7 @@ import (
 	"imaseal/internal/measure"
 	"imaseal/internal/pcr"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 )
 
 func (p Program) measurementsCommand() *urfave.Command {
@@ -113,7 +114,7 @@ func (p Program) openList(ctx context.Context, r listRequest) (*list, error) {
 			return nil, err
 		}
 	}
-	f, err := os.Open(name)
+	f, err := stream.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -206,10 +207,10 @@ func (r pcrsRequest) readers() []given {
 const maxPCRs = 1 << 20
 
 // readPCRs reads the values.
-func (p Program) readPCRs(r pcrsRequest) (pcr.Values, error) {
+func (p Program) readPCRs(ctx context.Context, r pcrsRequest) (pcr.Values, error) {
 	all := make(pcr.Values)
 	for _, f := range r {
-		values, err := p.readPCRFile(f)
+		values, err := p.readPCRFile(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -226,14 +227,14 @@ func (p Program) readPCRs(r pcrsRequest) (pcr.Values, error) {
 	return all, nil
 }
 
-func (p Program) readPCRFile(f pcrFile) (pcr.Values, error) {
+func (p Program) readPCRFile(ctx context.Context, f pcrFile) (pcr.Values, error) {
 	if f.name == running {
 		return p.Host.PCRs()
 	}
 	if info, err := os.Stat(f.name); err == nil && info.IsDir() {
 		return host.ReadPCRs(f.name)
 	}
-	text, err := p.readSmall(f.name, maxPCRs)
+	text, err := p.readSmall(ctx, f.name, maxPCRs)
 	if err != nil {
 		return nil, err
 	}
@@ -245,16 +246,12 @@ func (p Program) readPCRFile(f pcrFile) (pcr.Values, error) {
 }
 
 // readSmall reads a file, or standard input, that has no more bytes than it can need.
-func (p Program) readSmall(name string, limit int64) ([]byte, error) {
-	in := p.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+func (p Program) readSmall(ctx context.Context, name string, limit int64) ([]byte, error) {
+	in, err := p.openInput(ctx, name)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close()
 	b, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("%s: more than %s, which is not what it should be", report.Quote(name), report.Size(limit))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"imaseal/internal/plan"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 	"imaseal/internal/tree"
 )
 
@@ -160,7 +160,7 @@ With the keys of a distribution, and paths that nobody can know:
 
 // exportPolicy makes a policy and writes it.
 func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error {
-	pol, err := p.basePolicy(r)
+	pol, err := p.basePolicy(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -290,8 +290,8 @@ func (r *exportPolicyRequest) written() string {
 }
 
 // readPolicy reads a policy of Keylime.
-func readPolicy(name string) (*keylime.Policy, error) {
-	f, err := os.Open(name)
+func readPolicy(ctx context.Context, name string) (*keylime.Policy, error) {
+	f, err := stream.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -304,18 +304,18 @@ func readPolicy(name string) (*keylime.Policy, error) {
 }
 
 // basePolicy is what is there without files.
-func (p Program) basePolicy(r exportPolicyRequest) (*keylime.Policy, error) {
+func (p Program) basePolicy(ctx context.Context, r exportPolicyRequest) (*keylime.Policy, error) {
 	pol := keylime.New()
 	if r.from != "" {
 		var err error
-		if pol, err = readPolicy(r.from); err != nil {
+		if pol, err = readPolicy(ctx, r.from); err != nil {
 			return nil, err
 		}
 	}
 	fresh := keylime.New()
 	fresh.Excludes = r.excluded
 	if len(r.keys) > 0 {
-		known, err := p.openVerifiers(r.keys)
+		known, err := p.openVerifiers(ctx, r.keys)
 		if err != nil {
 			return nil, err
 		}

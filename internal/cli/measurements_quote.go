@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -68,14 +69,14 @@ const maxQuote = 64 << 10
 
 // readQuote reads a quote, and sets what the list is compared with. A quote that is not
 // what it should be is a problem like others, and then nothing is compared with it.
-func (v *listVerifier) readQuote(r quoteRequest) (*attest.Problem, error) {
+func (v *listVerifier) readQuote(ctx context.Context, r quoteRequest) (*attest.Problem, error) {
 	var message, signature, key []byte
 	for _, f := range []struct {
 		name string
 		to   *[]byte
 	}{{r.message, &message}, {r.signature, &signature}, {r.key, &key}} {
 		var err error
-		if *f.to, err = v.program.readSmall(f.name, maxQuote); err != nil {
+		if *f.to, err = v.program.readSmall(ctx, f.name, maxQuote); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +92,7 @@ func (v *listVerifier) readQuote(r quoteRequest) (*attest.Problem, error) {
 		return &attest.Problem{Code: attest.WrongQuote, Err: err}, nil
 	}
 	if r.pcrs != "" {
-		return v.readQuoted(q, r.pcrs)
+		return v.readQuoted(ctx, q, r.pcrs)
 	}
 	for _, s := range q.Selections {
 		if i := s.Indexes[0]; i < pcr.BootPCRs(s.Bank) {
@@ -110,8 +111,8 @@ func (v *listVerifier) readQuote(r quoteRequest) (*attest.Problem, error) {
 }
 
 // readQuoted reads the values that were quoted.
-func (v *listVerifier) readQuoted(q *quote.Quote, name string) (*attest.Problem, error) {
-	data, err := v.program.readSmall(name, maxQuote)
+func (v *listVerifier) readQuoted(ctx context.Context, q *quote.Quote, name string) (*attest.Problem, error) {
+	data, err := v.program.readSmall(ctx, name, maxQuote)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +144,14 @@ func eventLogFlag(field *string) urfave.Flag {
 const maxEventLog = 64 << 20
 
 // readEventLog replays an event log.
-func (p Program) readEventLog(name string) (pcr.Values, error) {
+func (p Program) readEventLog(ctx context.Context, name string) (pcr.Values, error) {
 	if name == running {
 		var err error
 		if name, err = p.Host.EventLog(); err != nil {
 			return nil, err
 		}
 	}
-	data, err := p.readSmall(name, maxEventLog)
+	data, err := p.readSmall(ctx, name, maxEventLog)
 	if err != nil {
 		return nil, err
 	}

@@ -137,13 +137,13 @@ type listVerifier struct {
 func (v *listVerifier) open(ctx context.Context) error {
 	v.problems = make(map[reason.Code]int64)
 	if len(v.request.keys) > 0 {
-		known, err := v.program.openVerifiers(v.request.keys)
+		known, err := v.program.openVerifiers(ctx, v.request.keys)
 		if err != nil {
 			return err
 		}
 		v.options.Keys = known
 	}
-	if err := firstError(v.readPCRs(), v.readEvents()); err != nil {
+	if err := firstError(v.readPCRs(ctx), v.readEvents(ctx)); err != nil {
 		return err
 	}
 	var err error
@@ -154,16 +154,16 @@ func (v *listVerifier) open(ctx context.Context) error {
 	return nil
 }
 
-func (v *listVerifier) readPCRs() (err error) {
+func (v *listVerifier) readPCRs(ctx context.Context) (err error) {
 	switch {
 	case v.request.quote.message != "":
-		problem, err := v.readQuote(v.request.quote)
+		problem, err := v.readQuote(ctx, v.request.quote)
 		if problem != nil {
 			v.early = append(v.early, *problem)
 		}
 		return err
 	case len(v.request.pcrs) > 0:
-		v.options.PCRs, err = v.program.readPCRs(v.request.pcrs)
+		v.options.PCRs, err = v.program.readPCRs(ctx, v.request.pcrs)
 	case v.request.list.name == "":
 		v.options.PCRs, err = v.program.Host.PCRs()
 		if errors.Is(err, host.ErrNoTPM) || errors.Is(err, host.ErrNoPCRs) {
@@ -178,11 +178,11 @@ func (v *listVerifier) readPCRs() (err error) {
 
 // readEvents replays the event log, and compares PCRs 0 to 7, which the kernel does not
 // extend, with those that are known.
-func (v *listVerifier) readEvents() (err error) {
+func (v *listVerifier) readEvents(ctx context.Context) (err error) {
 	if v.request.eventLog == "" {
 		return nil
 	}
-	if v.options.Boot, err = v.program.readEventLog(v.request.eventLog); err != nil {
+	if v.options.Boot, err = v.program.readEventLog(ctx, v.request.eventLog); err != nil {
 		return err
 	}
 	for _, bank := range v.options.PCRs.Banks() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 	"imaseal/internal/advice"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 	"imaseal/keys/keyfile"
 )
 
@@ -88,7 +90,7 @@ func askTerminal(ctx context.Context, prompt string) ([]byte, error) {
 	}
 	fmt.Fprintf(tty, "%s: ", prompt)
 	defer fmt.Fprintln(tty)
-	passphrase, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	passphrase, err := stream.Await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	if ctx.Err() != nil {
 		term.Restore(fd, state)
 	}
@@ -114,9 +116,16 @@ var errEmpty = errors.New("is empty")
 // readPassphrase reads the first line of a file, or of standard input.
 func (p Program) readPassphrase(ctx context.Context, file string) ([]byte, error) {
 	if file == "-" {
-		return await(ctx, func() ([]byte, error) { return firstLine(p.Stdin) })
+		return stream.Await(ctx, func() ([]byte, error) { return firstLine(p.Stdin) })
 	}
-	b, mode, err := keyfile.Read(file)
+	var mode fs.FileMode
+	b, err := awaitFile(ctx, file, func(name string) (b []byte, err error) {
+		b, mode, err = keyfile.Read(name)
+		return b, err
+	})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, errors.Unwrap(err) // without the name of the file
 	}
@@ -138,26 +147,6 @@ func firstLine(r io.Reader) ([]byte, error) {
 		return nil, errEmpty
 	}
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), nil
-}
-
-// await returns what read returns, unless ctx ends first: read may wait for a
-// user for ever.
-func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
-	type answer struct {
-		text []byte
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		text, err := read()
-		answers <- answer{text, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.text, a.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 }
 
 func (p Program) getenv(name string) string {

@@ -96,11 +96,11 @@ type explainer struct {
 }
 
 func (p Program) policyExplain(ctx context.Context, r policyExplainRequest) error {
-	t, err := p.openTarget(r.target, true)
+	t, err := p.openTarget(ctx, r.target, true)
 	if err != nil {
 		return err
 	}
-	pol, err := openPolicy(t, r.policy.name)
+	pol, err := openPolicy(ctx, t, r.policy.name)
 	if err != nil {
 		return err
 	}

@@ -58,12 +58,12 @@ refuses the policy, or the host would not work under it.
 	}
 }
 
-func (p Program) policyLint(_ context.Context, r policyLintRequest) error {
-	t, err := p.openTarget(r.target, true)
+func (p Program) policyLint(ctx context.Context, r policyLintRequest) error {
+	t, err := p.openTarget(ctx, r.target, true)
 	if err != nil {
 		return err
 	}
-	findings, err := lintPolicy(r.name, t)
+	findings, err := lintPolicy(ctx, r.name, t)
 	if err != nil {
 		return err
 	}
@@ -138,12 +138,12 @@ func (p Program) printFindings(name string, findings []lint.Finding) error {
 }
 
 // lintPolicy returns what is wrong with a policy.
-func lintPolicy(name string, t *target.Target) ([]lint.Finding, error) {
+func lintPolicy(ctx context.Context, name string, t *target.Target) ([]lint.Finding, error) {
 	if !target.IsPolicyFile(name) {
-		pol, err := openPolicy(t, name)
+		pol, err := openPolicy(ctx, t, name)
 		return lint.Policy(pol.Policy, t.Kernel), err
 	}
-	text, err := target.ReadPolicy(name)
+	text, err := awaitFile(ctx, name, target.ReadPolicy)
 	if err != nil {
 		return nil, policyError(name, err)
 	}

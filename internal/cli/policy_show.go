@@ -30,12 +30,12 @@ configurations of kernels.
 	}
 }
 
-func (p Program) policyShow(_ context.Context, r onePolicyRequest) error {
-	t, err := p.openTarget(r.target, true)
+func (p Program) policyShow(ctx context.Context, r onePolicyRequest) error {
+	t, err := p.openTarget(ctx, r.target, true)
 	if err != nil {
 		return err
 	}
-	pol, err := openPolicy(t, r.name)
+	pol, err := openPolicy(ctx, t, r.name)
 	if err != nil {
 		return err
 	}

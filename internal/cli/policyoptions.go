@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,8 +66,8 @@ func placeOf(targetFS string, t target.Options) inspect.Place {
 }
 
 // openPolicy opens a policy, and knows what was meant where there is none.
-func openPolicy(t *target.Target, name string) (target.Policy, error) {
-	pol, err := t.OpenPolicy(name)
+func openPolicy(ctx context.Context, t *target.Target, name string) (target.Policy, error) {
+	pol, err := awaitFile(ctx, name, t.OpenPolicy)
 	return pol, policyError(name, err)
 }
 

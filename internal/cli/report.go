@@ -6,16 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	urfave "github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"imaseal/internal/merge"
 	"imaseal/internal/reason"
 	"imaseal/internal/report"
-	"imaseal/internal/stream"
 )
 
 func (p Program) reportCommand() *urfave.Command {
@@ -87,7 +84,7 @@ func (p Program) reportMerge(ctx context.Context, r mergeRequest) error {
 	}}
 	failed, hinted := false, make(map[string]bool)
 	for _, name := range r.files {
-		in, err := p.openReport(ctx, name)
+		in, err := p.openInput(ctx, name)
 		if err == nil {
 			err = m.Read(ctx, name, in)
 			in.Close()
@@ -134,26 +131,6 @@ func mergeError(problem *merge.Problem) error {
 		advised.err = fmt.Errorf("%s: %w", report.Quote(problem.Name), problem)
 	}
 	return advised
-}
-
-// openReport opens a report for reading, until ctx ends.
-func (p Program) openReport(ctx context.Context, name string) (io.ReadCloser, error) {
-	if name == "-" {
-		if f, ok := p.Stdin.(*os.File); ok {
-			return io.NopCloser(stream.NewReader(ctx, f)), nil
-		}
-		return io.NopCloser(p.Stdin), nil
-	}
-	// O_NONBLOCK, so that one can wait for the writer of a fifo and still be
-	// interrupted.
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{stream.NewReader(ctx, f), f}, nil
 }
 
 // A merged prints what reports have in them.

@@ -111,11 +111,11 @@ func digestsName(name string) string {
 }
 
 func (p Program) signDigestsOf(ctx context.Context, s digestSigner, name string, wrong func(error)) error {
-	in, done, err := p.openDigests(ctx, name)
+	in, err := p.openInput(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer in.Close()
 	_, err = s.run(ctx, in, writerTo{p}, wrong)
 	return err
 }

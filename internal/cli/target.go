@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"imaseal/internal/policy"
 	"imaseal/internal/report"
+	"imaseal/internal/stream"
 	"imaseal/internal/target"
 )
 
@@ -52,8 +54,8 @@ func (o *kernelOptions) givenConfig() given { return given{"kernel-config", o.co
 // openTarget finds out which kernel is meant, and prints what users should know
 // of it. Where no rules are asked, byRules is false, and it does not matter
 // whether those of the running kernel are known.
-func (p Program) openTarget(o target.Options, byRules bool) (*target.Target, error) {
-	t, err := target.Open(o, p.Host)
+func (p Program) openTarget(ctx context.Context, o target.Options, byRules bool) (*target.Target, error) {
+	t, err := stream.Await(ctx, func() (*target.Target, error) { return target.Open(o, p.Host) })
 	if err != nil {
 		return nil, err
 	}

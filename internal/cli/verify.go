@@ -161,7 +161,7 @@ Only the names of what is wrong:
 }
 
 func (p Program) verify(ctx context.Context, r verifyRequest) error {
-	verifier, err := p.openVerifier(r)
+	verifier, err := p.openVerifier(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -175,13 +175,13 @@ func (p Program) verify(ctx context.Context, r verifyRequest) error {
 
 // openVerifier opens the keys, and finds out what the target's EVM covers if
 // there is something to check that with.
-func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
+func (p Program) openVerifier(ctx context.Context, r verifyRequest) (*verify.Verifier, error) {
 	v := &verify.Verifier{SigFiles: r.sigFile, NeedSignature: r.needSignature, NeedEVM: r.needEVM, IgnoreEVM: r.ignoreEVM, OnlyEVM: r.onlyEVM}
 	if !r.checksEVM() {
 		return v, nil
 	}
 	if len(r.keys) > 0 {
-		known, err := p.openVerifiers(r.keys)
+		known, err := p.openVerifiers(ctx, r.keys)
 		if err != nil {
 			return nil, err
 		}
@@ -189,11 +189,11 @@ func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
 	}
 	if r.evmKey != "" {
 		var err error
-		if v.HMAC, err = p.openHMAC(r.evmKey); err != nil {
+		if v.HMAC, err = p.openHMAC(ctx, r.evmKey); err != nil {
 			return nil, err
 		}
 	}
-	t, err := p.openTarget(r.target, false)
+	t, err := p.openTarget(ctx, r.target, false)
 	if err != nil {
 		return nil, err
 	}
@@ -210,8 +210,8 @@ func (p Program) openVerifier(r verifyRequest) (*verify.Verifier, error) {
 
 // openVerifiers opens the keys that check signatures, and prints what is
 // questionable about them. Nobody is asked for passphrases: what checks is public.
-func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
-	known, err := readVerifiers(paths)
+func (p Program) openVerifiers(ctx context.Context, paths []string) (*keys.Verifiers, error) {
+	known, err := readVerifiers(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -219,8 +219,8 @@ func (p Program) openVerifiers(paths []string) (*keys.Verifiers, error) {
 	return known, nil
 }
 
-func readVerifiers(paths []string) (*keys.Verifiers, error) {
-	known, err := keys.OpenVerifiers(paths...)
+func readVerifiers(ctx context.Context, paths []string) (*keys.Verifiers, error) {
+	known, err := awaitKeys(ctx, paths...)
 	if is[*keyfile.PassphraseError](err) {
 		return nil, &advisedError{err: err, advice: "name its certificate or public key instead; openssl pkey -in KEY -pubout prints that"}
 	}

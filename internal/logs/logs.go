@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imaseal/internal/audit"
+	"imaseal/internal/stream"
 )
 
 // Options say how much of a log is read.
@@ -65,12 +66,13 @@ func Auditd(root string, o Options) []string {
 
 // File opens a file. The caller closes it.
 func File(ctx context.Context, name string, o Options) (io.ReadCloser, error) {
-	f, err := os.Open(name)
+	f, err := stream.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if o.Follow {
-		return newTail(ctx, name, f)
+	if info, err := f.Stat(); o.Follow && (err != nil || info.Mode().IsRegular()) {
+		f.Close()
+		return openTail(ctx, name)
 	}
 	r, err := Stream(f)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // A tail reads what is written to a file from now on. When another file has its
@@ -15,13 +17,22 @@ type tail struct {
 	at   int64
 }
 
-func newTail(ctx context.Context, name string, f *os.File) (*tail, error) {
+func openTail(ctx context.Context, name string) (*tail, error) {
+	f, err := open(name)
+	if err != nil {
+		return nil, err
+	}
 	at, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return &tail{ctx: ctx, name: name, f: f, at: at}, nil
+}
+
+// open opens a log; were it a fifo by now, it would not wait for who writes to it.
+func open(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
 // Read implements io.Reader. The end of the log is that of the context.
@@ -57,7 +68,7 @@ func (t *tail) rotated() bool {
 	if err != nil || os.SameFile(old, now) {
 		return false
 	}
-	f, err := os.Open(t.name)
+	f, err := open(t.name)
 	if err != nil {
 		return false
 	}

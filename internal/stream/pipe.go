@@ -7,6 +7,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -62,6 +63,78 @@ func (r *reader) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
+}
+
+// Open opens a file, a pipe or a device that somebody has named, for reading until ctx
+// ends. Neither a fifo that nobody writes to nor one that is written to slowly keeps it
+// from that. The caller closes it; the errors name it.
+func Open(ctx context.Context, name string) (*Input, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Input{f, NewReader(ctx, f)}, nil
+}
+
+// An Input is what [Open] opens.
+type Input struct {
+	f *os.File
+	r io.Reader
+}
+
+// Read implements io.Reader.
+func (i *Input) Read(b []byte) (int, error) {
+	n, err := i.r.Read(b)
+	if errno, ok := err.(unix.Errno); ok {
+		err = &os.PathError{Op: "read", Path: i.f.Name(), Err: errno}
+	}
+	return n, err
+}
+
+// Stat returns what is known of the file.
+func (i *Input) Stat() (os.FileInfo, error) { return i.f.Stat() }
+
+// Close closes the file.
+func (i *Input) Close() error { return i.f.Close() }
+
+// Await returns what read returns, unless ctx ends first: read may wait for ever for a
+// user, or for a fifo that nobody writes to. It must do nothing else than read, as
+// nobody waits for its end then.
+func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := read()
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+// ErrIrregular says that something is no regular file, where only those are read.
+var ErrIrregular = errors.New("is not a regular file")
+
+// ReadRegular reads a regular file, and waits for nothing else. The errors name it.
+func ReadRegular(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "read", Path: name, Err: ErrIrregular}
+	}
+	return io.ReadAll(f)
 }
 
 // writePipe writes to a pipe, a socket or a device, whose reader may take its
