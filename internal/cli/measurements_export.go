@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
 	"imaseal/internal/keylime"
@@ -192,10 +194,10 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 	if failed != nil && !is[*verdictError](failed) {
 		return failed
 	}
-	if err := pol.Encode(out); err != nil {
-		return err
-	}
-	if err := out.Commit(); err != nil {
+	if err := encode(pol, out); err != nil {
+		if r.to == "-" && errors.Is(err, unix.EPIPE) {
+			return errUnread
+		}
 		return err
 	}
 	if !r.output.silent() {
@@ -212,6 +214,14 @@ func (p Program) exportPolicy(ctx context.Context, r exportPolicyRequest) error 
 		}
 	}
 	return failed
+}
+
+// encode writes a policy to where it goes.
+func encode(pol *keylime.Policy, out *stream.Out) error {
+	if err := pol.Encode(out); err != nil {
+		return err
+	}
+	return out.Commit()
 }
 
 // addTrees adds the files of the trees. The error is a *verdictError if some of them
