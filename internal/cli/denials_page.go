@@ -79,6 +79,9 @@ func (t *denialTeller) writePage(out *stream.Out, status int) error {
 	}
 	facts = append(facts, t.looker.facts()...)
 	f := t.program.frame(status, facts)
+	if t.request.elsewhere { // it has nothing to do with the page
+		f.Host = ""
+	}
 	f.Summary = strings.Split(strings.TrimSuffix(t.summaryText(), "\n"), "\n")
 	t.page.Kinds = t.kindsText()
 	return t.page.Write(out, f)
