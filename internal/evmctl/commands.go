@@ -85,7 +85,9 @@ func Usage() string {
 	var b strings.Builder
 	b.WriteString("Usage: evmctl [-v] <command> [OPTIONS]\ncommands:\n")
 	for _, c := range commands {
-		fmt.Fprintf(&b, " %s %s\n", c.name, c.args)
+		if c.unsupported == "" {
+			fmt.Fprintf(&b, " %s %s\n", c.name, c.args)
+		}
 	}
 	b.WriteString(optionsHelp)
 	return b.String()
