@@ -39,7 +39,7 @@ func (p Program) configShow(_ context.Context, r configRequest) error {
 	}
 	var b strings.Builder
 	if missing {
-		fmt.Fprintf(&b, "# There is no %s. It could have:\n", report.Quote(r.file))
+		fmt.Fprintf(&b, "# What %s can have, each without its # once it is wanted:\n", report.Quote(r.file))
 	} else {
 		fmt.Fprintf(&b, "# From %s:\n", report.Quote(r.file))
 	}

@@ -140,7 +140,10 @@ func (p Program) openLoadedPolicy(ctx context.Context, name string, t *target.Ta
 	if _, err := os.Stat(p.Host.Root + ownPolicy); err == nil {
 		name = p.Host.Root + ownPolicy
 	}
-	p.warn(reason.GuessedPolicy, "the loaded policy is not to be seen (%v): files are judged by %s, and --policy names another", pathless(err), report.Quote(name))
+	if cause := errors.Unwrap(err); cause != nil { // without a second time that it is about that policy
+		err = cause
+	}
+	p.warn(reason.GuessedPolicy, "the loaded policy is not to be seen (%v): files are judged by %s, and --policy names another", err, report.Quote(name))
 	return openPolicy(ctx, t, name)
 }
 
@@ -267,7 +270,7 @@ func (l *looker) judgeAll(ctx context.Context, paths []string) (map[string]repor
 	defer opener.Close()
 	job := &run.Run{
 		Source: &recordedFiles{paths: paths, jobs: l.request.output.jobs, open: opener.OpenPath}, Job: l.judge, Report: results,
-		Header: report.Header{Command: "denials", Jobs: l.request.output.jobs},
+		Header: report.Header{Command: "denials", ReadOnly: true, Jobs: l.request.output.jobs},
 	}
 	_, err = job.Do(ctx)
 	return results, err

@@ -74,7 +74,7 @@ func TestRunningKernel(t *testing.T) {
 			m.put("sys/class/tpm/tpm0/pcr-"+bank.String()+"/"+strconv.Itoa(i), []byte(strings.TrimPrefix(v.String(), bank.String()+":")+"\n"))
 		}
 	}
-	m.expect("measurements verify", 0, "PCR 10 of bank sha1 is that of the list\n(.*\n)*.*PCR 11 of bank sha256 is that of the list\n.*boot_aggregate is that of the PCRs; booted once", "^$")
+	m.expect("measurements verify", 0, "PCR 10 of bank sha1 is that of the list\n(.*\n)*.*PCR 11 of bank sha256 is that of the list\n.*boot_aggregate is that of the PCRs; the list is of one boot", "^$")
 	m.expect("measurements verify "+lists+"linux-6.12.sha256.bin", 0, "the list makes PCR 10", "compared with no PCRs: --pcrs FILE")
 	m.expect("measurements verify --pcrs running "+lists+"linux-7.x.sha256.bin", 4, "PCR 10 of bank sha256 differs", "PCR 10 of bank sha256 is ")
 	m.expect("measurements show", 0, "23 records, binary list of bank sha256", "^$")

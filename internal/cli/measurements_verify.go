@@ -280,7 +280,7 @@ func (v *listVerifier) text(res attest.Result) string {
 	}
 	switch {
 	case res.BootAggregate && v.problems[attest.WrongBootAggregate]+v.problems[attest.ZeroBootAggregate] == 0:
-		t += fmt.Sprintf("imaseal: boot_aggregate is that of the PCRs; booted %s\n", booted(res.Boots))
+		t += fmt.Sprintf("imaseal: boot_aggregate is that of the PCRs; the list is of %s\n", booted(res.Boots))
 	case res.BootAggregate:
 		t += "imaseal: boot_aggregate is not that of the PCRs\n"
 	case res.Boots > 0:
@@ -298,9 +298,9 @@ func (v *listVerifier) text(res attest.Result) string {
 
 func booted(n int64) string {
 	if n == 1 {
-		return "once"
+		return "one boot"
 	}
-	return fmt.Sprintf("%d times, by kexec", n)
+	return fmt.Sprintf("%d boots, by kexec", n)
 }
 
 // valuesText says what the list gives, where there is nothing to compare it with.

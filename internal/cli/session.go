@@ -112,7 +112,7 @@ func (p Program) prepare(ctx context.Context, request plan.Plan, o sessionOption
 // session returns one with nothing opened.
 func (p Program) session(request plan.Plan, o sessionOptions) *session {
 	s := &session{program: p, plan: request, options: o}
-	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, Shard: request.Shard, LabelsTo: request.LabelsTo}
+	s.header = report.Header{Command: request.Command, Jobs: request.Jobs, Algo: request.Algo, DryRun: request.DryRun, ReadOnly: request.ReadOnly, Shard: request.Shard, LabelsTo: request.LabelsTo}
 	s.bar = p.bar(o)
 	if request.ToStd() || request.LabelsTo == "-" {
 		p.Stdout = p.Stderr // that is where the archive or the labels go

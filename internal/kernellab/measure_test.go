@@ -138,7 +138,7 @@ func checkMeasured(t *testing.T, series string, res Result) {
 			}
 		}
 	}
-	if v := res.Verdict(t, "best"); !strings.Contains(v.Output, "boot_aggregate is that of the PCRs; booted once") || !strings.Contains(v.Output, "2 violations") {
+	if v := res.Verdict(t, "best"); !strings.Contains(v.Output, "boot_aggregate is that of the PCRs; the list is of one boot") || !strings.Contains(v.Output, "2 violations") {
 		t.Error(v.Output)
 	}
 	for _, want := range []string{

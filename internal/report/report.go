@@ -104,7 +104,9 @@ type Header struct {
 	Jobs    int
 	Algo    hash.Algorithm // zero where the run has none
 	DryRun  bool
-	Shard   shard.Shard // that the run answers for
+	// ReadOnly says that the command writes nothing to the tree.
+	ReadOnly bool        `json:"-"`
+	Shard    shard.Shard // that the run answers for
 	// LabelsTo is the file that labels were written to instead of the tree, ""
 	// for none.
 	LabelsTo string

@@ -245,6 +245,10 @@ func TestSummaryLines(t *testing.T) {
 				"imaseal: dry run: nothing was written\nimaseal: interrupted: run the same command again to complete the job\n",
 		},
 		{
+			Summary{Header: Header{Command: "check", Jobs: 2, ReadOnly: true}, Interrupted: true},
+			"imaseal: 0 allowed, 0 denied, 0 undecided, 0 failed\nimaseal: 0 B in 0.00 s, 2 jobs\nimaseal: interrupted: this is about a part of the files\n",
+		},
+		{
 			Summary{Header: Header{Command: "undo", Jobs: 1}, Count: map[Outcome]int{Restored: 3, Vanished: 1}},
 			"imaseal: 3 restored, 0 kept, 1 vanished, 0 failed\nimaseal: 0 B in 0.00 s, 1 job\n",
 		},

@@ -265,7 +265,10 @@ func writeSummary(w io.Writer, s Summary) {
 		}
 		fmt.Fprintf(w, "imaseal: the %s are in %s; nothing was written to the tree\n", what, labelsIn(s.LabelsTo))
 	}
-	if s.Interrupted {
+	switch {
+	case s.Interrupted && s.ReadOnly:
+		fmt.Fprintln(w, "imaseal: interrupted: this is about a part of the files")
+	case s.Interrupted:
 		fmt.Fprintln(w, "imaseal: interrupted: run the same command again to complete the job")
 	}
 }
