@@ -230,6 +230,9 @@ const visibleMaps = `[...document.querySelectorAll(".map")].filter(m => m.getBou
 // makes the window as wide as what is in it.
 const scrollWidth = `document.documentElement.scrollWidth`
 
+// wholeBadges says that no verdict about the host is broken into lines.
+const wholeBadges = `[...document.querySelectorAll("#host .badge")].every(b => b.getClientRects().length == 1)`
+
 // TestBrowser looks at pages as users do: on a desk and on a telephone, light and dark,
 // with and without a script, on paper, and with names that would do harm.
 func TestBrowser(t *testing.T) {
@@ -260,7 +263,7 @@ func TestBrowser(t *testing.T) {
 		for name, file := range map[string]string{"root": rootPage, "many": manyPage, "hostile": hostilePage} {
 			name := fmt.Sprintf("%s-%d-%v", name, screen.width, screen.dark)
 			b.open(file, screen.width, screen.height, screen.dark, true)
-			b.wants(name, map[string]string{scrollWidth: fmt.Sprint(screen.width), visibleMaps: "map0", "document.images.length + document.scripts.length": "1", "typeof pwned": "undefined"})
+			b.wants(name, map[string]string{wholeBadges: "true", scrollWidth: fmt.Sprint(screen.width), visibleMaps: "map0", "document.images.length + document.scripts.length": "1", "typeof pwned": "undefined"})
 			if seen := b.shot(name); seen[screen.ground] < 500 || len(seen) < 50 {
 				t.Errorf("%s: the map is not in the picture: %d pixels of %d colours", name, seen[screen.ground], len(seen))
 			}
