@@ -360,7 +360,7 @@ func containing(name string, names []string) string {
 	if len(names) > maxContaining {
 		return ""
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(names, " or ")
 }
 
 // longNames are the names of flags that are written with two dashes.
