@@ -35,11 +35,14 @@ func (j *journalEntry) field(name []byte) *[]byte {
 // journal parses an object of journalctl -o json.
 func (p *parser) journal(b []byte) {
 	if !isInteresting(b) {
+		if b[len(b)-1] != '}' && isAboutIntegrity(b) { // what it is from is lost
+			p.damaged++
+		}
 		return
 	}
 	var j journalEntry
 	if !decode(b, j.field) {
-		if bytes.Contains(b, []byte("INTEGRITY_")) || bytes.Contains(b, []byte("type=18")) {
+		if isAboutIntegrity(b) {
 			p.damaged++
 		}
 		return
@@ -54,6 +57,11 @@ func (p *parser) journal(b []byte) {
 		p.missed(j.message)
 	}
 	p.machine = machine{}
+}
+
+// isAboutIntegrity reports whether a damaged object seems to be about integrity.
+func isAboutIntegrity(b []byte) bool {
+	return bytes.Contains(b, []byte("INTEGRITY_")) || bytes.Contains(b, []byte("type=18"))
 }
 
 // isInteresting is a quick look: most of a journal is about other things.

@@ -14,10 +14,11 @@ const maxLine = 256 << 10
 // A Reader reads a log. Its memory does not depend on the log's length. It is not
 // safe for concurrent use.
 type Reader struct {
-	in     *bufio.Reader
-	parser parser
-	next   int // in what the parser has
-	lines  int64
+	in        *bufio.Reader
+	parser    parser
+	next      int // in what the parser has
+	lines     int64
+	damagedAt int64 // the first line that could not be read, from 1
 }
 
 // NewReader returns a Reader of a log that is not compressed: see Decompress.
@@ -49,6 +50,9 @@ func (r *Reader) Next() (Entry, error) {
 			r.parser.journal(line)
 		default:
 			r.parser.line(line)
+		}
+		if r.damagedAt == 0 && r.parser.damaged > 0 {
+			r.damagedAt = r.lines
 		}
 	}
 }
@@ -83,3 +87,7 @@ func (r *Reader) Logged() int64 { return r.parser.logged }
 // Damaged returns how many lines or records seemed to be about integrity, and
 // could not be read.
 func (r *Reader) Damaged() int64 { return r.parser.damaged }
+
+// DamagedAt returns the number of the first line with what Damaged counts, from 1; 0
+// for none.
+func (r *Reader) DamagedAt() int64 { return r.damagedAt }

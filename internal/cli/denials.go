@@ -196,7 +196,7 @@ func (p Program) tellDenials(ctx context.Context, reader *logReader) (*denialTel
 	if err != nil {
 		return nil, err
 	}
-	t := &denialTeller{program: p, request: r, looker: looker, looks: looks, found: found, damaged: reader.damaged}
+	t := &denialTeller{program: p, request: r, looker: looker, looks: looks, found: found, damaged: reader.damaged, damagedAt: reader.damagedAt}
 	if r.html != "" {
 		t.page = newDenialsPage(found, reader)
 	}
@@ -206,7 +206,7 @@ func (p Program) tellDenials(ctx context.Context, reader *logReader) (*denialTel
 	switch {
 	case t.unmended > 0:
 		return t, &verdictError{status: exitVerdict}
-	case reader.failed:
+	case reader.failed, reader.damaged > 0:
 		return t, &verdictError{status: exitFiles}
 	}
 	return t, nil

@@ -45,7 +45,8 @@ type logReader struct {
 	failed    bool // a log could not be read, or not to its end
 	read      int  // logs
 	lines     int64
-	damaged   int64 // records
+	damaged   int64  // records
+	damagedAt string // where the first of them is
 }
 
 func (p Program) newLogReader(r denialsRequest, l *looker) *logReader {
@@ -119,6 +120,7 @@ func (r *logReader) each(ctx context.Context, s source, do func(*denials.Log, au
 	defer func() {
 		r.lines += entries.Lines()
 		r.damaged += entries.Damaged()
+		r.noteDamage(s.name, entries.DamagedAt())
 		if entries.Lines() > 0 && entries.Logged() == 0 && ctx.Err() == nil {
 			r.program.warn(reason.OtherLines, "%s: no line in it is known to be the kernel's, auditd's or the journal's", s.name)
 		}
@@ -132,12 +134,28 @@ func (r *logReader) each(ctx context.Context, s source, do func(*denials.Log, au
 		case err != nil:
 			return err
 		}
+		if r.isDamaged(e) {
+			r.damaged++
+			r.noteDamage(s.name, entries.Lines())
+		}
 		if err := do(log, e); err != nil {
 			return err
 		}
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// isDamaged reports whether a log has only a part of what might have been counted.
+func (r *logReader) isDamaged(e audit.Entry) bool {
+	return e.Record != nil && denials.IsDamaged(e.Record) && (e.Record.Time.IsZero() || !e.Record.Time.Before(r.request.read.Since))
+}
+
+// noteDamage keeps where the first damaged record is; line is 0 for none.
+func (r *logReader) noteDamage(name string, line int64) {
+	if line > 0 && r.damagedAt == "" {
+		r.damagedAt = fmt.Sprintf("line %d of %s", line, name)
 	}
 }
 

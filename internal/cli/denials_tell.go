@@ -17,14 +17,15 @@ import (
 
 // A denialTeller prints what was found in logs.
 type denialTeller struct {
-	program Program
-	request denialsRequest
-	looker  *looker
-	looks   map[fileKey]look
-	found   denials.Report
-	damaged int64
-	hinted  map[string]bool // lines of advice that were printed
-	page    *page.Denials   // nil for none
+	program   Program
+	request   denialsRequest
+	looker    *looker
+	looks     map[fileKey]look
+	found     denials.Report
+	damaged   int64
+	damagedAt string
+	hinted    map[string]bool // lines of advice that were printed
+	page      *page.Denials   // nil for none
 
 	unmended uint64 // denials that are not known to be mended
 }
@@ -275,7 +276,7 @@ func (t *denialTeller) warnLost() {
 		p.warn(reason.LostRecords, "messages of the kernel that were overwritten before they were read, and may have been records: %d (log_buf_len=16M on its command line keeps more)", lost.Missed)
 	}
 	if t.damaged > 0 {
-		p.warn(reason.DamagedRecords, "records that are damaged, and not counted: %d", t.damaged)
+		p.warn(reason.DamagedRecords, "records that are damaged, and not counted: %d, the first in %s", t.damaged, t.damagedAt)
 	}
 	if n := t.found.Undated; n > 0 {
 		p.warn(reason.UndatedRecords, "records that have no time, and are not counted: %d (journalctl -o json has it)", n)

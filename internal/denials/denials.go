@@ -45,6 +45,13 @@ var kindNames = [...]string{
 // String returns the name of the kind, which is stable.
 func (k Kind) String() string { return kindNames[k] }
 
+// IsDamaged reports whether a record ends before what tells whether it is about a
+// denial.
+func IsDamaged(r *audit.Record) bool {
+	_, is := KindOf(r)
+	return r.Cut && !is && r.Type <= audit.Userspace
+}
+
 // KindOf returns what a record means, and false for one that is about nothing
 // that went wrong.
 func KindOf(r *audit.Record) (Kind, bool) {
