@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	urfave "github.com/urfave/cli/v2"
@@ -169,6 +170,9 @@ func (p Program) recordedAggregate(ctx context.Context, r bootAggregateRequest) 
 	}
 	defer l.Close()
 	rec, err := l.Next()
+	if err == io.EOF {
+		return hash.Digest{}, "", fmt.Errorf("%s: the list has no records", l.name)
+	}
 	if err != nil {
 		return hash.Digest{}, "", fmt.Errorf("%s: the first record: %w", l.name, err)
 	}

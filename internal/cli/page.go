@@ -105,7 +105,7 @@ func pageError(err error) error {
 	case errors.Is(err, unix.EPIPE):
 		return errUnread
 	}
-	return &advisedError{err: fmt.Errorf("writing the page %s: %w", report.Quote(failed.Path), failed.Err), code: "page", advice: "name a file with --html in a directory that can be written to, or - for standard output"}
+	return &advisedError{err: fmt.Errorf("writing the page to %s: %w", report.Quote(failed.Path), failed.Err), code: "page", advice: "name a file with --html in a directory that can be written to, or - for standard output"}
 }
 
 // write writes a page, whole or not at all. Err is what the command has come to, which

@@ -121,7 +121,7 @@ func TestChecker(t *testing.T) {
 		{"more records than the PCRs have", "", longer, now, 0, matched},
 		{"before Linux 5.8", "", good, before, 0, padded},
 		{"fewer records", "", first, nowSigned, 1, failed},
-		{"no record", "", nil, now, 1, failed},
+		{"no record", "", nil, now, 125, failed},
 		{"violation", "", violated, nowViolated, 1, failed},
 		{"violation, ignored", "--ignore-violations", violated, nowViolated, 0, matched},
 		{"violation, ignored, before Linux 5.8", "--ignore-violations", violated, beforeViolated, 0, padded},

@@ -35,6 +35,7 @@ type line struct {
 	offset int64
 	number int64
 	err    error // of the reader behind it
+	cut    bool  // it has no newline
 }
 
 // readLine reads a line; io.EOF is its error if there is none.
@@ -52,6 +53,7 @@ func (r *Reader) readLine() line {
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err == io.EOF && len(l.text) > 0:
+			l.cut = true
 		case err != nil:
 			l.err = err
 			return l
@@ -93,12 +95,22 @@ func (r *Reader) nextASCII() (Record, error) {
 	if l.err != nil {
 		return Record{}, l.err
 	}
+	end := func() (Record, error) {
+		return Record{}, &RecordError{Number: r.number, Offset: l.offset, Line: l.number, Last: true, Err: &EndError{Part: "it"}}
+	}
 	rec, err := r.parseLine(l)
+	if l.cut && r.number > 1 && (err != nil || rec.IsViolation() || rec.Verify() != nil) {
+		return end()
+	}
 	if rec.Digest == nil || err == nil && rec.Verify() == nil {
 		return rec, err
 	}
 	if whole, ok := r.join(l); ok {
 		return whole, nil
+	}
+	if r.endsIn() {
+		r.ahead = nil
+		return end()
 	}
 	return rec, err
 }
@@ -120,6 +132,20 @@ func (r *Reader) join(l line) (Record, bool) {
 		r.joined += int64(len(l.text))
 	}
 	return Record{}, false
+}
+
+// endsIn reports whether the list ends in the middle of the record whose first line was
+// taken: in one of the lines behind it, which are part of a name.
+func (r *Reader) endsIn() bool {
+	for _, next := range r.ahead {
+		if next.err != nil || isHead(next.text) {
+			return false
+		}
+		if next.cut {
+			return true
+		}
+	}
+	return false
 }
 
 // isHead reports whether a line begins as a record does.

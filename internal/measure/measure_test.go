@@ -376,7 +376,7 @@ func TestWrongLines(t *testing.T) {
 		{"10 " + d + " ima-sig " + sum1 + " /x 0303 y", `column 107): "y" behind the last field`, true},
 		{"10 " + d + " imode 65536", `column 51): field imode: "65536" is no number of 16 bits`, true},
 	} {
-		r := &Reader{in: newBuffer([]byte(c.line + "\n10 " + d + " ima-ng " + sum1 + " boot_aggregate")), layout: Layout{ASCII, hash.SHA1, nil}}
+		r := &Reader{in: newBuffer([]byte(c.line + "\n10 " + d + " ima-ng " + sum1 + " boot_aggregate\n")), layout: Layout{ASCII, hash.SHA1, nil}}
 		rec, err := r.Next()
 		if err == nil || !strings.HasSuffix(strings.SplitAfter(err.Error(), c.want)[0], c.want) || c.head != (rec.Digest != nil) || rec.Fields != nil {
 			t.Errorf("%q: %+v, %v, want %s", c.line, rec, err, c.want)
