@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"imaseal/hash"
@@ -104,20 +105,24 @@ func (j *comparison) compare() error {
 	return nil
 }
 
-// otherContent says what is known of a content that is none that was measured.
+// otherContent says what is known of a content that is none that was measured, as far as
+// that can be compared.
 func (j *comparison) otherContent() {
-	last := j.entry.Last
-	_, err := hash.New(last.Digest.Algorithm())
-	switch {
-	case len(j.entry.Digests) == 0:
+	if j.entry.Unknown > 0 {
 		j.found(report.Unverifiable, reason.NotComputable, "it was measured with a digest of no algorithm that is known")
-	case last.Kind != measure.KindIMA:
-		j.found(report.Unverifiable, reason.MeasuredVerity, "its fs-verity digest was measured, which is not compared")
-	case err != nil:
-		j.found(report.Unverifiable, reason.NotComputable, "%s was measured: %v", last.Digest, err)
-	default:
-		j.found(report.Invalid, reason.OtherContent, "the content is %s, and %s was measured", j.res.Digest, last.Digest)
+		return
 	}
+	for _, d := range slices.Backward(j.entry.Digests) {
+		if d.Kind != measure.KindIMA {
+			j.found(report.Unverifiable, reason.MeasuredVerity, "its fs-verity digest was measured, which is not compared")
+			return
+		}
+		if !d.Digest.Algorithm().Computable() {
+			j.found(report.Unverifiable, reason.NotComputable, "%s was measured, which cannot be computed here", d.Digest)
+			return
+		}
+	}
+	j.found(report.Invalid, reason.OtherContent, "the content is %s, and %s was measured", j.res.Digest, j.entry.Last.Digest)
 }
 
 // content reports whether the content is one that was measured. The digest of the result

@@ -135,13 +135,17 @@ ima-ng streebog256:%[3]s /not-computed
 ima-ng %[2]s /not-computed-now
 ima-ng streebog256:%[3]s /not-computed-now
 ima-ng of-the-future:%[3]s /not-known
+ima-ng wp512:%[3]s%[3]s /not-computed-then
+ima-ng %[2]s /not-computed-then
+ima-ng of-the-future:%[3]s /not-known-then
+ima-ng %[2]s /not-known-then
 violation ima-ng sha256:%[3]s /only-open
 violation ima-ng sha256:%[3]s /same
 ima-sig %[1]s /signed 030204aaaaaaaa0001ff
 ima-ngv2 verity:%[1]s /verity
 ima-buf %[1]s .ima 00
 `, a, b, strings.Repeat("0", 64)))
-	if list.Violations != 2 || list.Others != 1 || list.Len() != 25 {
+	if list.Violations != 2 || list.Others != 1 || list.Len() != 27 {
 		t.Errorf("%d names, %d violations, %d others", list.Len(), list.Violations, list.Others)
 	}
 	fits := hashLabel(t, a)
@@ -158,6 +162,7 @@ ima-buf %[1]s .ima 00
 		"signed": {content: content, label: other}, "verity": {content: content, label: signature},
 		"unsigned": {content: content, label: fits}, "rolled back": {content: content, label: other}, "only-open": {content: content, label: fits},
 		"not-computed": {content: content, label: fits}, "not-computed-now": {content: content, label: fits}, "not-known": {content: content, label: fits},
+		"not-computed-then": {content: content, label: fits}, "not-known-then": {content: content, label: fits},
 	}
 	places := Places{{"/", "/"}}
 	var out results
@@ -186,7 +191,9 @@ filtered: skipped filtered
 link: skipped symbolic-link
 memory: skipped no-path
 not-computed-now: unverifiable not-computable +several-contents
+not-computed-then: unverifiable not-computable +several-contents
 not-computed: unverifiable not-computable
+not-known-then: unverifiable not-computable
 not-known: unverifiable not-computable
 not-measured: skipped not-measured
 only-open: skipped changed-while-measured
