@@ -149,6 +149,8 @@ func ofKey(err error) (reason.Code, string) {
 		return "wrong-passphrase", "the first line of --passphrase-file counts, else IMASEAL_KEY_PASSPHRASE, else EVMCTL_KEY_PASSWORD, else what is typed"
 	case is[*keyfile.UnsupportedError](err):
 		return "unsupported-key", "imaseal keys generate --out PREFIX makes a key that kernels take"
+	case is[*keyfile.FormError](err):
+		return "damaged-key", "copy the file again, whole and as it is; imaseal keys id FILE shows which keys are in it"
 	case is[*pkcs11.PINError](err):
 		return "pin", "the first line of pin-source counts, else IMASEAL_PKCS11_PIN, else --passphrase-file, else what is typed"
 	case is[*program.MissingError](err):

@@ -37,3 +37,12 @@ func (e *PassphraseError) Error() string {
 
 // inFile adds the file's name to an error.
 func inFile(path string, err error) error { return fmt.Errorf("%q: %w", path, err) }
+
+// A FormError says that a file holds neither keys nor certificates, or not whole ones.
+type FormError struct {
+	Why string
+	Err error // nil for none but Why
+}
+
+func (e *FormError) Error() string { return e.Why }
+func (e *FormError) Unwrap() error { return e.Err }

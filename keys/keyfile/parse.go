@@ -74,7 +74,7 @@ func split(data []byte) ([]*pem.Block, error) {
 		blocks = append(blocks, b)
 	}
 	if len(blocks) != want {
-		return nil, errors.New("holds a damaged PEM block; has it been cut short?")
+		return nil, &FormError{"holds a damaged PEM block; has it been cut short?", nil}
 	}
 	return blocks, nil
 }
@@ -88,11 +88,11 @@ func typeOfDER(data []byte) (string, error) {
 	rest, err := asn1.Unmarshal(data, &fields)
 	switch {
 	case data[0] != 0x30:
-		return "", errors.New("neither PEM nor DER")
+		return "", &FormError{"neither PEM nor DER", nil}
 	case err != nil:
-		return "", fmt.Errorf("neither PEM nor whole DER; has it been cut short? (%w)", err)
+		return "", &FormError{fmt.Sprintf("neither PEM nor whole DER; has it been cut short? (%v)", err), err}
 	case len(rest) != 0:
-		return "", fmt.Errorf("%d bytes behind the DER", len(rest))
+		return "", &FormError{fmt.Sprintf("%d bytes behind the DER", len(rest)), nil}
 	}
 	first, second := fields.First.Tag, fields.Second.Tag
 	switch {
@@ -113,7 +113,7 @@ func typeOfDER(data []byte) (string, error) {
 	case first == asn1.TagInteger && second == asn1.TagInteger:
 		return typePKCS1, nil
 	}
-	return "", errors.New("DER of neither a key nor a certificate")
+	return "", &FormError{"DER of neither a key nor a certificate", nil}
 }
 
 // parsePrivate returns the private key in a block, asking for the passphrase
