@@ -188,7 +188,7 @@ func labelSources() map[string]configSource {
 	for _, name := range configNames() {
 		all[name] = configSource{names: []string{name}}
 	}
-	for _, name := range []string{"cert", "keyid", "passphrase-file", "tpm", "key-jobs", "key-timeout", "sig-version", "signatures"} {
+	for _, name := range aboutKeys {
 		all[name] = configSource{[]string{name}, isUnset("key")}
 	}
 	all["evm-key"] = configSource{[]string{"evm-key"}, func(value func(string) string) bool { return !strings.Contains(value("evm"), "hmac") }}
@@ -227,6 +227,9 @@ func verifySources() map[string]configSource {
 	}
 	return all
 }
+
+// aboutKeys are options that are of no use without a key to sign with.
+var aboutKeys = []string{"cert", "keyid", "passphrase-file", "tpm", "key-jobs", "key-timeout", "sig-version", "signatures"}
 
 // ofTheKey are options that make no sense with another key than that beside them.
 var ofTheKey = []string{"cert", "keyid", "passphrase-file", "tpm"}

@@ -13,7 +13,6 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"imaseal/internal/cmdline"
 	"imaseal/internal/config"
 	"imaseal/internal/plan"
 	"imaseal/internal/policy/lint"
@@ -176,54 +175,6 @@ func (c *configChecker) check(ctx context.Context) error {
 	}
 	c.checkFiles(ctx)
 	return context.Cause(ctx) // nil but for a signal
-}
-
-// configCommands are those that take options from a file, with what else they need.
-var configCommands = [][]string{
-	{"relabel", "/"}, {"sign", "/"}, {"check", "/"}, {"verify", "/"}, {"denials"},
-}
-
-// checkValues has the commands look at the values, as if they were given to them. A
-// value that is wrong is left out then, and told with the last line without which
-// nothing would be wrong.
-func (c *configChecker) checkValues(ctx context.Context) error {
-	for _, command := range configCommands {
-		for {
-			wrong := c.tryPlan(ctx, command, c.settings)
-			if wrong == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			culprit := -1
-			for i := range c.settings {
-				if err := c.tryPlan(ctx, command, slices.Delete(slices.Clone(c.settings), i, i+1)); err == nil || err.Error() != wrong.Error() {
-					culprit = i
-				}
-			}
-			if culprit < 0 {
-				break // it is not for the file, as a key that sign needs
-			}
-			c.add(c.settings[culprit].Line, codeOption, wrong)
-			c.settings = slices.Delete(c.settings, culprit, culprit+1)
-		}
-	}
-	return nil
-}
-
-// tryPlan returns what a command says to options before it opens anything.
-func (c *configChecker) tryPlan(ctx context.Context, command []string, settings []config.Setting) error {
-	p := c.p
-	p.preset = append(make([]config.Setting, 0, 1), settings...)
-	app := p.app()
-	app.Metadata = map[string]any{planOnly: true}
-	err := app.RunContext(ctx, slices.Concat([]string{app.Name, command[0], "--config", c.file, "--"}, command[1:]))
-	if usage, ok := errors.AsType[*cmdline.UsageError](err); ok {
-		advice, _, _ := strings.Cut(usage.Advice, report.Quote(c.file)+" has ")
-		return &cmdline.UsageError{Err: usage.Err, Advice: strings.TrimSuffix(advice, "; ")}
-	}
-	return err
 }
 
 // value returns a setting, of which there may be none.

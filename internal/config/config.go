@@ -60,6 +60,7 @@ func Parse(text []byte) ([]Setting, error) {
 	}
 	var found []Setting
 	var p unstable.Parser
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // editors of Windows write it
 	p.Reset(text)
 	for p.NextExpression() {
 		s, err := setting(&p, text, p.Expression())
@@ -93,6 +94,9 @@ func setting(p *unstable.Parser, text []byte, e *unstable.Node) (Setting, error)
 	var err error
 	if s.Kind, s.Values, err = value(e.Value()); err != nil {
 		return Setting{}, &Error{Line: s.Line, Err: fmt.Errorf("%s: %w", s.Name, err)}
+	}
+	if strings.Contains(s.Name+strings.Join(s.Values, ""), "\x00") {
+		return Setting{}, &Error{Line: s.Line, Err: fmt.Errorf("%s: no name and no path has a NUL", Quote(s.Name)), Advice: `leave out the \u0000`}
 	}
 	return s, nil
 }

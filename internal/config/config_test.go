@@ -15,6 +15,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"", nil},
 		{"# nothing\n\n", nil},
+		{"\ufeff# nothing\r\na = 1\r\n", []Setting{{"a", Number, []string{"1"}, 2}}},
 		{`policy = "appraise_tcb"`, []Setting{{"policy", Text, []string{"appraise_tcb"}, 1}}},
 		{"# one\n\nkey-jobs = 4\nallow-writers = true # yes\r\ntrust = [\n  'a',\n  \"b\\u0020c\",\n]\n", []Setting{
 			{"key-jobs", Number, []string{"4"}, 3}, {"allow-writers", Bool, []string{"true"}, 4}, {"trust", Texts, []string{"a", "b c"}, 5},
@@ -52,6 +53,8 @@ func TestParseRefuses(t *testing.T) {
 		{"a = 99999999999999999999", 1, ""},
 		{"a = \"\xff\"", 1, ""},
 		{"a = \"\x00\"", 1, ""},
+		{"a = \"b\"\nc = [\"b\", \"\\u0000x\"]", 2, "u0000"},
+		{"\ufeffa = \"b\"\n\ufeffc = 1", 2, ""},
 		{"a = [[['x']]]", 1, ""},
 		{"=", 1, ""},
 		{strings.Repeat("#", MaxSize+1), 1, ""},
