@@ -157,7 +157,7 @@ var importTable = map[string]row{
 
 	// What a kernel has said.
 	"internal/keylime":  {},
-	"internal/measured": {own: "hash internal/imaevm internal/label internal/measure internal/policy internal/reason internal/report internal/run internal/tree"},
+	"internal/measured": {own: "hash internal/imaevm internal/label internal/measure internal/policy internal/reason internal/report internal/run internal/tree", outside: "golang.org/x/sys"},
 	"internal/audit":    {outside: "github.com/klauspost/compress github.com/ulikunitz/xz"},
 	"internal/denials":  {own: "internal/audit"},
 	"internal/locate":   {outside: "golang.org/x/sys"},

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -164,6 +165,7 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 	defer s.close()
 	places := placesOf(r.Selection, r.prefix)
 	p.warnOfPlaces(r.Selection, r.prefix)
+	job := &measured.Comparer{List: files, Place: places.Of}
 	missing := &measured.Missing{Like: tree.Like{Source: s.source}, List: files, Wanted: r.wants(places)}
 	if _, ok := r.Carrier(); ok {
 		missing.Name = func(f tree.Found) string { return places.Of(path.Join("/", f.Rel)) }
@@ -173,9 +175,10 @@ func (p Program) compareMeasured(ctx context.Context, r compareRequest) error {
 			full, rel, _ := places.From(name)
 			return isFileWithoutLinks(full, rel)
 		}
+		job.Alike = func(full string) []string { return alike(places, full) }
 	}
 	s.source = missing
-	sum, err := s.run(ctx, &measured.Comparer{List: files, Place: places.Of})
+	sum, err := s.run(ctx, job)
 	if err != nil {
 		return err
 	}
@@ -242,6 +245,36 @@ func isFileWithoutLinks(full, rel string) bool {
 	}
 	found, err := filepath.EvalSymlinks(full)
 	return err == nil && found == filepath.Join(top, rel)
+}
+
+// alike returns the paths of what lists have under the same name as a file of a tree, but
+// for the file itself.
+func alike(places measured.Places, full string) []string {
+	_, rel, _ := places.From(places.Of(full))
+	top, inTree := strings.CutSuffix(full, rel)
+	if !inTree {
+		return nil
+	}
+	found := []string{top}
+	for part := range strings.SplitSeq(rel, "/") {
+		if !strings.ContainsAny(part, "_ ") {
+			for i := range found {
+				found[i] = filepath.Join(found[i], part)
+			}
+			continue
+		}
+		var next []string
+		for _, dir := range found {
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if measure.EscapeName(e.Name()) == measure.EscapeName(part) && e.Type()&fs.ModeSymlink == 0 {
+					next = append(next, filepath.Join(dir, e.Name()))
+				}
+			}
+		}
+		found = next
+	}
+	return slices.DeleteFunc(found, func(name string) bool { return name == full })
 }
 
 func absolute(name string) string {

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"imaseal/hash"
 	"imaseal/internal/imaevm"
@@ -24,6 +28,10 @@ type Comparer struct {
 	List *List
 	// Place returns the path that a file has on the machine of the list.
 	Place func(full string) string
+	// Alike returns the paths of other files of the tree that a list has under the same
+	// name as the one at a path, since it has "_" for blanks. Nil where that cannot be
+	// told.
+	Alike func(full string) []string
 }
 
 // Deleted ends the name of a file that had none any more when it was measured: that of
@@ -44,6 +52,11 @@ func (c *Comparer) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 	e.found.Store(true)
 	j := comparison{ctx: ctx, reader: r, file: f, entry: e}
 	err := j.compare()
+	if j.res.Code == reason.OtherContent {
+		if other := c.measuredInstead(&j); other != "" {
+			j.found(report.Unverifiable, reason.NamedAlike, "perhaps it was not measured, but %s was, which a list names alike: the content is %s", report.Quote(other), j.res.Digest)
+		}
+	}
 	if len(e.Digests) == 0 && j.res.Outcome == report.Valid {
 		return run.Skip(reason.MeasuredOpen), err // there is no digest to compare
 	}
@@ -54,6 +67,29 @@ func (c *Comparer) Decide(ctx context.Context, r *hash.Reader, f tree.File) (run
 		j.res.Warn(reason.SeveralContents, fmt.Sprintf("was measured with %d contents", n))
 	}
 	return run.Decision{Result: j.res, Content: j.read}, err
+}
+
+// measuredInstead returns the path of another file that a list names as this one, and
+// whose content is what was measured; "" for none. It proves nothing: whoever changes a
+// file may put a copy beside it.
+func (c *Comparer) measuredInstead(j *comparison) string {
+	if c.Alike == nil {
+		return ""
+	}
+	all := c.Alike(j.file.Full())
+	i := slices.IndexFunc(all, func(other string) bool {
+		f, err := os.OpenFile(other, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		return err == nil && info.Mode().IsRegular() && j.wasMeasured(f, info.Size())
+	})
+	if i < 0 {
+		return ""
+	}
+	return all[i]
 }
 
 // note keeps a path that ends in a name of the list: it is that of a process with another
@@ -146,6 +182,15 @@ func (j *comparison) content() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// wasMeasured reports whether a content is one that was measured, of whatever file.
+func (j *comparison) wasMeasured(content io.ReaderAt, size int64) bool {
+	return slices.ContainsFunc(j.entry.algorithms(), func(a hash.Algorithm) bool {
+		d, n, err := j.reader.Content(j.ctx, a, content, size)
+		j.res.Bytes += n
+		return err == nil && j.entry.has(measure.FileDigest{Kind: measure.KindIMA, Digest: d})
+	})
 }
 
 // labels compares the label with what was measured. The content is what was measured.

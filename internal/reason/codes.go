@@ -58,6 +58,7 @@ const (
 const (
 	NotMeasured        Code = "not-measured"
 	OtherContent       Code = "other-content" // than was measured
+	NamedAlike         Code = "named-alike"   // as a file that was measured
 	MeasuredUnlabelled Code = "measured-unlabelled"
 	OtherMeasured      Code = "other-label-measured"
 	MeasuredVerity     Code = "measured-verity" // which is no digest of the content
