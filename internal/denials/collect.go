@@ -30,7 +30,7 @@ type Options struct {
 
 const (
 	// maxMemory bounds what is remembered, in bytes, roughly.
-	maxMemory = 24 << 20
+	maxMemory = 16 << 20
 	// maxFiles is how many files of a group are remembered.
 	maxFiles = 64
 	// overhead is what a file or a group takes besides its text, roughly.
