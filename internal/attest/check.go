@@ -65,6 +65,7 @@ type Target struct {
 	Until   int64 // the record of this PCR that changed it, 0 for none
 	Later   int64 // records of this PCR from then on
 	Padded  bool  // it was extended with padded SHA-1 digests
+	Broken  bool  // it cannot be replayed to the end, and does not match before
 }
 
 // Options say what a list is checked with.
@@ -299,7 +300,13 @@ func (c *Checker) Finish() Result {
 		res.BootAggregate = ok && err == nil
 	}
 	for _, t := range c.targets {
-		if _, used := c.replay.Value(t.Bank, t.Index); used || c.replay.Err(t.Bank) != nil && t.Index >= pcr.BootPCRs(t.Bank) {
+		_, used := c.replay.Value(t.Bank, t.Index)
+		broken := c.replay.Err(t.Bank) != nil
+		if broken { // which loses the values
+			used = t.Index >= pcr.BootPCRs(t.Bank) && (c.extends[t.Index] > 0 || !t.Matches)
+			t.Broken = !t.Matches
+		}
+		if used {
 			res.PCRs = append(res.PCRs, *t) // IMA has a part in it
 		}
 	}

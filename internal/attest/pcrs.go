@@ -68,6 +68,9 @@ func (c *Checker) oneMoment(res *Result) error {
 	if !c.options.Quoted {
 		return nil
 	}
+	if slices.ContainsFunc(res.PCRs, func(t Target) bool { return !t.Matches }) {
+		return nil // which is told of the PCR
+	}
 	for _, t := range res.PCRs {
 		res.Moment = max(res.Moment, t.After)
 	}

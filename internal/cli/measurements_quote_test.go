@@ -81,5 +81,5 @@ func TestQuotes(t *testing.T) {
 	tpm.Tool("tpm2_pcrextend", "10:sha256="+strings.Repeat("ab", 32))
 	expectOf(t, quote("later", "sha256:10,11")+good, 4, "1 problem", "after no record of the list the PCRs are as they were quoted\n.*hint: --quote-pcrs FILE")
 	expectOf(t, two+"--quote-pcrs "+file("later.pcrs")+good, 4, "1 problem", "later.pcrs: the values of the PCRs are not those that were quoted")
-	expectOf(t, quote("later", "sha256:10")+"--quote-pcrs "+file("later.pcrs")+good, 4, "PCR 10 of bank sha256 differs", "PCR 10 of bank sha256 is [0-9a-f]{64}, and the list gives")
+	expectOf(t, quote("later", "sha256:10")+"--quote-pcrs "+file("later.pcrs")+good, 4, "PCR 10 of bank sha256 differs\nimaseal: boot_aggregate", "PCR 10 of bank sha256 is [0-9a-f]{64}, and the list gives")
 }

@@ -318,6 +318,9 @@ func valuesText(res attest.Result) string {
 // targetText says what came of a PCR.
 func targetText(t attest.Target) string {
 	text := fmt.Sprintf("PCR %d of bank %s", t.Index, t.Bank)
+	if t.Broken {
+		return text + " cannot be replayed"
+	}
 	if !t.Matches {
 		return text + " differs"
 	}
