@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,18 @@ import (
 // evmctlFix opens files for reading, which has a kernel in fix mode label them.
 func (p Program) evmctlFix(ctx context.Context, r evmctl.Request) (int, error) {
 	var failed atomic.Bool
+	var mu sync.Mutex // files are come to by several workers
 	fail := func(path string, err error) {
 		failed.Store(true)
+		mu.Lock()
+		defer mu.Unlock()
 		fmt.Fprintf(p.Stderr, "%s: %v\n", report.Quote(path), pathless(err))
 	}
+	said := evmctl.Report{Err: p.Stderr}
 	fix := func(path string) {
+		mu.Lock()
+		said.Comes(path)
+		mu.Unlock()
 		if err := fixFile(path, r); err != nil {
 			fail(path, err)
 		}

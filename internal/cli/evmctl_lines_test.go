@@ -176,12 +176,12 @@ var evmctlLines = []evmctlLine{
 	{args: "sign --xattr-user -i --uuid --generation 0 -k rsa2048.key f", out: `^0303`, alone: true},
 	{args: "hmac --xattr-user --uuid --hmackey text -n f", status: 0, err: `(?m)^hmac: [0-9a-f]{40}$`, alone: true},
 	{args: "hmac --xattr-user --uuid --hmackey nofile f", status: 125, alone: true},
-	{args: "ima_clear --xattr-user f"},
+	{args: "ima_clear --xattr-user f", err: `^f\n$`},
 	{args: "ima_verify --xattr-user -k rsa2048.cer f", status: 1},
-	{args: "ima_clear --xattr-user f"},
-	{args: "ima_fix f"},
-	{args: "ima_fix -r -t fxm d"},
-	{args: "ima_fix nofile", status: 125},
+	{args: "ima_clear --xattr-user f", err: `^f\n$`},
+	{args: "ima_fix f", err: `^f\n$`},
+	{args: "ima_fix -r -t fxm d", err: `(?m)^d?/?[a-z]+$`},
+	{args: "ima_fix nofile", status: 125, err: `^nofile\n`},
 
 	// Digests of files elsewhere.
 	{args: "sign_hash -k rsa2048.key", stdin: "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73  f\n", out: `^ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73  f 030204dd65a4eb0100[0-9a-f]{512}\n$`},

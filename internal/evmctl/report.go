@@ -35,6 +35,9 @@ func (r *Report) Finish(report.Summary) error { return nil }
 // Result implements report.Handler.
 func (r *Report) Result(res report.Result) error {
 	name := report.Quote(res.Path)
+	if r.Request.Command == Clear && res.Outcome != report.Skipped {
+		r.Comes(res.Path)
+	}
 	switch res.Outcome {
 	case report.Skipped:
 		if r.Request.Recursive {
@@ -91,6 +94,9 @@ func (r *Report) fail(format string, args ...any) error {
 	r.broken = true
 	return r.say(format, args...)
 }
+
+// Comes says that ima_clear or ima_fix comes to a file.
+func (r *Report) Comes(path string) { r.say("%s\n", report.Quote(path)) }
 
 // made prints labels that could not be set.
 func (r *Report) made(res report.Result) error {

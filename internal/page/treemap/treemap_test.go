@@ -72,7 +72,7 @@ func TestSquarify(t *testing.T) {
 		sizes  []int
 		aspect float64
 	}{
-		{nil, 2}, {[]int{0, 0}, 2}, {[]int{5}, 2}, {[]int{6, 6, 4, 3, 2, 2, 1}, 1.5}, {[]int{1 << 40, 1}, 0.7}, {[]int{3, 2, 1, 0}, 2}, {make([]int, 200), 1},
+		{nil, 2}, {[]int{0, 0}, 2}, {[]int{5}, 2}, {[]int{6, 6, 4, 3, 2, 2, 1}, 1.5}, {[]int{1 << 30, 1}, 0.7}, {[]int{3, 2, 1, 0}, 2}, {make([]int, 200), 1},
 		{slices.Repeat([]int{1}, 1000), 2},
 	} {
 		boxes := squarify(c.sizes, c.aspect)
