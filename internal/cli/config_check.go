@@ -293,7 +293,7 @@ func (c *configChecker) checkPolicy(ctx context.Context) {
 	if !ok {
 		return
 	}
-	findings, err := lintPolicy(ctx, s.Values[0], t)
+	findings, _, err := lintPolicy(ctx, s.Values[0], t)
 	if err != nil {
 		c.add(s.Line, codeFile, err)
 		return

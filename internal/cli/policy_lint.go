@@ -63,7 +63,7 @@ func (p Program) policyLint(ctx context.Context, r policyLintRequest) error {
 	if err != nil {
 		return err
 	}
-	findings, err := lintPolicy(ctx, r.name, t)
+	findings, _, err := lintPolicy(ctx, r.name, t)
 	if err != nil {
 		return err
 	}
@@ -137,20 +137,22 @@ func (p Program) printFindings(name string, findings []lint.Finding) error {
 	return p.printSummary(shownSummary{Command: "policy lint", Findings: count})
 }
 
-// lintPolicy returns what is wrong with a policy.
-func lintPolicy(ctx context.Context, name string, t *target.Target) ([]lint.Finding, error) {
+// lintPolicy returns what is wrong with a policy, and how many rules it has as far as
+// they can be read. A file is read once: it may be a pipe.
+func lintPolicy(ctx context.Context, name string, t *target.Target) (found []lint.Finding, rules int, err error) {
 	if !target.IsPolicyFile(name) {
 		pol, err := openPolicy(ctx, t, name)
-		return lint.Policy(pol.Policy, t.Kernel), err
+		return lint.Policy(pol.Policy, t.Kernel), len(pol.Policy.Rules), err
 	}
 	text, err := awaitFile(ctx, name, target.ReadPolicy)
 	if err != nil {
-		return nil, policyError(name, err)
+		return nil, 0, policyError(name, err)
 	}
-	if _, err := policy.Parse(text, t.Kernel); err != nil && strings.Contains(text, "\x00") {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err} // no text at all
+	pol, err := policy.Parse(text, t.Kernel)
+	if err != nil && strings.Contains(text, "\x00") {
+		return nil, 0, &fs.PathError{Op: "read", Path: name, Err: err} // no text at all
 	}
-	return lint.Text(text, t.Kernel), nil
+	return lint.Text(text, t.Kernel), len(pol.Rules), nil
 }
 
 // place tells where a finding is: the line and column of a text, or a rule without
