@@ -32,13 +32,14 @@ func NewEnd(ctx context.Context) *End {
 	return e
 }
 
-// Fail ends the walk with an error, if it is the first one. No error does nothing.
+// Fail ends the walk with an error, if it is the first one; where the context has
+// ended, that is why, whatever the error makes of it. No error does nothing.
 func (e *End) Fail(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err == nil && err != nil {
-		e.err = err
-		e.cancel(err)
+		e.err = cmp.Or(e.Cause(), err)
+		e.cancel(e.err)
 	}
 }
 

@@ -3,6 +3,7 @@ package line
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -108,6 +109,20 @@ func TestEnds(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestFailAtTheEnd has somebody fail because the context has ended: what the walk
+// ends with is why that did.
+func TestFailAtTheEnd(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	end := NewEnd(ctx)
+	defer end.Release()
+	stop := errors.New("stop")
+	cancel(stop)
+	end.Fail(fmt.Errorf("signing: %w", stop))
+	if err := end.Err(); err != stop {
+		t.Errorf("the walk ended with %v", err)
 	}
 }
 
