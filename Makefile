@@ -27,7 +27,7 @@ NEED_KERNEL = $(NEED_ROOT) qemu-system-x86_64=qemu-system-x86 /usr/bin/busybox=b
 NEED_ARCHIVES = tar=tar /usr/bin/busybox=busybox-static bsdtar=libarchive-tools python3=python3 gzip=gzip zstd=zstd xz=xz-utils \
 	mmdebstrap=mmdebstrap mksquashfs=squashfs-tools tar2sqfs=squashfs-tools-ng ostree=ostree
 NEED_IMAGES = umoci=umoci skopeo=skopeo mke2fs=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs tune2fs=e2fsprogs sfdisk=fdisk setfacl=acl fakeroot=fakeroot jq=jq
-NEED_HOOKS = apt-get=apt dpkg-deb=dpkg getfattr=attr dnf=dnf /etc/dnf/plugins/post-transaction-actions.conf=dnf-plugins-core \
+NEED_HOOKS = apt-get=apt dpkg-deb=dpkg getfattr=attr dnf=dnf /usr/lib/python3/dist-packages/dnf-plugins/post-transaction-actions.py=dnf-plugins-core \
 	pacman=pacman-package-manager rpmbuild=rpm unshare=util-linux
 NEED_PACKAGES = rpm=rpm rpmbuild=rpm rpmsign=rpm rpmkeys=rpm gpg=gnupg bsdtar=libarchive-tools dpkg-deb=dpkg bzip2=bzip2
 NEED_PAGES = chromium=chromium
