@@ -24,14 +24,9 @@ func (p *parser) keys() error {
 	k := &p.policy.Keys
 	var ids []json.Number
 	var keys []string
-	seen := make(map[string]bool)
 	d := json.NewDecoder(strings.NewReader(s))
 	d.UseNumber()
-	err = eachMember(d, func(name string) (err error) {
-		if seen[name] {
-			return &FormatError{name, errTwice}
-		}
-		seen[name] = true
+	seen, err := eachOnce(d, func(name string) (err error) {
 		switch name {
 		case "keyids":
 			err = d.Decode(&ids)

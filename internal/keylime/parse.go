@@ -54,7 +54,7 @@ const maxGenerator = 3
 // is there twice are all taken. The error is a *FormatError, or that of reading.
 func Parse(r io.Reader) (*Policy, error) {
 	in := &source{Reader: r}
-	p := &parser{d: json.NewDecoder(in), policy: new(Policy), seen: make(map[string]bool)}
+	p := &parser{d: json.NewDecoder(in), policy: new(Policy)}
 	p.d.UseNumber()
 	err := p.parse()
 	switch {
@@ -73,18 +73,13 @@ func Parse(r io.Reader) (*Policy, error) {
 type parser struct {
 	d      *json.Decoder
 	policy *Policy
-	seen   map[string]bool
 }
 
 // required are the members that a policy must have.
 var required = []string{"meta", "release", "digests", "excludes", "keyrings", "ima", "ima-buf", "verification-keys"}
 
 func (p *parser) parse() error {
-	err := eachMember(p.d, func(name string) error {
-		if p.seen[name] {
-			return &FormatError{name, errTwice}
-		}
-		p.seen[name] = true
+	seen, err := eachOnce(p.d, func(name string) error {
 		return within(name, p.member(name))
 	})
 	if err != nil {
@@ -95,10 +90,10 @@ func (p *parser) parse() error {
 	}
 	for _, name := range required {
 		switch {
-		case p.seen[name]:
-		case p.seen["payload"]:
+		case seen[name]:
+		case seen["payload"]:
 			return &FormatError{"", ErrSigned}
-		case p.seen["hashes"]:
+		case seen["hashes"]:
 			return &FormatError{"", ErrAllowlist}
 		default:
 			return &FormatError{name, errMissing}
@@ -169,6 +164,20 @@ func eachMember(d *json.Decoder, f func(name string) error) error {
 	return err
 }
 
+// eachOnce is eachMember for an object that has no member twice, and returns which it
+// has.
+func eachOnce(d *json.Decoder, f func(name string) error) (map[string]bool, error) {
+	seen := make(map[string]bool)
+	err := eachMember(d, func(name string) error {
+		if seen[name] {
+			return &FormatError{name, errTwice}
+		}
+		seen[name] = true
+		return f(name)
+	})
+	return seen, err
+}
+
 func (p *parser) member(name string) error {
 	policy := p.policy
 	var err error
@@ -197,12 +206,7 @@ func (p *parser) member(name string) error {
 
 func (p *parser) meta() error {
 	policy, version, generator := p.policy, int64(-1), int64(-1)
-	seen := make(map[string]bool)
-	err := eachMember(p.d, func(name string) (err error) {
-		if seen[name] {
-			return &FormatError{name, errTwice}
-		}
-		seen[name] = true
+	_, err := eachOnce(p.d, func(name string) (err error) {
 		switch name {
 		case "version":
 			version, err = number(p.d, math.MaxInt64)
@@ -231,12 +235,7 @@ func (p *parser) meta() error {
 
 func (p *parser) ima() error {
 	policy := p.policy
-	seen := make(map[string]bool)
-	err := eachMember(p.d, func(name string) (err error) {
-		if seen[name] {
-			return &FormatError{name, errTwice}
-		}
-		seen[name] = true
+	seen, err := eachOnce(p.d, func(name string) (err error) {
 		switch name {
 		case "ignored_keyrings":
 			policy.Ignored, err = texts(p.d)
