@@ -110,7 +110,7 @@ var importTable = map[string]row{
 	// Keys. A backend with a library gets a package that fences that off.
 	"keys":               {own: "hash sign internal/imaevm internal/stream keys/kernelcert keys/kernelkey keys/keyfile keys/pkcs11 keys/program keys/rsalanes keys/tpm", outside: "filippo.io/mldsa"},
 	"keys/program":       {own: "hash keys/child keys/keyfile", outside: "filippo.io/mldsa"},
-	"keys/tpm":           {own: "keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
+	"keys/tpm":           {own: "internal/pcr keys/child keys/keyfile", outside: "github.com/foxboron/go-tpm-keyfiles github.com/google/go-tpm"},
 	"keys/pkcs11":        {own: "keys/child keys/keyfile keys/pkcs11/p11kit"},
 	"keys/pkcs11/p11kit": {own: "keys/child"},
 	"keys/child":         {},

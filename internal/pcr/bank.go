@@ -54,6 +54,18 @@ func Banks() []hash.Algorithm {
 	return all
 }
 
+// Selected returns the indexes of the PCRs that a bit map selects, in order. Format:
+// TPMS_PCR_SELECTION, TPM 2.0 Library Specification, Part 2.
+func Selected(bits []byte) []int {
+	var all []int
+	for i := range 8 * len(bits) {
+		if bits[i/8]&(1<<(i%8)) != 0 {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
 // IsBank reports whether a bank may have the algorithm.
 func IsBank(a hash.Algorithm) bool { return slices.Contains(Banks(), a) }
 

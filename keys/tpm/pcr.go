@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"imaseal/internal/pcr"
 )
 
 // A Bank holds the values of a TPM's PCRs with one algorithm.
@@ -54,7 +56,7 @@ func readAll(device run, allocated []tpm2.TPMSPCRSelection) (banks []Bank, same 
 	same = true
 	for _, want := range allocated {
 		bank := Bank{Algorithm: uint16(want.Hash), Values: make(map[int][]byte)}
-		for left := indexes(want.PCRSelect); len(left) > 0; {
+		for left := pcr.Selected(want.PCRSelect); len(left) > 0; {
 			part := left[:min(len(left), atOnce)]
 			values, counter, err := readSome(device, want.Hash, part)
 			if err != nil {
@@ -84,7 +86,7 @@ func readSome(device run, alg tpm2.TPMAlgID, part []int) (map[int][]byte, uint32
 	}
 	var read []int
 	for _, s := range answer.PCRSelectionOut.PCRSelections {
-		read = append(read, indexes(s.PCRSelect)...)
+		read = append(read, pcr.Selected(s.PCRSelect)...)
 	}
 	if len(read) != len(part) || len(read) != len(answer.PCRValues.Digests) {
 		return nil, 0, fmt.Errorf("reading PCRs: %d values of %d", len(answer.PCRValues.Digests), len(part))
@@ -94,17 +96,6 @@ func readSome(device run, alg tpm2.TPMAlgID, part []int) (map[int][]byte, uint32
 		values[read[i]] = d.Buffer
 	}
 	return values, answer.PCRUpdateCounter, nil
-}
-
-// indexes returns the PCRs of a bit map, in order.
-func indexes(bits []byte) []int {
-	var all []int
-	for i := range 8 * len(bits) {
-		if bits[i/8]&(1<<(i%8)) != 0 {
-			all = append(all, i)
-		}
-	}
-	return all
 }
 
 // selection makes a bit map of at least three bytes, as TPMs want it.

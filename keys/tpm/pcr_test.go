@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"imaseal/internal/pcr"
 	"imaseal/keys/keytest"
 )
 
@@ -51,7 +52,7 @@ func TestReadPCRs(t *testing.T) {
 
 func TestSelection(t *testing.T) {
 	for _, want := range [][]int{nil, {0}, {7, 8}, {0, 10, 23}, {3, 31}} {
-		if have := indexes(selection(want)); !reflect.DeepEqual(have, want) {
+		if have := pcr.Selected(selection(want)); !reflect.DeepEqual(have, want) {
 			t.Errorf("%v: %v", want, have)
 		}
 	}

@@ -96,7 +96,7 @@ func parseSelections(data []byte) ([]Selection, error) {
 		if size > 4 {
 			return nil, fmt.Errorf("%w: %d bytes of bits", errPCRs, size)
 		}
-		indexes := bits(s[3 : 3+size])
+		indexes := pcr.Selected(s[3 : 3+size])
 		if len(indexes) == 0 {
 			continue
 		}

@@ -65,7 +65,7 @@ func Parse(message []byte) (*Quote, error) {
 	}
 	q := &Quote{Nonce: attest.ExtraData.Buffer, Digest: info.PCRDigest.Buffer, message: message}
 	for _, s := range info.PCRSelect.PCRSelections {
-		indexes := bits(s.PCRSelect)
+		indexes := pcr.Selected(s.PCRSelect)
 		if len(indexes) == 0 {
 			continue
 		}
@@ -79,17 +79,6 @@ func Parse(message []byte) (*Quote, error) {
 		return nil, fmt.Errorf("%w that is of use: of no PCRs", ErrNoQuote)
 	}
 	return q, nil
-}
-
-// bits returns the numbers of the bits that are set.
-func bits(set []byte) []int {
-	var all []int
-	for i := range 8 * len(set) {
-		if set[i/8]&(1<<(i%8)) != 0 {
-			all = append(all, i)
-		}
-	}
-	return all
 }
 
 // ErrUnrestricted says that a key is none for attestation.
